@@ -1,0 +1,2 @@
+//! The `castoff` command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! An HTTP server that breaks, stalls and lies as ordered.

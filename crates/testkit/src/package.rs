@@ -1,0 +1,1 @@
+//! Builders of packages, good and hostile.

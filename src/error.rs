@@ -1,0 +1,519 @@
+//! What can go wrong: one enum, a stable code each.
+//!
+//! A message (`Display`) names the operation, the path or URL, and what was expected and found; it
+//! is English, lower case, and made for the log. What a person reads is made from
+//! [`Error::code`] and [`Error::details`] by the message catalogues (`assets/messages`), which
+//! hold a sentence and a hint for every code in every language.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The engine's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of another library, kept as the source.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// The stable name of a kind of error. Programs may rely on the text; it never changes
+        /// its meaning.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Code { $($(#[$doc])* $name,)* }
+
+        impl Code {
+            /// Every code, in the order of this file.
+            pub const ALL: &[Code] = &[$(Code::$name,)*];
+
+            /// The code as it is printed, logged and stored.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Code::$name => $text,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// launcher.toml, the environment or the baked configuration has a wrong key or value.
+    ConfigInvalid = "CONFIG_INVALID",
+    /// There is no configuration at all.
+    ConfigMissing = "CONFIG_MISSING",
+    /// Something outside tried to loosen what was baked into the executable.
+    ConfigLoosened = "CONFIG_LOOSENED",
+    /// The source or the package's server did not answer.
+    Unreachable = "SOURCE_UNREACHABLE",
+    /// The server answered with an error status.
+    HttpStatus = "HTTP_STATUS",
+    /// The source answered something that is not a release.
+    AnswerInvalid = "ANSWER_INVALID",
+    /// The source knows the app, and has no version to offer.
+    NoActiveVersion = "NO_ACTIVE_VERSION",
+    /// The source does not know the app, or has disabled it.
+    AppUnavailable = "APP_UNAVAILABLE",
+    /// A plain http address where https is required.
+    InsecureUrl = "INSECURE_URL",
+    /// A redirect to where none may lead, or too many of them.
+    RedirectRefused = "REDIRECT_REFUSED",
+    /// The connection broke while the package was being fetched.
+    DownloadFailed = "DOWNLOAD_FAILED",
+    /// The package came too slowly, or not at all any more.
+    DownloadStalled = "DOWNLOAD_STALLED",
+    /// Something has another size than was announced.
+    SizeMismatch = "SIZE_MISMATCH",
+    /// Something is larger than the limits allow.
+    TooLarge = "TOO_LARGE",
+    /// Something has another digest than was announced.
+    HashMismatch = "HASH_MISMATCH",
+    /// A text that is no version.
+    VersionInvalid = "VERSION_INVALID",
+    /// An older version was offered and the configuration refuses it.
+    DowngradeRefused = "DOWNGRADE_REFUSED",
+    /// The offered package failed its trial on this machine.
+    BadVersion = "BAD_VERSION",
+    /// The offered package failed its checks lately, and is left alone for a while.
+    BackingOff = "BACKING_OFF",
+    /// The package is no archive, or a broken one.
+    ArchiveInvalid = "ARCHIVE_INVALID",
+    /// The package holds a name or a link that must not be written.
+    ArchiveUnsafe = "ARCHIVE_UNSAFE",
+    /// A file list that contradicts itself or its package.
+    FileListInvalid = "FILE_LIST_INVALID",
+    /// A partial package that does not fit what is installed.
+    PartialMisfit = "PARTIAL_MISFIT",
+    /// No room on the disk, or a quota that is used up.
+    DiskFull = "DISK_FULL",
+    /// The system forbids a read or a write.
+    PermissionDenied = "PERMISSION_DENIED",
+    /// Any other failure of a file operation.
+    Io = "IO_ERROR",
+    /// A link, a mount point or something else that is in the way of an update.
+    TargetUnsafe = "TARGET_UNSAFE",
+    /// A file that cannot be replaced because a program holds it.
+    FileInUse = "FILE_IN_USE",
+    /// Another updater works on the same folder.
+    UpdateRunning = "UPDATE_RUNNING",
+    /// The app is running, so nothing can be replaced.
+    AppRunning = "APP_RUNNING",
+    /// The entry point does not exist.
+    EntryMissing = "ENTRY_MISSING",
+    /// The entry point lies outside the client folder, or is no file.
+    EntryInvalid = "ENTRY_INVALID",
+    /// No interpreter for the entry point was found.
+    InterpreterMissing = "INTERPRETER_MISSING",
+    /// The system would not start the entry point.
+    StartFailed = "START_FAILED",
+    /// The new version was started and died at once.
+    TrialFailed = "TRIAL_FAILED",
+    /// Nothing is installed, and nothing could be had.
+    NotInstalled = "NOT_INSTALLED",
+    /// A file of Castoff's own state cannot be used.
+    StateInvalid = "STATE_INVALID",
+    /// No backup of that version.
+    BackupNotFound = "BACKUP_NOT_FOUND",
+    /// A backup that is not what it was when it was made.
+    BackupDamaged = "BACKUP_DAMAGED",
+    /// An interrupted update could not be undone.
+    RecoveryFailed = "RECOVERY_FAILED",
+    /// A fault of Castoff itself.
+    Internal = "INTERNAL",
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+#[expect(
+    missing_docs,
+    reason = "the message above each variant says what its fields are"
+)]
+pub enum Error {
+    #[error("{place}: {problem}")]
+    ConfigInvalid {
+        place: String,
+        problem: String,
+        nearest: Option<String>,
+    },
+    #[error("no configuration: {} does not exist and none was baked in", path.display())]
+    ConfigMissing { path: PathBuf },
+    #[error("{place}: {key} = {value} would loosen what was baked in ({baked})")]
+    ConfigLoosened {
+        place: String,
+        key: String,
+        value: String,
+        baked: String,
+    },
+    #[error("cannot reach {url}")]
+    Unreachable { url: String, source: Cause },
+    #[error("{url} answered {status}")]
+    HttpStatus {
+        url: String,
+        status: u16,
+        retry_after: Option<Duration>,
+    },
+    #[error("{url} answered something that is not a release: {problem}")]
+    AnswerInvalid { url: String, problem: String },
+    #[error("{url} has no active version: {said}")]
+    NoActiveVersion { url: String, said: String },
+    #[error("{url} does not offer the app: {said}")]
+    AppUnavailable { url: String, said: String },
+    #[error("{url} is not https")]
+    InsecureUrl { url: String },
+    #[error("redirect from {from} to {to} refused: {problem}")]
+    RedirectRefused {
+        from: String,
+        to: String,
+        problem: &'static str,
+    },
+    #[error("the download of {url} broke off after {received} bytes")]
+    DownloadFailed {
+        url: String,
+        received: u64,
+        source: Cause,
+    },
+    #[error("the download of {url} stalled: {received} bytes, then too little in {seconds} s")]
+    DownloadStalled {
+        url: String,
+        received: u64,
+        seconds: u64,
+    },
+    #[error("{subject} has {got} bytes, expected {expected}")]
+    SizeMismatch {
+        subject: String,
+        expected: u64,
+        got: u64,
+    },
+    #[error("{subject} exceeds the limit of {limit}")]
+    TooLarge { subject: String, limit: String },
+    #[error("{subject} has SHA-256 {got}, expected {expected}")]
+    HashMismatch {
+        subject: String,
+        expected: String,
+        got: String,
+    },
+    #[error("{text:?} is no version: {problem}")]
+    VersionInvalid { text: String, problem: &'static str },
+    #[error(
+        "version {offered} is older than the installed {installed}, and downgrades are refused"
+    )]
+    DowngradeRefused { installed: String, offered: String },
+    #[error("version {version} failed its trial here before ({why})")]
+    BadVersion { version: String, why: String },
+    #[error("version {version} failed its checks lately; next try after {until}")]
+    BackingOff { version: String, until: String },
+    #[error("{subject} is not a usable archive: {problem}")]
+    ArchiveInvalid { subject: String, problem: String },
+    #[error("archive entry {entry:?} refused: {problem}")]
+    ArchiveUnsafe { entry: String, problem: String },
+    #[error("file list: {problem}")]
+    FileListInvalid { problem: String },
+    #[error("the partial package fits {fits}, not the installed {installed}")]
+    PartialMisfit { installed: String, fits: String },
+    #[error("{} has {available} bytes free, {needed} are needed", path.display())]
+    DiskFull {
+        path: PathBuf,
+        needed: u64,
+        available: u64,
+    },
+    #[error("cannot {operation} {}", path.display())]
+    Io {
+        operation: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error("{} is in the way: {problem}", path.display())]
+    TargetUnsafe {
+        path: PathBuf,
+        problem: &'static str,
+    },
+    #[error("{} is in use", path.display())]
+    FileInUse { path: PathBuf, source: io::Error },
+    #[error("another updater works on {}", path.display())]
+    UpdateRunning { path: PathBuf },
+    #[error("the app in {} is running", path.display())]
+    AppRunning { path: PathBuf },
+    #[error("the entry point {entry} does not exist in {}", folder.display())]
+    EntryMissing { entry: String, folder: PathBuf },
+    #[error("the entry point {entry:?} cannot be used: {problem}")]
+    EntryInvalid {
+        entry: String,
+        problem: &'static str,
+    },
+    #[error("no interpreter for {entry}; tried {tried}")]
+    InterpreterMissing { entry: String, tried: String },
+    #[error("cannot start {}", path.display())]
+    StartFailed { path: PathBuf, source: io::Error },
+    #[error("version {version} died right after its start: {how}")]
+    TrialFailed { version: String, how: String },
+    #[error("nothing is installed in {}", folder.display())]
+    NotInstalled {
+        folder: PathBuf,
+        source: Option<Box<Error>>,
+    },
+    #[error("{} cannot be used: {problem}", path.display())]
+    StateInvalid { path: PathBuf, problem: String },
+    #[error("no backup of version {version} in {}", folder.display())]
+    BackupNotFound { version: String, folder: PathBuf },
+    #[error("the backup {} is damaged: {problem}", path.display())]
+    BackupDamaged { path: PathBuf, problem: String },
+    #[error("an interrupted update in {} could not be undone", folder.display())]
+    RecoveryFailed {
+        folder: PathBuf,
+        backup: String,
+        source: Box<Error>,
+    },
+    #[error("internal fault: {what}")]
+    Internal { what: String },
+}
+
+impl Error {
+    /// An adapter for `map_err`: what was being done, and to which path.
+    pub(crate) fn io(
+        operation: &'static str,
+        path: impl AsRef<Path>,
+    ) -> impl FnOnce(io::Error) -> Error {
+        let path = path.as_ref().to_path_buf();
+        move |source| Error::Io {
+            operation,
+            path,
+            source,
+        }
+    }
+
+    /// The stable code.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::ConfigInvalid { .. } => Code::ConfigInvalid,
+            Self::ConfigMissing { .. } => Code::ConfigMissing,
+            Self::ConfigLoosened { .. } => Code::ConfigLoosened,
+            Self::Unreachable { .. } => Code::Unreachable,
+            Self::HttpStatus { .. } => Code::HttpStatus,
+            Self::AnswerInvalid { .. } => Code::AnswerInvalid,
+            Self::NoActiveVersion { .. } => Code::NoActiveVersion,
+            Self::AppUnavailable { .. } => Code::AppUnavailable,
+            Self::InsecureUrl { .. } => Code::InsecureUrl,
+            Self::RedirectRefused { .. } => Code::RedirectRefused,
+            Self::DownloadFailed { .. } => Code::DownloadFailed,
+            Self::DownloadStalled { .. } => Code::DownloadStalled,
+            Self::SizeMismatch { .. } => Code::SizeMismatch,
+            Self::TooLarge { .. } => Code::TooLarge,
+            Self::HashMismatch { .. } => Code::HashMismatch,
+            Self::VersionInvalid { .. } => Code::VersionInvalid,
+            Self::DowngradeRefused { .. } => Code::DowngradeRefused,
+            Self::BadVersion { .. } => Code::BadVersion,
+            Self::BackingOff { .. } => Code::BackingOff,
+            Self::ArchiveInvalid { .. } => Code::ArchiveInvalid,
+            Self::ArchiveUnsafe { .. } => Code::ArchiveUnsafe,
+            Self::FileListInvalid { .. } => Code::FileListInvalid,
+            Self::PartialMisfit { .. } => Code::PartialMisfit,
+            Self::DiskFull { .. } => Code::DiskFull,
+            Self::Io { source, .. } => match source.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Code::DiskFull,
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                    Code::PermissionDenied
+                }
+                _ => Code::Io,
+            },
+            Self::TargetUnsafe { .. } => Code::TargetUnsafe,
+            Self::FileInUse { .. } => Code::FileInUse,
+            Self::UpdateRunning { .. } => Code::UpdateRunning,
+            Self::AppRunning { .. } => Code::AppRunning,
+            Self::EntryMissing { .. } => Code::EntryMissing,
+            Self::EntryInvalid { .. } => Code::EntryInvalid,
+            Self::InterpreterMissing { .. } => Code::InterpreterMissing,
+            Self::StartFailed { .. } => Code::StartFailed,
+            Self::TrialFailed { .. } => Code::TrialFailed,
+            Self::NotInstalled { .. } => Code::NotInstalled,
+            Self::StateInvalid { .. } => Code::StateInvalid,
+            Self::BackupNotFound { .. } => Code::BackupNotFound,
+            Self::BackupDamaged { .. } => Code::BackupDamaged,
+            Self::RecoveryFailed { .. } => Code::RecoveryFailed,
+            Self::Internal { .. } => Code::Internal,
+        }
+    }
+
+    /// What the catalogues' sentence for [`Error::code`] may name, by the placeholder's name.
+    /// The same placeholders for every error of one code.
+    pub fn details(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::ConfigInvalid {
+                place,
+                problem,
+                nearest,
+            } => vec![
+                ("place", place.clone()),
+                ("problem", problem.clone()),
+                ("nearest", nearest.clone().unwrap_or_default()),
+            ],
+            Self::ConfigMissing { path }
+            | Self::TargetUnsafe { path, .. }
+            | Self::FileInUse { path, .. }
+            | Self::UpdateRunning { path }
+            | Self::AppRunning { path } => vec![("path", path.display().to_string())],
+            Self::ConfigLoosened {
+                place,
+                key,
+                value,
+                baked,
+            } => vec![
+                ("place", place.clone()),
+                ("key", key.clone()),
+                ("value", value.clone()),
+                ("baked", baked.clone()),
+            ],
+            Self::Unreachable { url, source } => {
+                vec![("url", url.clone()), ("problem", source.to_string())]
+            }
+            Self::HttpStatus { url, status, .. } => {
+                vec![("url", url.clone()), ("status", status.to_string())]
+            }
+            Self::AnswerInvalid { url, problem } => {
+                vec![("url", url.clone()), ("problem", problem.clone())]
+            }
+            Self::NoActiveVersion { url, said } | Self::AppUnavailable { url, said } => {
+                vec![("url", url.clone()), ("said", said.clone())]
+            }
+            Self::InsecureUrl { url } => vec![("url", url.clone())],
+            Self::RedirectRefused { from, to, problem } => {
+                vec![
+                    ("from", from.clone()),
+                    ("to", to.clone()),
+                    ("problem", (*problem).to_owned()),
+                ]
+            }
+            Self::DownloadFailed { url, received, .. } => {
+                vec![("url", url.clone()), ("received", received.to_string())]
+            }
+            Self::DownloadStalled {
+                url,
+                received,
+                seconds,
+            } => vec![
+                ("url", url.clone()),
+                ("received", received.to_string()),
+                ("seconds", seconds.to_string()),
+            ],
+            Self::SizeMismatch {
+                subject,
+                expected,
+                got,
+            } => vec![
+                ("subject", subject.clone()),
+                ("expected", expected.to_string()),
+                ("got", got.to_string()),
+            ],
+            Self::TooLarge { subject, limit } => {
+                vec![("subject", subject.clone()), ("limit", limit.clone())]
+            }
+            Self::HashMismatch {
+                subject,
+                expected,
+                got,
+            } => vec![
+                ("subject", subject.clone()),
+                ("expected", expected.clone()),
+                ("got", got.clone()),
+            ],
+            Self::VersionInvalid { text, problem } => {
+                vec![
+                    ("version", text.clone()),
+                    ("problem", (*problem).to_owned()),
+                ]
+            }
+            Self::DowngradeRefused { installed, offered } => {
+                vec![
+                    ("installed", installed.clone()),
+                    ("offered", offered.clone()),
+                ]
+            }
+            Self::BadVersion { version, why } => {
+                vec![("version", version.clone()), ("why", why.clone())]
+            }
+            Self::BackingOff { version, until } => {
+                vec![("version", version.clone()), ("until", until.clone())]
+            }
+            Self::ArchiveInvalid { subject, problem } => {
+                vec![("subject", subject.clone()), ("problem", problem.clone())]
+            }
+            Self::ArchiveUnsafe { entry, problem } => {
+                vec![("entry", entry.clone()), ("problem", problem.clone())]
+            }
+            Self::FileListInvalid { problem } => vec![("problem", problem.clone())],
+            Self::PartialMisfit { installed, fits } => {
+                vec![("installed", installed.clone()), ("fits", fits.clone())]
+            }
+            // One code, so one set of placeholders: a full disk is met with and without figures.
+            Self::DiskFull { path, .. } => vec![("path", path.display().to_string())],
+            Self::Io {
+                operation,
+                path,
+                source,
+            } => vec![
+                ("operation", (*operation).to_owned()),
+                ("path", path.display().to_string()),
+                ("problem", source.to_string()),
+            ],
+            Self::EntryMissing { entry, folder } => {
+                vec![
+                    ("entry", entry.clone()),
+                    ("folder", folder.display().to_string()),
+                ]
+            }
+            Self::EntryInvalid { entry, problem } => {
+                vec![("entry", entry.clone()), ("problem", (*problem).to_owned())]
+            }
+            Self::InterpreterMissing { entry, tried } => {
+                vec![("entry", entry.clone()), ("tried", tried.clone())]
+            }
+            Self::StartFailed { path, source } => {
+                vec![
+                    ("path", path.display().to_string()),
+                    ("problem", source.to_string()),
+                ]
+            }
+            Self::TrialFailed { version, how } => {
+                vec![("version", version.clone()), ("how", how.clone())]
+            }
+            Self::NotInstalled { folder, .. } => vec![("folder", folder.display().to_string())],
+            Self::StateInvalid { path, problem } | Self::BackupDamaged { path, problem } => {
+                vec![
+                    ("path", path.display().to_string()),
+                    ("problem", problem.clone()),
+                ]
+            }
+            Self::BackupNotFound { version, folder } => {
+                vec![
+                    ("version", version.clone()),
+                    ("folder", folder.display().to_string()),
+                ]
+            }
+            Self::RecoveryFailed { folder, backup, .. } => {
+                vec![
+                    ("folder", folder.display().to_string()),
+                    ("backup", backup.clone()),
+                ]
+            }
+            Self::Internal { what } => vec![("what", what.clone())],
+        }
+    }
+
+    /// The whole chain of causes in one line, for the log and for `--json`.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(next) = cause {
+            let next_text = next.to_string();
+            if !text.ends_with(&next_text) {
+                text.push_str(": ");
+                text.push_str(&next_text);
+            }
+            cause = next.source();
+        }
+        text
+    }
+}

@@ -1,0 +1,37 @@
+//! The engine of Castoff: it brings an app up to date, or leaves it exactly as it was, and starts
+//! it.
+//!
+//! The map, in the order in which an update travels:
+//!
+//! ```text
+//! recover -> check -> plan -> fetch -> verify -> stage -> back up -> commit -> launch -> confirm
+//! layout     source   plan    fetch    trust     stage    layout     layout    entry     updater
+//! ```
+//!
+//! [`updater`] is that pipeline: one method a phase, each taking what the one before gave, so that
+//! code which skips verification does not compile. Every front end (the launcher, the `castoff`
+//! command) passes an [`Observer`](progress::Observer) and does with the outcome what suits it.
+//!
+//! The engine prints nothing, parses no arguments and knows no terminal; [`launcher`] does, and
+//! only binaries use it. Nothing writes to a disk but through [`disk`].
+
+pub mod archive;
+pub mod config;
+pub mod disk;
+pub mod entry;
+pub mod error;
+pub mod fetch;
+pub mod launcher;
+pub mod layout;
+pub mod plan;
+pub mod progress;
+pub mod release;
+pub mod source;
+pub mod stage;
+pub mod state;
+pub mod steps;
+pub mod trust;
+pub mod updater;
+pub mod version;
+
+pub use error::{Code, Error, Result};

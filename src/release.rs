@@ -1,0 +1,146 @@
+//! What every source yields: a release and its package; and what a package may carry: its file
+//! list.
+
+use std::collections::{BTreeMap, btree_map};
+
+use serde::{Deserialize, Serialize};
+
+use crate::archive::SafePath;
+use crate::trust::Sha256;
+use crate::version::Version;
+use crate::{Error, Result};
+
+/// The file list's name at the root of an archive. It is never installed as a file.
+pub const FILE_LIST_NAME: &str = "castoff-files.json";
+
+/// The largest file list that is read: 32 MiB, room for a quarter of a million files.
+pub const FILE_LIST_LIMIT: u64 = 32 << 20;
+
+/// A version of the app as a source announces it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// The version.
+    pub version: Version,
+    /// The publisher's notes, as they came; empty when there are none.
+    pub notes: String,
+    /// What to start, relative to the client folder, when the release names it.
+    pub entry_point: Option<String>,
+    /// The archive that holds it.
+    pub package: Package,
+}
+
+/// One archive that holds a release.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Package {
+    /// Where it is; absolute.
+    pub url: String,
+    /// The digest of its bytes.
+    pub sha256: Sha256,
+    /// Its size in bytes, when the source says so.
+    pub size: Option<u64>,
+}
+
+/// Path, size, digest and mode of every file of a release.
+///
+/// As `castoff-files.json`:
+///
+/// ```json
+/// {"castoff": 1, "version": "1.1.0", "whole": true, "fits": [],
+///  "files": {"main.py": {"size": 12, "sha256": "…", "executable": false},
+///            "lib/a.so": {"link": "a.so.1"}}}
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileList {
+    /// The format's number: 1.
+    pub castoff: u32,
+    /// The version that the list describes.
+    pub version: String,
+    /// Whether the package holds every file of the list. A partial one holds what has changed.
+    pub whole: bool,
+    /// The versions onto which a partial package fits. Empty for a whole one.
+    #[serde(default)]
+    pub fits: Vec<String>,
+    /// Every file of the release, whether the package holds it or not.
+    #[serde(deserialize_with = "unique")]
+    pub files: BTreeMap<SafePath, Listed>,
+}
+
+/// What a file list says of one path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, deny_unknown_fields)]
+pub enum Listed {
+    /// An ordinary file.
+    File {
+        /// Bytes.
+        size: u64,
+        /// The digest of its content.
+        sha256: Sha256,
+        /// Whether it may be executed; advice, see `stage`.
+        #[serde(default)]
+        executable: bool,
+    },
+    /// A symbolic link that stays inside the tree.
+    Link {
+        /// Where it points, relative to its own folder, with forward slashes.
+        link: String,
+    },
+}
+
+impl FileList {
+    /// Reads and checks a `castoff-files.json`.
+    ///
+    /// Fails with `FILE_LIST_INVALID` when it is no such document, lists a path twice (also when
+    /// only case or Unicode form differ), or a path that must not be written.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        let list: Self = serde_json::from_slice(bytes).map_err(|error| Error::FileListInvalid {
+            problem: error.to_string(),
+        })?;
+        if list.castoff != 1 {
+            let problem = format!("format {} is not known to this launcher", list.castoff);
+            return Err(Error::FileListInvalid { problem });
+        }
+        let mut folded = std::collections::BTreeSet::new();
+        for path in list.files.keys() {
+            if !folded.insert(path.folded()) {
+                let problem = format!("{path} is there twice, but for case or Unicode form");
+                return Err(Error::FileListInvalid { problem });
+            }
+        }
+        Ok(list)
+    }
+}
+
+/// A map whose keys are refused when they repeat: with serde's own, the last one would win.
+fn unique<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<SafePath, Listed>, D::Error> {
+    struct Unique;
+    impl<'de> serde::de::Visitor<'de> for Unique {
+        type Value = BTreeMap<SafePath, Listed>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a map of paths")
+        }
+
+        fn visit_map<A: serde::de::MapAccess<'de>>(
+            self,
+            mut map: A,
+        ) -> Result<Self::Value, A::Error> {
+            let mut files = BTreeMap::new();
+            while let Some((path, listed)) = map.next_entry::<SafePath, Listed>()? {
+                match files.entry(path) {
+                    btree_map::Entry::Vacant(place) => place.insert(listed),
+                    btree_map::Entry::Occupied(place) => {
+                        return Err(serde::de::Error::custom(format!(
+                            "{} is there twice",
+                            place.key()
+                        )));
+                    }
+                };
+            }
+            Ok(files)
+        }
+    }
+    deserializer.deserialize_map(Unique)
+}

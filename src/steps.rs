@@ -1,0 +1,166 @@
+//! The named steps at which an update can be interrupted, and the means to interrupt it there.
+//!
+//! Every place between two changes of the disk calls [`reach`] with its [`Step`]. In ordinary
+//! builds that is nothing. Built with the feature `failpoints` (as the tests are), the variable
+//! `CASTOFF_FAIL=commit.rename@3=kill` makes the process kill itself when it reaches that step for
+//! the third time; `error` makes the step fail and `full` makes it fail as a full disk does.
+//! Several orders are parted by commas. The tests walk through [`Step::ALL`], so that a step which
+//! is added here is covered, or fails for never being reached.
+
+use crate::Result;
+
+macro_rules! steps {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// A place where a kill, an error or a full disk is tried.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Step { $($(#[$doc])* $name,)* }
+
+        impl Step {
+            /// Every step, in the order in which an update meets them.
+            pub const ALL: &[Step] = &[$(Step::$name,)*];
+
+            /// The step's name in `CASTOFF_FAIL`.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Step::$name => $text,)* }
+            }
+        }
+    };
+}
+
+steps! {
+    /// The part file exists, nothing is in it.
+    FetchOpened = "fetch.opened",
+    /// Some of the package is in the part file.
+    FetchBlock = "fetch.block",
+    /// The whole package is there and verified, under its part name.
+    FetchVerified = "fetch.verified",
+    /// The package has its final name.
+    FetchNamed = "fetch.named",
+    /// The staging folder exists.
+    StageBegun = "stage.begun",
+    /// One more file is staged.
+    StageFile = "stage.file",
+    /// All files are staged, not yet synced.
+    StageFilled = "stage.filled",
+    /// What was staged is synced.
+    StageSynced = "stage.synced",
+    /// The backup's folder exists.
+    BackUpBegun = "backup.begun",
+    /// One more file is backed up.
+    BackUpFile = "backup.file",
+    /// All files are backed up, not yet synced, and the backup has no description yet.
+    BackUpFilled = "backup.filled",
+    /// The backup is whole, described and synced.
+    BackUpSynced = "backup.synced",
+    /// The journal is on disk.
+    CommitJournalled = "commit.journalled",
+    /// One more file of the old version is removed.
+    CommitRemove = "commit.remove",
+    /// One more file of the new version is in place.
+    CommitRename = "commit.rename",
+    /// All files are in place and their folders synced.
+    CommitRenamed = "commit.renamed",
+    /// installed.json is the new version's.
+    CommitListed = "commit.listed",
+    /// local_version.json is the new version's.
+    CommitVersioned = "commit.versioned",
+    /// The trial is recorded in state.json.
+    CommitTrial = "commit.trial",
+    /// The journal is gone.
+    CommitDone = "commit.done",
+    /// The folders that the update needed are cleared away.
+    CommitCleared = "commit.cleared",
+    /// The version is remembered as bad, nothing is undone yet.
+    UndoMarked = "undo.marked",
+    /// The undo is journalled.
+    UndoJournalled = "undo.journalled",
+    /// One more path is as it was.
+    UndoPath = "undo.path",
+    /// Every path is as it was, and synced.
+    UndoPaths = "undo.paths",
+    /// local_version.json and installed.json are as they were.
+    UndoVersioned = "undo.versioned",
+    /// The journal of what was undone is gone.
+    UndoDone = "undo.done",
+}
+
+/// Marks that `step` has been reached.
+#[cfg(not(feature = "failpoints"))]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "the same signature as with failpoints"
+)]
+#[inline]
+pub(crate) fn reach(_step: Step) -> Result<()> {
+    Ok(())
+}
+
+#[cfg(feature = "failpoints")]
+pub(crate) use orders::reach;
+
+#[cfg(feature = "failpoints")]
+mod orders {
+    use std::io;
+    use std::path::PathBuf;
+    use std::sync::{LazyLock, Mutex};
+
+    use super::{Result, Step};
+    use crate::Error;
+
+    struct Order {
+        step: String,
+        countdown: u64,
+        action: String,
+    }
+
+    static ORDERS: LazyLock<Mutex<Vec<Order>>> = LazyLock::new(|| {
+        let text = std::env::var("CASTOFF_FAIL").unwrap_or_default();
+        let orders = text.split(',').filter(|part| !part.is_empty()).map(|part| {
+            let (place, action) = part.split_once('=').unwrap_or((part, "kill"));
+            let (step, count) = place.split_once('@').unwrap_or((place, "1"));
+            Order {
+                step: step.to_owned(),
+                countdown: count.parse().unwrap_or(1),
+                action: action.to_owned(),
+            }
+        });
+        Mutex::new(orders.collect())
+    });
+
+    /// Marks that `step` has been reached, and does what `CASTOFF_FAIL` orders there.
+    pub(crate) fn reach(step: Step) -> Result<()> {
+        let mut orders = ORDERS
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let Some(order) = orders
+            .iter_mut()
+            .find(|order| order.step == step.as_str() && order.countdown > 0)
+        else {
+            return Ok(());
+        };
+        order.countdown -= 1;
+        if order.countdown > 0 {
+            return Ok(());
+        }
+        let kind = match order.action.as_str() {
+            "error" => io::ErrorKind::Other,
+            "full" => io::ErrorKind::StorageFull,
+            "panic" => panic!("ordered at {}", step.as_str()),
+            _ => kill(),
+        };
+        let path = PathBuf::from(step.as_str());
+        Err(Error::Io {
+            operation: "go on at",
+            path,
+            source: kind.into(),
+        })
+    }
+
+    /// Ends the process as a power cut or an impatient person would: without any clean-up.
+    fn kill() -> ! {
+        #[cfg(unix)]
+        let _ =
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        std::process::abort()
+    }
+}

@@ -2,16 +2,38 @@
 //!
 //! Nothing else in the engine changes the file system (`clippy.toml` refuses it), so that what
 //! must be durable, and in which order, is decided in one place.
+//!
+//! Promises: [`write_atomic`] leaves the old content or the new one whatever happens, and the new
+//! one is durable when it returns; [`sync_tree`] returns only when everything below a folder is
+//! durable; a sync that fails is an error. No function follows a link at the last component of
+//! the path that it changes.
+//!
+//! Does not promise: durable folder entries on Windows, which has no call for them, nor anything
+//! on disks that lie about having written.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that writes"
+)]
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::{Error, Result};
 
 /// Makes a folder and those above it that do not exist.
 pub fn create_folders(path: &Path) -> Result<()> {
     fs::create_dir_all(path).map_err(Error::io("create the folder", path))
+}
+
+/// Makes one folder. Returns whether it was made; one that is there already is no error.
+pub fn create_folder(path: &Path) -> Result<bool> {
+    match fs::create_dir(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(false),
+        Err(error) => Err(Error::io("create the folder", path)(error)),
+    }
 }
 
 /// Opens a file for reading and writing, from its start; makes it when it does not exist.
@@ -25,6 +47,20 @@ pub fn open_part(path: &Path) -> Result<File> {
         .map_err(Error::io("open", path))
 }
 
+/// Makes a file that must not exist yet. It is executable for those who may read it, if asked.
+pub fn create_file(path: &Path, executable: bool) -> Result<File> {
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(if executable { 0o755 } else { 0o644 });
+    }
+    #[cfg(not(unix))]
+    let _ = executable;
+    options.open(path).map_err(Error::io("create", path))
+}
+
 /// Removes a file or a link; one that is not there is no error.
 pub fn remove_file(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
@@ -35,10 +71,30 @@ pub fn remove_file(path: &Path) -> Result<()> {
     }
 }
 
+/// Removes a folder if nothing is in it. Returns whether it is gone.
+pub fn remove_empty_folder(path: &Path) -> bool {
+    match fs::remove_dir(path) {
+        Ok(()) => true,
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}
+
+/// Removes a folder and all below it, following no link; one that is not there is no error.
+pub fn remove_tree(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Replaces a file's content at once: a temporary file, synced, renamed, its folder synced.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     let temporary = path.with_added_extension("new");
-    let mut file = File::create(&temporary).map_err(Error::io("create", &temporary))?;
+    // One that was left by a crash, or planted as a link: neither is written through.
+    remove_file(&temporary)?;
+    let mut file = create_file(&temporary, false)?;
     file.write_all(bytes)
         .map_err(Error::io("write", &temporary))?;
     file.sync_all().map_err(Error::io("sync", &temporary))?;
@@ -47,9 +103,156 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     sync_folder(path.parent().unwrap_or(path))
 }
 
+/// Removes a file durably: when this returns, it does not come back after a power cut.
+pub fn remove_durably(path: &Path) -> Result<()> {
+    remove_file(path)?;
+    sync_folder(path.parent().unwrap_or(path))
+}
+
 /// Renames within one file system, over what may be there.
 pub fn rename(from: &Path, to: &Path) -> Result<()> {
-    fs::rename(from, to).map_err(Error::io("rename", from))
+    fs::rename(from, to).map_err(Error::io("put into place", to))
+}
+
+/// Gives a file a second name, or, where the file system has no such thing, copies it.
+pub fn link_or_copy(from: &Path, to: &Path) -> Result<()> {
+    match fs::hard_link(from, to) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Err(Error::io("link", to)(error))
+        }
+        Err(_) => copy(from, to),
+    }
+}
+
+/// Makes a copy that shares the blocks until one side is written, where the file system can.
+/// Returns false where it cannot.
+pub fn clone_file(from: &Path, to: &Path) -> Result<bool> {
+    // One refusal stands for the whole file system, and a client folder is on one.
+    static REFUSED: AtomicBool = AtomicBool::new(false);
+    if REFUSED.load(Ordering::Relaxed) {
+        return Ok(false);
+    }
+    if reflink_copy::reflink(from, to).is_err() {
+        remove_file(to)?;
+        REFUSED.store(true, Ordering::Relaxed);
+        return Ok(false);
+    }
+    keep_mode_and_time(from, to)?;
+    Ok(true)
+}
+
+/// Copies content, mode and modification time.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::copy(from, to).map_err(Error::io("copy", from))?;
+    keep_mode_and_time(from, to)
+}
+
+fn keep_mode_and_time(from: &Path, to: &Path) -> Result<()> {
+    let metadata = fs::metadata(from).map_err(Error::io("look at", from))?;
+    let modified = metadata.modified().map_err(Error::io("look at", from))?;
+    set_modified(to, modified)?;
+    fs::set_permissions(to, metadata.permissions()).map_err(Error::io("set the mode of", to))
+}
+
+/// Sets a file's modification time.
+pub fn set_modified(path: &Path, time: std::time::SystemTime) -> Result<()> {
+    File::options()
+        .write(true)
+        .open(path)
+        .and_then(|file| file.set_modified(time))
+        .map_err(Error::io("set the time of", path))
+}
+
+/// Makes a symbolic link that must not exist yet.
+#[cfg(unix)]
+pub fn symlink(target: &str, path: &Path) -> Result<()> {
+    std::os::unix::fs::symlink(target, path).map_err(Error::io("link", path))
+}
+
+/// Symbolic links in packages are for Unix: Windows lets only administrators make them.
+#[cfg(not(unix))]
+pub fn symlink(_target: &str, path: &Path) -> Result<()> {
+    Err(Error::io("link", path)(io::ErrorKind::Unsupported.into()))
+}
+
+/// The permission bits, where the system has them.
+pub fn mode_of(metadata: &Metadata) -> Option<u32> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        Some(metadata.permissions().mode() & 0o777)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = metadata;
+        None
+    }
+}
+
+/// Sets the permission bits, where the system has them.
+pub fn set_mode(path: &Path, mode: Option<u32>) -> Result<()> {
+    #[cfg(unix)]
+    if let Some(mode) = mode {
+        use std::os::unix::fs::PermissionsExt;
+        return fs::set_permissions(path, fs::Permissions::from_mode(mode & 0o777))
+            .map_err(Error::io("set the mode of", path));
+    }
+    #[cfg(not(unix))]
+    let _ = (path, mode);
+    Ok(())
+}
+
+/// Lets those who may read a file execute it. Nothing on Windows.
+pub fn make_executable(path: &Path) -> Result<()> {
+    let metadata = fs::metadata(path).map_err(Error::io("look at", path))?;
+    set_mode(
+        path,
+        mode_of(&metadata).map(|mode| mode | ((mode & 0o444) >> 2)),
+    )
+}
+
+/// The bytes that this user may still write to the file system of `path`.
+pub fn free_space(path: &Path) -> Result<u64> {
+    fs4::available_space(path).map_err(Error::io("ask for the free space of", path))
+}
+
+/// Fails with `DISK_FULL` unless `needed` bytes and a little more fit below `path`.
+pub fn need_space(path: &Path, needed: u64) -> Result<()> {
+    /// Room for folders, state files and the file system's own book-keeping.
+    const MARGIN: u64 = 4 << 20;
+    let available = free_space(path)?;
+    if available < needed.saturating_add(MARGIN) {
+        return Err(Error::DiskFull {
+            path: path.to_path_buf(),
+            needed,
+            available,
+        });
+    }
+    Ok(())
+}
+
+/// Whether this user may make and remove entries in a folder.
+pub fn may_change(folder: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use rustix::fs::{Access, access};
+        access(folder, Access::WRITE_OK | Access::EXEC_OK).is_ok()
+    }
+    #[cfg(not(unix))]
+    {
+        fs::metadata(folder).is_ok_and(|metadata| metadata.is_dir())
+    }
+}
+
+/// Whether the file system of a folder takes `A` and `a` for one name.
+pub fn folds_case(folder: &Path) -> Result<bool> {
+    create_folders(folder)?;
+    let probe = folder.join("Case-Probe");
+    write_atomic(&probe, b"")?;
+    let folds = folder.join("cASE-pROBE").exists();
+    remove_file(&probe)?;
+    Ok(folds)
 }
 
 /// Makes a folder's entries durable. Nothing on Windows, which cannot.
@@ -61,4 +264,187 @@ pub fn sync_folder(path: &Path) -> Result<()> {
     #[cfg(not(unix))]
     let _ = path;
     Ok(())
+}
+
+/// Makes everything below the folders durable: files, then the folders that name them.
+///
+/// One call for the whole file system where that reports errors (Linux since 5.8), because
+/// thousands of single syncs are slow; else file by file on several threads.
+pub fn sync_tree(folders: &[&Path]) -> Result<()> {
+    #[cfg(target_os = "linux")]
+    if syncfs_reports_errors() {
+        // They are all in one client folder, hence on one file system.
+        let Some(first) = folders.first() else {
+            return Ok(());
+        };
+        let folder = File::open(first).map_err(Error::io("open", first))?;
+        return rustix::fs::syncfs(&folder).map_err(|error| Error::io("sync", first)(error.into()));
+    }
+    let mut paths = Vec::new();
+    for folder in folders {
+        list(folder, &mut paths)?;
+    }
+    sync_each(&paths)
+}
+
+#[cfg(target_os = "linux")]
+fn syncfs_reports_errors() -> bool {
+    let name = rustix::system::uname();
+    let release = name.release().to_string_lossy();
+    let mut numbers = release
+        .split(['.', '-'])
+        .map(|part| part.parse::<u32>().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (5, 8)
+}
+
+/// Files first, so that a folder is synced after what it names.
+fn list(folder: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
+        let entry = entry.map_err(Error::io("read", folder))?;
+        let kind = entry
+            .file_type()
+            .map_err(Error::io("look at", entry.path()))?;
+        if kind.is_dir() {
+            list(&entry.path(), paths)?;
+        } else if kind.is_file() {
+            paths.push(entry.path());
+        }
+    }
+    paths.push(folder.to_path_buf());
+    Ok(())
+}
+
+/// Waiting for a disk is not computing: more threads than cores.
+const SYNC_THREADS: usize = 8;
+
+fn sync_each(paths: &[PathBuf]) -> Result<()> {
+    let sync_one = |path: &PathBuf| -> Result<()> {
+        if path.is_dir() {
+            return sync_folder(path);
+        }
+        // Windows flushes only through a handle that may write.
+        let file = if cfg!(windows) {
+            File::options().write(true).open(path)
+        } else {
+            File::open(path)
+        };
+        file.and_then(|file| file.sync_all())
+            .map_err(Error::io("sync", path))
+    };
+    crate::disk::in_parallel(SYNC_THREADS, paths, &sync_one).map(|_: Vec<()>| ())
+}
+
+/// Does `work` for every item on up to `threads` threads, and gives the results in the items'
+/// order, or one of the errors. After an error nothing more is begun.
+pub fn in_parallel<I: Sync, R: Send>(
+    threads: usize,
+    items: &[I],
+    work: &(dyn Fn(&I) -> Result<R> + Sync),
+) -> Result<Vec<R>> {
+    use std::sync::atomic::AtomicUsize;
+    let threads = threads.min(items.len());
+    if threads <= 1 {
+        return items.iter().map(work).collect();
+    }
+    let next = AtomicUsize::new(0);
+    let failed = AtomicBool::new(false);
+    let worker = || {
+        let mut results = Vec::new();
+        while !failed.load(Ordering::Relaxed) {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(index) else { break };
+            match work(item) {
+                Ok(result) => results.push((index, result)),
+                Err(error) => {
+                    failed.store(true, Ordering::Relaxed);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(results)
+    };
+    let mut all = std::thread::scope(|scope| {
+        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
+        let mut all = Vec::with_capacity(items.len());
+        let mut error = None;
+        for handle in handles {
+            match handle.join() {
+                Ok(Ok(results)) => all.extend(results),
+                Ok(Err(worker_error)) => error = Some(worker_error),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        error.map_or(Ok(all), Err)
+    })?;
+    all.sort_unstable_by_key(|(index, _)| *index);
+    Ok(all.into_iter().map(|(_, result)| result).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_atomic_write_replaces_and_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        write_atomic(&path, b"old").unwrap();
+        write_atomic(&path, b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn an_atomic_write_does_not_write_through_a_planted_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let victim = folder.path().join("victim");
+        fs::write(&victim, b"mine").unwrap();
+        let path = folder.path().join("state.json");
+        std::os::unix::fs::symlink(&victim, path.with_added_extension("new")).unwrap();
+        write_atomic(&path, b"new").unwrap();
+        assert_eq!(fs::read(&victim).unwrap(), b"mine");
+    }
+
+    #[test]
+    fn too_little_space_is_disk_full() {
+        let folder = tempfile::tempdir().unwrap();
+        need_space(folder.path(), 1).unwrap();
+        let error = need_space(folder.path(), u64::MAX / 2).unwrap_err();
+        assert_eq!(error.code(), crate::Code::DiskFull);
+    }
+
+    #[test]
+    fn a_tree_is_synced_file_by_file_where_there_is_no_single_call() {
+        let folder = tempfile::tempdir().unwrap();
+        create_folders(&folder.path().join("a/b")).unwrap();
+        fs::write(folder.path().join("a/b/c"), b"x").unwrap();
+        let mut paths = Vec::new();
+        list(folder.path(), &mut paths).unwrap();
+        assert_eq!(paths.len(), 4);
+        assert!(
+            paths[0].ends_with("a/b/c"),
+            "files come before their folders: {paths:?}"
+        );
+        sync_each(&paths).unwrap();
+        sync_tree(&[folder.path()]).unwrap();
+    }
+
+    #[test]
+    fn parallel_work_keeps_the_order_and_reports_an_error() {
+        let items: Vec<usize> = (0..100).collect();
+        let doubled = in_parallel(4, &items, &|item| Ok(item * 2)).unwrap();
+        assert_eq!(doubled[99], 198);
+        assert!(doubled.is_sorted());
+        let failing = |item: &usize| match item {
+            50 => Err(Error::Internal {
+                what: "fifty".into(),
+            }),
+            _ => Ok(()),
+        };
+        assert_eq!(
+            in_parallel(4, &items, &failing).unwrap_err().code(),
+            crate::Code::Internal
+        );
+    }
 }

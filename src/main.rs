@@ -1,2 +1,36 @@
-//! The launcher.
-fn main() {}
+//! The launcher: the small executable that a person double-clicks instead of the app.
+//!
+//! All arguments are the app's, but for one reserved first one: `--castoff <command>` gives
+//! support staff the commands of [`castoff::launcher::commands`].
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use castoff::launcher::commands::Command;
+use castoff::launcher::{Session, panic};
+
+fn main() -> ExitCode {
+    panic::install_hook();
+    let executable = std::env::current_exe().ok();
+    let home = executable.as_deref().and_then(|path| path.parent()).map_or_else(
+        || PathBuf::from("."),
+        std::path::Path::to_path_buf,
+    );
+    let mut args: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let support = args.first().is_some_and(|first| first == "--castoff") && args.len() > 1;
+    let (command, json) = if support {
+        let json = args.iter().position(|arg| arg == "--json").map(|place| args.remove(place));
+        (Command::parse(&args[1..]), json.is_some())
+    } else {
+        (Ok(Command::Run { args }), false)
+    };
+    let code = match Session::open(&home) {
+        Ok(session) => match command {
+            Ok(command) => session.work(&command, json),
+            Err(unknown) => session.usage(&unknown),
+        },
+        Err(error) => Session::report_unopened(&error),
+    };
+    ExitCode::from(code)
+}

@@ -1,1 +1,402 @@
-//! plan
+//! Installed files against released files: what an update will write, keep and remove.
+//!
+//! A release says what it consists of by its file list, or, without one, by its package alone.
+//! With a list, what the installed version had and the new one has not is removed. Without, the
+//! package is laid over what is there: the packages of the Python client's packager hold only what
+//! has changed, so that absence is no order to delete.
+//!
+//! Promises: what is on the preserve list is neither overwritten nor removed; what did not come
+//! with a release is never removed; a file is kept only if it is, by size and time, still the one
+//! that was recorded at its installation, and its content is the new version's: by SHA-256 where
+//! there is a list, else by size and CRC-32, or, where none is recorded, by comparing content.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::archive::{Archive, Entry, EntryKind, SafePath};
+use crate::config::Patterns;
+use crate::disk;
+use crate::layout::tree::{self, Found};
+use crate::release::{FileList, Listed, Release};
+use crate::state::{ClientFolder, Content, FileRecord, Installed};
+use crate::trust::Sha256;
+use crate::{Error, Result};
+
+/// What an update will do.
+#[derive(Debug)]
+pub struct Plan {
+    /// The release that is to be installed.
+    pub release: Release,
+    /// What is installed now, as listed or as found.
+    pub installed: Installed,
+    /// Files to unpack.
+    pub(crate) writes: Vec<Write>,
+    /// Files to remove.
+    pub(crate) removes: BTreeSet<SafePath>,
+    /// Files of the new version that are in place already.
+    pub(crate) kept: BTreeMap<SafePath, FileRecord>,
+    /// Folders that the new version has, with or without files in them.
+    pub(crate) folders: BTreeSet<SafePath>,
+    /// Paths that are another name, but for case, of a file that is removed.
+    pub(crate) renamed: BTreeSet<SafePath>,
+}
+
+/// A file to unpack.
+#[derive(Debug)]
+pub(crate) struct Write {
+    pub(crate) path: SafePath,
+    /// Its place in the archive.
+    pub(crate) index: usize,
+    pub(crate) size: u64,
+    pub(crate) kind: EntryKind,
+    /// The digest that the file list announces.
+    pub(crate) sha256: Option<Sha256>,
+    /// The mode to give it; `None`: that of a new file.
+    pub(crate) mode: Option<u32>,
+    pub(crate) executable: bool,
+    /// What is installed under this name, where it may turn out to be the same.
+    pub(crate) perhaps: Option<FileRecord>,
+}
+
+/// The patterns of the configuration that a plan heeds.
+#[derive(Clone, Copy)]
+pub struct Heed<'a> {
+    /// What an update never overwrites or removes.
+    pub preserve: &'a Patterns,
+    /// Files outside the list that a backup leaves out.
+    pub backup_excludes: &'a Patterns,
+}
+
+impl Plan {
+    /// Compares a verified package with what is installed.
+    pub fn make(
+        folder: &ClientFolder,
+        release: Release,
+        archive: &Archive,
+        heed: Heed<'_>,
+    ) -> Result<Self> {
+        let installed = installed(folder, heed)?;
+        let list = archive.file_list()?;
+        if let Some(list) = &list {
+            check_list(list, &release, archive, &installed, folder)?;
+        }
+        let mut plan = Self {
+            release,
+            installed,
+            writes: Vec::new(),
+            removes: BTreeSet::new(),
+            kept: BTreeMap::new(),
+            folders: BTreeSet::new(),
+            renamed: BTreeSet::new(),
+        };
+        for (index, entry) in archive.entries().iter().enumerate() {
+            plan.take(folder, index, entry, list.as_ref(), heed.preserve)?;
+        }
+        match &list {
+            Some(list) => plan.apply_list(folder, list, heed.preserve)?,
+            None => plan.keep_the_rest(folder)?,
+        }
+        plan.fold(folder)?;
+        let folders = archive.folders().iter();
+        plan.folders.extend(
+            folders
+                .filter(|path| !heed.preserve.matches(path.as_str(), true))
+                .cloned(),
+        );
+        plan.folders
+            .extend(plan.writes.iter().flat_map(|write| write.path.parents()));
+        Ok(plan)
+    }
+
+    /// Bytes to unpack.
+    pub fn bytes(&self) -> u64 {
+        self.writes.iter().map(|write| write.size).sum()
+    }
+
+    /// Decides what becomes of one entry of the archive.
+    fn take(
+        &mut self,
+        folder: &ClientFolder,
+        index: usize,
+        entry: &Entry,
+        list: Option<&FileList>,
+        preserve: &Patterns,
+    ) -> Result<()> {
+        let path = &entry.path;
+        if folder.is_own(path.as_str()) {
+            // The Python packager packs local_version.json too, with the version before in it.
+            return Ok(());
+        }
+        let on_disk = path.below(folder.root());
+        let found = tree::look(&on_disk)?;
+        if found != Found::Nothing && preserve.matches(path.as_str(), false) {
+            return Ok(());
+        }
+        let listed = list.and_then(|list| list.files.get(path));
+        let (sha256, listed_executable) = match listed {
+            Some(Listed::File {
+                sha256, executable, ..
+            }) => (Some(*sha256), *executable),
+            _ => (None, false),
+        };
+        let executable = entry.executable
+            || listed_executable
+            || self.release.entry_point.as_deref() == Some(path.as_str());
+        let mode_now = match found {
+            Found::File { mode, .. } => mode,
+            _ => None,
+        };
+        let lacks_x = executable && mode_now.is_some_and(|mode| mode & 0o111 == 0);
+        let known = self
+            .installed
+            .files
+            .get(path)
+            .filter(|known| known.looks_like(&found));
+        let mut perhaps = None;
+        if let Some(known) = known.filter(|_| !lacks_x) {
+            match is_same(entry, sha256, known) {
+                Some(true) => {
+                    let record = FileRecord {
+                        owned: true,
+                        ..known.clone()
+                    };
+                    self.kept.insert(path.clone(), record);
+                    return Ok(());
+                }
+                Some(false) => {}
+                None => perhaps = Some(known.clone()),
+            }
+        }
+        if cfg!(not(unix)) && matches!(entry.kind, EntryKind::Link { .. }) {
+            return Err(Error::ArchiveUnsafe {
+                entry: path.to_string(),
+                problem: "symbolic links are installed on Unix only".into(),
+            });
+        }
+        self.writes.push(Write {
+            path: path.clone(),
+            index,
+            size: entry.size,
+            kind: entry.kind.clone(),
+            sha256,
+            mode: mode_now.map(|mode| {
+                if lacks_x {
+                    mode | ((mode & 0o444) >> 2)
+                } else {
+                    mode
+                }
+            }),
+            executable,
+            perhaps,
+        });
+        Ok(())
+    }
+
+    /// With a file list: what it names and the package lacks must be there already; what it does
+    /// not name and came with a release goes.
+    fn apply_list(
+        &mut self,
+        folder: &ClientFolder,
+        list: &FileList,
+        preserve: &Patterns,
+    ) -> Result<()> {
+        let in_package: BTreeSet<SafePath> = self
+            .writes
+            .iter()
+            .map(|write| write.path.clone())
+            .chain(self.kept.keys().cloned())
+            .collect();
+        for (path, listed) in &list.files {
+            if in_package.contains(path) || folder.is_own(path.as_str()) {
+                continue;
+            }
+            if let Some(record) = self.installed.files.get(path)
+                && has(record, listed)
+            {
+                self.kept.insert(
+                    path.clone(),
+                    FileRecord {
+                        owned: true,
+                        ..record.clone()
+                    },
+                );
+            }
+            // The rest was found to be preserved, or else refused by `check_list`.
+        }
+        for (path, record) in &self.installed.files {
+            let goes = record.owned
+                && !list.files.contains_key(path)
+                && !preserve.matches(path.as_str(), false)
+                && tree::look(&path.below(folder.root()))? != Found::Nothing;
+            if goes {
+                self.removes.insert(path.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Without a list: everything that is there stays.
+    fn keep_the_rest(&mut self, folder: &ClientFolder) -> Result<()> {
+        let written: BTreeSet<&SafePath> = self.writes.iter().map(|write| &write.path).collect();
+        for (path, record) in &self.installed.files {
+            if !written.contains(path)
+                && !self.kept.contains_key(path)
+                && tree::look(&path.below(folder.root()))? != Found::Nothing
+            {
+                self.kept.insert(path.clone(), record.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the file system takes `Readme` and `README` for one, a file that only changes its
+    /// case is removed under its old name first.
+    fn fold(&mut self, folder: &ClientFolder) -> Result<()> {
+        let names: BTreeMap<String, &SafePath> = self
+            .installed
+            .files
+            .keys()
+            .map(|path| (path.folded(), path))
+            .collect();
+        let pairs: Vec<(SafePath, SafePath)> = self
+            .writes
+            .iter()
+            .filter_map(|write| {
+                let old = *names.get(&write.path.folded())?;
+                (*old != write.path && !self.installed.files.contains_key(&write.path))
+                    .then(|| (old.clone(), write.path.clone()))
+            })
+            .collect();
+        if pairs.is_empty() || !disk::folds_case(&folder.own())? {
+            return Ok(());
+        }
+        for (old, new) in pairs {
+            self.kept.remove(&old);
+            self.removes.insert(old);
+            self.renamed.insert(new);
+        }
+        Ok(())
+    }
+}
+
+/// Whether an installed file is the archive's; `None` where only its content can tell.
+fn is_same(entry: &Entry, sha256: Option<Sha256>, known: &FileRecord) -> Option<bool> {
+    match (&entry.kind, &known.content) {
+        (EntryKind::Link { target }, Content::Link(now)) => Some(target == now),
+        (
+            EntryKind::File,
+            Content::File {
+                size, sha256: now, ..
+            },
+        ) => {
+            if *size != entry.size {
+                return Some(false);
+            }
+            match (sha256, known.crc32) {
+                (Some(announced), _) => Some(announced == *now),
+                (None, Some(crc32)) => Some(crc32 == entry.crc32),
+                (None, None) => None,
+            }
+        }
+        _ => Some(false),
+    }
+}
+
+/// Whether an installed file is what a list announces.
+fn has(record: &FileRecord, listed: &Listed) -> bool {
+    match (&record.content, listed) {
+        (
+            Content::File { size, sha256, .. },
+            Listed::File {
+                size: s, sha256: d, ..
+            },
+        ) => (size, sha256) == (s, d),
+        (Content::Link(target), Listed::Link { link }) => target == link,
+        _ => false,
+    }
+}
+
+/// What is installed: the list, if it is of the version that `local_version.json` names; else the
+/// folder is looked through.
+fn installed(folder: &ClientFolder, heed: Heed<'_>) -> Result<Installed> {
+    let version = folder.local_version().map(|local| local.version);
+    let listed = folder.load_installed();
+    if let Some(listed) = &listed
+        && listed.version == version
+    {
+        return Ok(listed.clone());
+    }
+    let leave_out = [heed.preserve, heed.backup_excludes];
+    let files = tree::adopt(folder, &leave_out, listed.as_ref())?;
+    log::info!(
+        "the folder has no list of its version; {} files were found",
+        files.len()
+    );
+    Ok(Installed {
+        version,
+        files,
+        ..Installed::default()
+    })
+}
+
+/// Checks a list against the release, its package and what is installed.
+fn check_list(
+    list: &FileList,
+    release: &Release,
+    archive: &Archive,
+    installed: &Installed,
+    folder: &ClientFolder,
+) -> Result<()> {
+    let contradiction = |problem: String| Err(Error::FileListInvalid { problem });
+    if list.version.parse().ok().as_ref() != Some(&release.version) {
+        return contradiction(format!(
+            "it is of version {}, not {}",
+            list.version, release.version
+        ));
+    }
+    let misfit = || Error::PartialMisfit {
+        installed: installed
+            .version
+            .as_ref()
+            .map_or_else(|| "nothing".into(), ToString::to_string),
+        fits: if list.fits.is_empty() {
+            "other files".into()
+        } else {
+            list.fits.join(", ")
+        },
+    };
+    let fits = |text: &String| text.parse().ok().as_ref() == installed.version.as_ref();
+    if !list.whole && !list.fits.is_empty() && !list.fits.iter().any(fits) {
+        return Err(misfit());
+    }
+    let mut packed = BTreeSet::new();
+    for entry in archive.entries() {
+        packed.insert(&entry.path);
+        match (list.files.get(&entry.path), &entry.kind) {
+            _ if folder.is_own(entry.path.as_str()) => {}
+            (Some(Listed::File { size, .. }), EntryKind::File) if *size == entry.size => {}
+            (Some(Listed::Link { link }), EntryKind::Link { target }) if link == target => {}
+            (Some(_), _) => {
+                return contradiction(format!("{} is another file in the package", entry.path));
+            }
+            (None, _) => {
+                return contradiction(format!("{} is in the package and not listed", entry.path));
+            }
+        }
+    }
+    for (path, listed) in list.files.iter().filter(|(path, _)| !packed.contains(path)) {
+        if list.whole {
+            return contradiction(format!("{path} is listed and not in the package"));
+        }
+        let there = installed
+            .files
+            .get(path)
+            .filter(|record| has(record, listed));
+        let Some(record) = there else {
+            return Err(misfit());
+        };
+        if !record.looks_like(&tree::look(&path.below(folder.root()))?) {
+            return Err(misfit());
+        }
+    }
+    Ok(())
+}

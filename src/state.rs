@@ -1,1 +1,400 @@
-//! state
+//! What is installed, and what Castoff remembers: `local_version.json` and `.castoff/`.
+//!
+//! Promises: `local_version.json` is what the Python client reads and writes, so that either can
+//! take over from the other. A state file that cannot be read never stops the app: it counts as
+//! empty, and says so in the log. Every file is replaced at once and durably (`disk`).
+//!
+//! Does not promise to be fast on `installed.json`, which names every file: nothing reads it
+//! while there is nothing new.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, SubsecRound, Utc};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::archive::SafePath;
+use crate::disk;
+use crate::release::Release;
+use crate::trust::Sha256;
+use crate::version::Version;
+use crate::{Code, Error, Result};
+
+/// The client folder and where Castoff keeps its things in it.
+#[derive(Clone, Debug)]
+pub struct ClientFolder {
+    root: PathBuf,
+    version_file: String,
+}
+
+impl ClientFolder {
+    /// The folder `root`, in which `version_file` says what is installed.
+    pub fn new(root: impl Into<PathBuf>, version_file: impl Into<String>) -> Self {
+        Self {
+            root: root.into(),
+            version_file: version_file.into(),
+        }
+    }
+
+    /// The folder itself: the app's working directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// `local_version.json`, unless it is configured otherwise.
+    pub fn version_file(&self) -> PathBuf {
+        self.root.join(&self.version_file)
+    }
+
+    /// Castoff's own folder.
+    pub fn own(&self) -> PathBuf {
+        self.root.join(".castoff")
+    }
+
+    /// Where backups are.
+    pub fn backups(&self) -> PathBuf {
+        self.root.join(".backup")
+    }
+
+    /// Where packages are fetched to.
+    pub fn downloads(&self) -> PathBuf {
+        self.own().join("downloads")
+    }
+
+    /// Where new versions are made whole.
+    pub fn staging(&self) -> PathBuf {
+        self.own().join("staging")
+    }
+
+    /// The journal of a commit or an undo under way.
+    pub fn journal(&self) -> PathBuf {
+        self.own().join("journal.json")
+    }
+
+    pub(crate) fn installed(&self) -> PathBuf {
+        self.own().join("installed.json")
+    }
+
+    pub(crate) fn state(&self) -> PathBuf {
+        self.own().join("state.json")
+    }
+
+    /// Whether a path of the tree is Castoff's own and not the app's.
+    pub(crate) fn is_own(&self, name: &str) -> bool {
+        name == ".castoff" || name == ".backup" || name == self.version_file
+    }
+
+    /// What `local_version.json` says; `None` when it is not there or not readable as a version,
+    /// which the Python client also takes for "not installed".
+    pub fn local_version(&self) -> Option<LocalVersion> {
+        let bytes = fs::read(self.version_file()).ok()?;
+        match serde_json::from_slice(&bytes) {
+            Ok(version) => Some(version),
+            Err(error) => {
+                log::warn!("{} is not usable: {error}", self.version_file().display());
+                None
+            }
+        }
+    }
+
+    /// The raw text of `local_version.json`, for a backup.
+    pub(crate) fn local_version_text(&self) -> Option<String> {
+        fs::read_to_string(self.version_file()).ok()
+    }
+
+    /// Says in `local_version.json` that `version` is installed.
+    pub(crate) fn set_local_version(&self, version: &Version) -> Result<()> {
+        let local = LocalVersion {
+            version: version.clone(),
+            // As Python's datetime.now().isoformat() has it: local time, no zone.
+            update_time: Some(
+                chrono::Local::now()
+                    .format("%Y-%m-%dT%H:%M:%S%.6f")
+                    .to_string(),
+            ),
+        };
+        disk::write_atomic(&self.version_file(), &pretty(&local)?)
+    }
+
+    /// Puts back what a backup kept.
+    pub(crate) fn put_local_version(&self, text: Option<&str>) -> Result<()> {
+        match text {
+            Some(text) => disk::write_atomic(&self.version_file(), text.as_bytes()),
+            None => disk::remove_durably(&self.version_file()),
+        }
+    }
+
+    /// What Castoff remembers. One that cannot be used counts as empty.
+    pub fn load_state(&self) -> State {
+        match read_json(&self.state()) {
+            Ok(state) => state.unwrap_or_default(),
+            Err(error) => {
+                log::warn!("{}; going on without it", error.chain());
+                State::default()
+            }
+        }
+    }
+
+    pub(crate) fn save_state(&self, state: &State) -> Result<()> {
+        disk::create_folders(&self.own())?;
+        disk::write_atomic(&self.state(), &pretty(state)?)
+    }
+
+    /// The list of what is installed, where there is a usable one.
+    pub fn load_installed(&self) -> Option<Installed> {
+        match read_json(&self.installed()) {
+            Ok(installed) => installed,
+            Err(error) => {
+                log::warn!("{}; the folder is looked through instead", error.chain());
+                None
+            }
+        }
+    }
+
+    pub(crate) fn save_installed(&self, installed: Option<&Installed>) -> Result<()> {
+        match installed {
+            Some(installed) => disk::write_atomic(&self.installed(), &compact(installed)?),
+            None => disk::remove_durably(&self.installed()),
+        }
+    }
+}
+
+/// `local_version.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LocalVersion {
+    /// The installed version.
+    pub version: Version,
+    /// When it was installed; local time without a zone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update_time: Option<String>,
+}
+
+/// `installed.json`: every file of what is installed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Installed {
+    /// The version; `None` for a folder that was found without one.
+    pub version: Option<Version>,
+    /// The digest of the package it came from, where it is known.
+    pub digest: Option<Sha256>,
+    /// What to start, when the release named it.
+    pub entry_point: Option<String>,
+    /// The files.
+    pub files: BTreeMap<SafePath, FileRecord>,
+}
+
+/// What is known of one installed file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FileRecord {
+    /// Its content.
+    pub content: Content,
+    /// Its modification time when that was recorded, in nanoseconds since 1970.
+    pub modified: i64,
+    /// The CRC-32 of its content, where an archive gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crc32: Option<u32>,
+    /// Whether it came with a release. A file that was merely found is the user's until a release
+    /// overwrites it: no update removes it.
+    pub owned: bool,
+}
+
+/// What a path holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Content {
+    /// An ordinary file.
+    File {
+        /// Bytes.
+        size: u64,
+        /// The digest of the content.
+        sha256: Sha256,
+        /// Permission bits, where the system has them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mode: Option<u32>,
+    },
+    /// A symbolic link and where it points.
+    Link(String),
+}
+
+/// `state.json`: what Castoff remembers from one start to the next.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct State {
+    /// What to start, as the installed release named it.
+    pub entry_point: Option<String>,
+    /// The version on trial.
+    pub trial: Option<Trial>,
+    /// Packages that failed their trial here and are not installed again.
+    pub bad: Vec<Bad>,
+    /// Packages that failed their checks, and when they are tried again.
+    pub backing_off: Vec<BackOff>,
+    /// A release that is fetched and waits for the app to be closed.
+    pub pending: Option<Release>,
+    /// How the last update went.
+    pub last: Option<LastOutcome>,
+}
+
+/// A version that has not shown yet that it runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trial {
+    /// The version.
+    pub version: Version,
+    /// Its package.
+    pub digest: Sha256,
+    /// The backup to go back to; `None` for a first install.
+    pub backup: Option<String>,
+    /// Starts without a verdict so far. Counted before the start, so that a machine that dies
+    /// with the app does not try for ever.
+    pub tries: u32,
+}
+
+/// A package that failed its trial.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Bad {
+    /// Its version.
+    pub version: Version,
+    /// Its digest: a corrected package of the same version is another one.
+    pub digest: Sha256,
+    /// How it failed.
+    pub why: String,
+}
+
+/// A package that failed its checks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackOff {
+    /// Its digest.
+    pub digest: Sha256,
+    /// How often.
+    pub times: u32,
+    /// Not before.
+    pub until: DateTime<Utc>,
+}
+
+/// How the last update went.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LastOutcome {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// `up-to-date`, `installed`, `updated`, `rolled-back`, or an error's code.
+    pub outcome: String,
+    /// The version that is installed since.
+    pub version: Option<Version>,
+    /// The whole chain of causes, after an error.
+    pub error: Option<String>,
+}
+
+impl State {
+    /// Notes an outcome. Returns whether that is news: the same outcome for the same version is
+    /// not written again, because a start with nothing new should write nothing.
+    pub(crate) fn note(
+        &mut self,
+        outcome: &str,
+        version: Option<&Version>,
+        error: Option<&Error>,
+    ) -> bool {
+        let error = error.map(Error::chain);
+        let same = self.last.as_ref().is_some_and(|last| {
+            last.outcome == outcome && last.version.as_ref() == version && last.error == error
+        });
+        if !same {
+            self.last = Some(LastOutcome {
+                at: Utc::now().trunc_subsecs(0),
+                outcome: outcome.to_owned(),
+                version: version.cloned(),
+                error,
+            });
+        }
+        !same
+    }
+
+    /// The mark of a package that failed its trial.
+    pub(crate) fn bad_mark(&self, digest: Sha256) -> Option<&Bad> {
+        self.bad.iter().find(|bad| bad.digest == digest)
+    }
+
+    /// Until when a package is left alone, if it is.
+    pub(crate) fn backing_off_until(
+        &self,
+        digest: Sha256,
+        now: DateTime<Utc>,
+    ) -> Option<DateTime<Utc>> {
+        let entry = self
+            .backing_off
+            .iter()
+            .find(|entry| entry.digest == digest)?;
+        // A clock that was wrong once must not put updates off for years.
+        (entry.until > now && entry.until - now <= LONGEST_BACK_OFF).then_some(entry.until)
+    }
+
+    /// Leaves a package alone for a while: a quarter of an hour at first, then twice as long each
+    /// time, at most a day.
+    pub(crate) fn back_off(&mut self, digest: Sha256, now: DateTime<Utc>) {
+        let times = self
+            .backing_off
+            .iter()
+            .find(|entry| entry.digest == digest)
+            .map_or(1, |entry| entry.times.saturating_add(1));
+        self.backing_off.retain(|entry| entry.digest != digest);
+        // Enough for every package a publisher breaks between two good ones.
+        const REMEMBERED: usize = 8;
+        if self.backing_off.len() >= REMEMBERED {
+            self.backing_off.remove(0);
+        }
+        let wait = FIRST_BACK_OFF * 2_i32.pow((times - 1).min(10));
+        self.backing_off.push(BackOff {
+            digest,
+            times,
+            until: now + wait.min(LONGEST_BACK_OFF),
+        });
+    }
+}
+
+/// A publisher who notices a broken package needs some minutes to replace it.
+const FIRST_BACK_OFF: chrono::TimeDelta = chrono::TimeDelta::minutes(15);
+/// A package that is broken for a day will be replaced by another one, with another digest.
+const LONGEST_BACK_OFF: chrono::TimeDelta = chrono::TimeDelta::hours(24);
+
+/// Reads a JSON file; `None` when there is none.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io("read", path)(error)),
+    };
+    serde_json::from_slice(&bytes)
+        .map(Some)
+        .map_err(|error| Error::StateInvalid {
+            path: path.to_path_buf(),
+            problem: error.to_string(),
+        })
+}
+
+/// JSON for files that people and the Python client read: indented by two.
+fn pretty(value: &impl Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec_pretty(value).map_err(|error| Error::Internal {
+        what: error.to_string(),
+    })
+}
+
+/// JSON for files with a line for each of thousands of files.
+pub(crate) fn compact(value: &impl Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec(value).map_err(|error| Error::Internal {
+        what: error.to_string(),
+    })
+}
+
+/// Whether an error says that this very package is at fault, so that fetching it again would
+/// fail again.
+pub(crate) fn blames_the_package(code: Code) -> bool {
+    matches!(
+        code,
+        Code::HashMismatch
+            | Code::SizeMismatch
+            | Code::TooLarge
+            | Code::ArchiveInvalid
+            | Code::ArchiveUnsafe
+            | Code::FileListInvalid
+            | Code::PartialMisfit
+    )
+}

@@ -42,15 +42,13 @@ steps! {
     StageFile = "stage.file",
     /// All files are staged, not yet synced.
     StageFilled = "stage.filled",
-    /// What was staged is synced.
-    StageSynced = "stage.synced",
     /// The backup's folder exists.
     BackUpBegun = "backup.begun",
     /// One more file is backed up.
     BackUpFile = "backup.file",
     /// All files are backed up, not yet synced, and the backup has no description yet.
     BackUpFilled = "backup.filled",
-    /// The backup is whole, described and synced.
+    /// The backup is whole, described, synced, and has its name.
     BackUpSynced = "backup.synced",
     /// The journal is on disk.
     CommitJournalled = "commit.journalled",

@@ -1,2 +1,106 @@
-//! The `castoff` command.
-fn main() {}
+//! The `castoff` command: what publishers, operators, servers and devices work with.
+//!
+//! Thin: each subcommand is a call into the engine or its face, which the launcher's
+//! `--castoff ...` calls too.
+
+mod demo;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use castoff::launcher::Session;
+use castoff::launcher::commands::Command as Work;
+use clap::{Args, Parser, Subcommand};
+
+/// Brings an app up to date, or leaves it exactly as it was, and starts it.
+#[derive(Parser)]
+#[command(name = "castoff", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Plays the life of an app on loopback, in a temporary folder, and tells it
+    Demo,
+    /// Asks the source whether there is another version; changes nothing
+    Check(Place),
+    /// Brings the app up to date without starting it
+    Update {
+        #[command(flatten)]
+        place: Place,
+        /// Also install what failed its checks or its trial here before
+        #[arg(long)]
+        force: bool,
+    },
+    /// Does what a double-click on the launcher does: updates, then starts the app
+    Run {
+        /// The launcher's folder, which holds launcher.toml
+        #[arg(long, default_value = ".")]
+        dir: PathBuf,
+        /// Arguments for the app
+        #[arg(last = true)]
+        args: Vec<OsString>,
+    },
+    /// Lists the backups, or restores one
+    Backups {
+        #[command(flatten)]
+        place: Place,
+        #[command(subcommand)]
+        action: Option<Backups>,
+    },
+    /// Says what is configured, installed and remembered, and what is wrong with it
+    Doctor(Place),
+}
+
+#[derive(Subcommand)]
+enum Backups {
+    /// Lists them, the newest first
+    List,
+    /// Puts one back, named by its version or its folder
+    Restore {
+        /// A version, or a folder's name below `.backup`
+        backup: String,
+    },
+}
+
+#[derive(Args)]
+struct Place {
+    /// The launcher's folder, which holds launcher.toml
+    #[arg(long, default_value = ".")]
+    dir: PathBuf,
+    /// Print one JSON document for programs
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let (place, work) = match Cli::parse().command {
+        Command::Demo => {
+            return match demo::play() {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    drop(writeln!(io::stderr(), "The demo could not go on: {error}"));
+                    ExitCode::FAILURE
+                }
+            };
+        }
+        Command::Check(place) => (place, Work::Check),
+        Command::Update { place, force } => (place, Work::Update { force }),
+        Command::Run { dir, args } => (Place { dir, json: false }, Work::Run { args }),
+        Command::Backups { place, action: None | Some(Backups::List) } => (place, Work::Backups),
+        Command::Backups { place, action: Some(Backups::Restore { backup }) } => {
+            (place, Work::Restore { backup })
+        }
+        Command::Doctor(place) => (place, Work::Doctor),
+    };
+    // As absolute as the launcher's own folder is: the app is started in another one.
+    let home = std::path::absolute(&place.dir).unwrap_or(place.dir);
+    ExitCode::from(match Session::open(&home) {
+        Ok(session) => session.work(&work, place.json),
+        Err(error) => Session::report_unopened(&error),
+    })
+}

@@ -1,0 +1,192 @@
+//! `castoff demo`: the life of an app on loopback, from nothing, in a temporary folder.
+//!
+//! Every start is a real one: this executable runs itself as `castoff run`, which does what the
+//! launcher does on a double-click.
+
+mod endpoint;
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::Command;
+
+use castoff::release::{FILE_LIST_NAME, FileList, Listed};
+use castoff::trust::Sha256;
+use endpoint::Endpoint;
+use zip::write::SimpleFileOptions;
+
+type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
+
+/// The demo's app is a script, so that it needs nothing but the system.
+const ENTRY: (&str, &str) = if cfg!(windows) {
+    ("run.bat", include_str!("../../../../assets/demo/run.bat"))
+} else {
+    ("run.sh", include_str!("../../../../assets/demo/run.sh"))
+};
+
+/// Plays the demo and tells it on standard output.
+pub(crate) fn play() -> Result {
+    let folder = tempfile::tempdir()?;
+    let home = folder.path();
+    let client = home.join("client");
+    let endpoint = Endpoint::start()?;
+    let config = format!(
+        "app = \"org.castoff.demo\"\nname = \"Demo\"\nlog_dir = \"logs\"\n\n[source]\nurl = \"{}\"\n\n\
+         [run]\ntrial = 1\n",
+        endpoint.url()
+    );
+    std::fs::write(home.join("launcher.toml"), &config)?;
+    say(&format!(
+        "A release endpoint listens on {}.\nThe launcher's folder holds one file, launcher.toml:\n\n{}",
+        endpoint.url(),
+        indent(config.trim_end(), "    "),
+    ))?;
+
+    step(1, "First install", "Version 1.0.0 is published. Nothing is installed yet.")?;
+    publish(&endpoint, "1.0.0", &[("help.txt", "Help of 1.0.0\n"), ("old.txt", "Only in 1.0.0\n")])?;
+    start(home)?;
+    show(&client)?;
+
+    step(
+        2,
+        "Update",
+        "The user writes a file of their own. Version 1.1.0 is published: help.txt is new, \
+         old.txt is gone.",
+    )?;
+    std::fs::write(client.join("my-notes.txt"), "mine\n")?;
+    publish(&endpoint, "1.1.0", &[("help.txt", "Help of 1.1.0\n")])?;
+    start(home)?;
+    show(&client)?;
+
+    step(
+        3,
+        "A broken update",
+        "Version 1.2.0 is published, but its package is not what the endpoint announces.",
+    )?;
+    publish(&endpoint, "1.2.0", &[("help.txt", "Help of 1.2.0\n")])?;
+    endpoint.put("/media/1.2.0.zip", b"these are other bytes".to_vec());
+    start(home)?;
+    show(&client)?;
+
+    step(
+        4,
+        "An update that cannot start",
+        "Version 1.3.0 is published, but its entry point is not in the package.",
+    )?;
+    let package = package("1.3.0", &[("help.txt", "Help of 1.3.0\n")], false)?;
+    offer(&endpoint, "1.3.0", package);
+    start(home)?;
+    show(&client)?;
+
+    step(5, "Offline", "The endpoint is switched off.")?;
+    drop(endpoint);
+    start(home)?;
+    show(&client)?;
+
+    say("\nThat was all. The temporary folder is removed again.")?;
+    folder.close()?;
+    Ok(())
+}
+
+/// Does what a double-click on the launcher does.
+fn start(home: &Path) -> Result {
+    let status = Command::new(std::env::current_exe()?)
+        .args(["run", "--dir"])
+        .arg(home)
+        .args(["--", "--greet", "you"])
+        .status()?;
+    say(&format!("    (exit code {})", status.code().unwrap_or(-1)))
+}
+
+fn publish(endpoint: &Endpoint, version: &str, files: &[(&str, &str)]) -> Result {
+    offer(endpoint, version, package(version, files, true)?);
+    Ok(())
+}
+
+/// Announces a package as the release server does.
+fn offer(endpoint: &Endpoint, version: &str, package: Vec<u8>) {
+    let path = format!("/media/{version}.zip");
+    let answer = serde_json::json!({
+        "id": 1, "version": version, "file": path, "entry_point": ENTRY.0,
+        "file_size": package.len(), "file_hash": Sha256::of(&package).to_string(),
+        "changelog": format!("* What is new in {version}"), "is_active": true, "app": "demo",
+    });
+    endpoint.put(&path, package);
+    endpoint.put(endpoint::CHECK, answer.to_string().into_bytes());
+}
+
+/// A package with its file list; with the entry point, or without.
+fn package(version: &str, files: &[(&str, &str)], with_entry: bool) -> Result<Vec<u8>> {
+    let mut files = files.to_vec();
+    if with_entry {
+        files.push(ENTRY);
+    }
+    let listed = files.iter().map(|(path, text)| {
+        let listed = Listed::File {
+            size: text.len() as u64,
+            sha256: Sha256::of(text.as_bytes()),
+            executable: *path == ENTRY.0,
+        };
+        Ok(((*path).to_owned().try_into()?, listed))
+    });
+    let list = FileList {
+        castoff: 1,
+        version: version.to_owned(),
+        whole: true,
+        fits: Vec::new(),
+        files: listed.collect::<castoff::Result<_>>()?,
+    };
+    let list = serde_json::to_string(&list)?;
+    let mut zip = zip::ZipWriter::new(io::Cursor::new(Vec::new()));
+    for (path, text) in files.iter().copied().chain([(FILE_LIST_NAME, list.as_str())]) {
+        let mode = if path == ENTRY.0 { 0o755 } else { 0o644 };
+        zip.start_file(path, SimpleFileOptions::default().unix_permissions(mode))?;
+        zip.write_all(text.as_bytes())?;
+    }
+    Ok(zip.finish()?.into_inner())
+}
+
+/// Shows what is in the client folder.
+fn show(client: &Path) -> Result {
+    let mut lines = vec!["  The client folder now:".to_owned()];
+    list(client, "", &mut lines)?;
+    say(&lines.join("\n"))
+}
+
+fn list(folder: &Path, prefix: &str, lines: &mut Vec<String>) -> Result {
+    let mut entries = std::fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
+    entries.sort_by_key(std::fs::DirEntry::file_name);
+    for entry in entries {
+        let name = format!("{prefix}{}", entry.file_name().display());
+        if name == ".castoff" {
+            lines.push(format!("    {name}/  (Castoff's own)"));
+        } else if entry.file_type()?.is_dir() {
+            list(&entry.path(), &format!("{name}/"), lines)?;
+        } else {
+            let bytes = std::fs::read(entry.path())?;
+            let content = match std::str::from_utf8(&bytes) {
+                Ok(text) if text.lines().count() == 1 => text.trim_end().to_owned(),
+                Ok(text) if name == "local_version.json" => {
+                    text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+                }
+                _ => format!("({} bytes)", bytes.len()),
+            };
+            let short: String = content.chars().take(60).collect();
+            lines.push(format!("    {name:<32} {short}"));
+        }
+    }
+    Ok(())
+}
+
+fn step(number: u32, title: &str, text: &str) -> Result {
+    say(&format!("\n{number}. {title}\n{}\n", indent(text, "  ")))
+}
+
+fn indent(text: &str, by: &str) -> String {
+    text.lines().map(|line| format!("{by}{line}")).collect::<Vec<_>>().join("\n")
+}
+
+fn say(text: &str) -> Result {
+    writeln!(io::stdout(), "{text}")?;
+    Ok(())
+}

@@ -1,0 +1,284 @@
+//! The commands that the launcher (`--castoff <command>`) and `castoff` have in common.
+//!
+//! What a command finds goes to standard output, as text or, with `--json`, as one document; what
+//! happens on the way goes to standard error.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::launcher::messages::{Text, sanitise, size};
+use crate::launcher::panic::caught;
+use crate::launcher::{EXIT_CONFIG, Session};
+use crate::layout::backup;
+use crate::layout::journal::Journal;
+use crate::updater::Outcome;
+use crate::{Error, Result, disk};
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Update, then start the app.
+    Run {
+        /// Arguments for the app.
+        args: Vec<OsString>,
+    },
+    /// Ask the source; change nothing.
+    Check,
+    /// Update without starting the app.
+    Update {
+        /// Also install what failed its checks or its trial here before.
+        force: bool,
+    },
+    /// List the backups.
+    Backups,
+    /// Put a backup back.
+    Restore {
+        /// A version, or a folder's name below `.backup`.
+        backup: String,
+    },
+    /// Say what is configured, installed and remembered, and what is wrong with it.
+    Doctor,
+    /// Say which launcher this is.
+    Version,
+}
+
+impl Command {
+    /// Reads what follows `--castoff`. The error is what could not be understood.
+    pub fn parse(words: &[OsString]) -> Result<Self, String> {
+        let text: Vec<&str> = words.iter().filter_map(|word| word.to_str()).collect();
+        match text.as_slice() {
+            _ if text.len() < words.len() => Err("?".into()),
+            ["run", args @ ..] => Ok(Self::Run { args: args.iter().map(OsString::from).collect() }),
+            ["check"] => Ok(Self::Check),
+            ["update"] => Ok(Self::Update { force: false }),
+            ["update", "--force"] => Ok(Self::Update { force: true }),
+            ["backups"] | ["backups", "list"] => Ok(Self::Backups),
+            ["backups", "restore", backup] => Ok(Self::Restore { backup: (*backup).to_owned() }),
+            ["doctor"] => Ok(Self::Doctor),
+            ["version"] => Ok(Self::Version),
+            _ => Err(text.join(" ")),
+        }
+    }
+}
+
+/// A finding, told as text and as JSON.
+struct Told {
+    text: String,
+    json: Value,
+}
+
+impl Session {
+    /// Does what a command says and gives the exit code: 0, or one of the launcher's own; for
+    /// [`Command::Run`] the app's.
+    pub fn work(&self, command: &Command, as_json: bool) -> u8 {
+        let told = match command {
+            Command::Run { args } => {
+                let launcher = std::env::current_exe().ok();
+                return self.run(args, launcher.as_deref());
+            }
+            Command::Check => caught(|| self.check()),
+            Command::Update { force } => caught(|| self.update(*force)),
+            Command::Backups => caught(|| self.backups()),
+            Command::Restore { backup } => caught(|| self.restore(backup)),
+            Command::Doctor => caught(|| self.doctor()),
+            Command::Version => Ok(version()),
+        };
+        match told {
+            Ok(told) => {
+                let text = if as_json { told.json.to_string() } else { told.text };
+                // Whoever reads may have gone: that is no fault of the command.
+                let _ = writeln!(io::stdout(), "{}", text.trim_end());
+                0
+            }
+            Err(error) => {
+                if as_json {
+                    let code = error.code().as_str();
+                    let document = json!({"error": code, "message": error.chain()});
+                    let _ = writeln!(io::stdout(), "{document}");
+                }
+                self.fail(&error)
+            }
+        }
+    }
+
+    /// Says which commands there are.
+    pub fn usage(&self, unknown: &str) -> u8 {
+        let _ = writeln!(
+            io::stderr(),
+            "{}\n\n  --castoff run [ARGUMENTS]\n  --castoff check [--json]\n  \
+             --castoff update [--force] [--json]\n  --castoff backups [list] [--json]\n  \
+             --castoff backups restore VERSION\n  --castoff doctor [--json]\n  --castoff version",
+            Text::ReportUnknownCommand.render(self.lang, &[("command", unknown.to_owned())]),
+        );
+        EXIT_CONFIG
+    }
+
+    fn check(&self) -> Result<Told> {
+        let updater = self.updater()?;
+        let offer = updater.offer()?;
+        let news = offer.is_news();
+        let installed = offer.installed.as_ref().map(ToString::to_string);
+        let offered = offer.release.version.to_string();
+        let mut text = String::new();
+        self.row(&mut text, Text::LabelInstalled, installed.as_deref().unwrap_or(self.say(Text::LabelNone)));
+        self.row(&mut text, Text::LabelOffered, &offered);
+        if news {
+            for line in offer.release.notes.lines() {
+                let _ = writeln!(text, "  {}", sanitise(line));
+            }
+        }
+        let package = &offer.release.package;
+        let json = json!({
+            "installed": installed, "offered": offered, "update_available": news,
+            "notes": offer.release.notes,
+            "package": {"url": package.url, "sha256": package.sha256, "size": package.size},
+        });
+        Ok(Told { text, json })
+    }
+
+    fn update(&self, force: bool) -> Result<Told> {
+        let outcome = self.updater()?.update(force)?;
+        let from = match &outcome {
+            Outcome::Updated { from, .. } => Some(from.to_string()),
+            _ => None,
+        };
+        let json = json!({
+            "outcome": outcome.as_str(), "version": outcome.version().to_string(), "from": from,
+        });
+        Ok(Told { text: self.terminal.outcome_text(&outcome), json })
+    }
+
+    fn backups(&self) -> Result<Told> {
+        let kept = backup::list(self.updater()?.folder());
+        let mut text = String::new();
+        if kept.is_empty() {
+            text.push_str(self.say(Text::LabelNoBackups));
+        }
+        for one in &kept {
+            let version = one.backup.version.as_ref().map_or("?", |version| version.as_str());
+            let made = one.backup.created.format("%Y-%m-%d %H:%M:%S UTC");
+            let bytes = size(one.backup.size);
+            let _ = writeln!(text, "{version:<16} {made}  {bytes:>10}  {}", one.backup.reason);
+        }
+        let rows = kept.iter().map(|one| {
+            json!({
+                "name": one.name, "version": one.backup.version, "created": one.backup.created,
+                "size": one.backup.size, "reason": one.backup.reason,
+            })
+        });
+        Ok(Told { text, json: rows.collect() })
+    }
+
+    fn restore(&self, wanted: &str) -> Result<Told> {
+        let kept = self.updater()?.restore(wanted)?;
+        let version = kept.backup.version.map_or_else(|| "?".into(), |version| version.to_string());
+        let values = [("name", self.config.name.clone()), ("version", version.clone())];
+        let text = Text::OutcomeRestored.render(self.lang, &values);
+        Ok(Told { text, json: json!({"outcome": "restored", "version": version}) })
+    }
+
+    fn doctor(&self) -> Result<Told> {
+        let updater = self.updater()?;
+        let folder = updater.folder();
+        let state = folder.load_state();
+        let installed = updater.installed().map(|version| version.to_string());
+        let interrupted = Journal::lies_in(folder);
+        let free = disk::free_space(existing(folder.root().to_path_buf()).as_path()).ok();
+        let offer = updater.offer();
+        let entry = state.entry_point.as_deref().or(self.config.entry_point.as_deref());
+        let none = self.say(Text::LabelNone);
+        let mut text = String::new();
+        self.row(&mut text, Text::LabelName, &self.config.name);
+        self.row(&mut text, Text::LabelLauncher, env!("CARGO_PKG_VERSION"));
+        self.row(&mut text, Text::LabelSystem, &system());
+        self.row(&mut text, Text::LabelClientFolder, &folder.root().display().to_string());
+        self.row(&mut text, Text::LabelInstalled, installed.as_deref().unwrap_or(none));
+        self.row(&mut text, Text::LabelEntryPoint, entry.unwrap_or(none));
+        self.row(&mut text, Text::LabelSource, &self.config.source.url);
+        let offered = match &offer {
+            Ok(offer) => offer.release.version.to_string(),
+            Err(error) => format!("{} {}", self.say(Text::LabelFault), error.chain()),
+        };
+        self.row(&mut text, Text::LabelOffered, &offered);
+        let trial = state.trial.as_ref().map(|trial| trial.version.to_string());
+        self.row(&mut text, Text::LabelOnTrial, trial.as_deref().unwrap_or(none));
+        let bad: Vec<String> = state.bad.iter().map(|bad| bad.version.to_string()).collect();
+        self.row(&mut text, Text::LabelBadVersions, if bad.is_empty() { none } else { "" });
+        for bad in &state.bad {
+            let _ = writeln!(text, "    {} ({})", bad.version, sanitise(&bad.why));
+        }
+        let backups = backup::list(folder).len();
+        self.row(&mut text, Text::LabelBackups, &backups.to_string());
+        let absent = self.say(Text::LabelAbsent);
+        let fault = self.say(Text::LabelFault);
+        self.row(&mut text, Text::LabelInterrupted, if interrupted { fault } else { absent });
+        let space = free.map_or_else(|| self.say(Text::LabelUnknown).to_owned(), size);
+        self.row(&mut text, Text::LabelFreeSpace, &space);
+        let log = self.log.as_ref().map(|path| path.display().to_string());
+        self.row(&mut text, Text::LabelLog, log.as_deref().unwrap_or(none));
+        let mut settings = serde_json::Map::new();
+        let _ = writeln!(text, "\n{}", self.say(Text::LabelConfiguration));
+        for (key, origin) in self.config.origins.iter().filter(|(key, _)| !self.config.origins.is_default(key)) {
+            let _ = writeln!(text, "    {key:<28} {origin}");
+            settings.insert(key.to_owned(), origin.to_string().into());
+        }
+        let json = json!({
+            "launcher": env!("CARGO_PKG_VERSION"), "system": system(), "app": self.config.app,
+            "name": self.config.name, "client_folder": folder.root(), "installed": installed,
+            "entry_point": entry, "source": self.config.source.url,
+            "offered": offer.as_ref().ok().map(|offer| offer.release.version.to_string()),
+            "source_error": offer.as_ref().err().map(Error::chain), "on_trial": trial, "bad": bad,
+            "backups": backups, "interrupted": interrupted, "free_space": free, "log": log,
+            "last": state.last, "settings": settings,
+        });
+        Ok(Told { text, json })
+    }
+
+    fn say(&self, text: Text) -> &'static str {
+        text.template(self.lang)
+    }
+
+    fn row(&self, text: &mut String, label: Text, value: &str) {
+        let label = self.say(label);
+        // A Chinese character is as wide as two others.
+        let width: usize = label.chars().map(|c| if c.is_ascii() { 1 } else { 2 }).sum();
+        let _ = writeln!(text, "{label}{} {}", " ".repeat(26_usize.saturating_sub(width)), sanitise(value));
+    }
+}
+
+fn version() -> Told {
+    let version = env!("CARGO_PKG_VERSION");
+    Told { text: format!("castoff {version} ({})", system()), json: json!({"version": version, "system": system()}) }
+}
+
+fn system() -> String {
+    format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH)
+}
+
+/// The nearest folder above that exists: a client folder may not be there yet.
+fn existing(mut path: PathBuf) -> PathBuf {
+    while !path.exists() && path.pop() {}
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_follows_castoff_is_understood_or_named() {
+        let parse = |text: &str| {
+            Command::parse(&text.split(' ').map(OsString::from).collect::<Vec<_>>())
+        };
+        assert_eq!(parse("check"), Ok(Command::Check));
+        assert_eq!(parse("update --force"), Ok(Command::Update { force: true }));
+        assert_eq!(parse("backups restore 1.0"), Ok(Command::Restore { backup: "1.0".into() }));
+        assert_eq!(parse("run a b"), Ok(Command::Run { args: vec!["a".into(), "b".into()] }));
+        assert_eq!(parse("chek"), Err("chek".into()));
+        assert_eq!(parse("backups restore"), Err("backups restore".into()));
+    }
+}

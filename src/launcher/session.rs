@@ -1,0 +1,99 @@
+//! What every command begins with: configuration, places, language, log, terminal.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::config::places::Places;
+use crate::config::{self, Config};
+use crate::entry::Ended;
+use crate::launcher::messages::{Lang, Text};
+use crate::launcher::terminal::Terminal;
+use crate::launcher::{caught, exit_code, logfile};
+use crate::updater::{Invocation, Updater};
+use crate::{Code, Error, Result};
+
+/// A launcher's folder, opened for work.
+pub struct Session {
+    pub(crate) config: Config,
+    pub(crate) places: Places,
+    pub(crate) terminal: Terminal,
+    pub(crate) lang: Lang,
+    pub(crate) log: Option<PathBuf>,
+}
+
+impl Session {
+    /// Reads the configuration of the launcher in `home` and opens the log.
+    pub fn open(home: &Path) -> Result<Self> {
+        let config = Config::load(home, config::baked(), &|name| std::env::var(name).ok())?;
+        let places = Places::find(&config, home);
+        let lang = Lang::detect(config.language.as_deref());
+        let log = logfile::init(&places.log_dir, config.log_level);
+        let terminal = Terminal::new(lang, &config.name, log.clone());
+        log::debug!("castoff {} on {}", env!("CARGO_PKG_VERSION"), places.client.display());
+        Ok(Self { config, places, terminal, lang, log })
+    }
+
+    /// Shows an error that keeps a session from being opened.
+    pub fn report_unopened(error: &Error) -> u8 {
+        let lang = Lang::detect(std::env::var("CASTOFF_LANGUAGE").ok().as_deref());
+        Terminal::new(lang, "Castoff", None).error(error, "");
+        exit_code(error)
+    }
+
+    pub(crate) fn updater(&self) -> Result<Updater<'_>> {
+        Updater::new(&self.config, &self.places.client, &self.terminal)
+    }
+
+    /// What a double-click does: brings the app up to date, or leaves it as it is, and starts it.
+    /// Returns the app's exit code, or one of the launcher's own when no app ran.
+    pub fn run(&self, args: &[OsString], launcher: Option<&Path>) -> u8 {
+        let failed_update = match caught(|| self.updater()?.update(false)) {
+            Ok(outcome) => {
+                self.terminal.outcome(&outcome);
+                None
+            }
+            Err(error) => Some(error),
+        };
+        if let Some(error) = &failed_update {
+            log::warn!("{}: {}", error.code(), error.chain());
+            if error.code() == Code::RecoveryFailed {
+                // What lies there may be a mixture: that is never started.
+                self.terminal.error(error, self.lang.text(Text::DoneNotStarted));
+                return exit_code(error);
+            }
+            self.report_before_start(error);
+        }
+        let cwd = std::env::current_dir().ok();
+        let invocation = Invocation { args, launcher, cwd: cwd.as_deref() };
+        match caught(|| self.updater()?.launch(invocation)) {
+            Ok(Ended::Code(code)) => u8::try_from(code & 0xff).unwrap_or(1),
+            #[cfg(unix)]
+            Ok(ended) => ended.follow(),
+            Err(Error::NotInstalled { folder, .. }) => {
+                let source = failed_update.map(Box::new);
+                self.fail(&Error::NotInstalled { folder, source })
+            }
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    /// Shows an error and gives its exit code.
+    pub(crate) fn fail(&self, error: &Error) -> u8 {
+        log::error!("{}: {}", error.code(), error.chain());
+        self.terminal.error(error, "");
+        exit_code(error)
+    }
+
+    /// The update failed and the app starts all the same, if there is one.
+    fn report_before_start(&self, error: &Error) {
+        let Some(version) = self.updater().ok().and_then(|updater| updater.installed()) else {
+            // The start will fail, and then says why.
+            return;
+        };
+        match error.code() {
+            // Known since an earlier start, which has told it; said in the log.
+            Code::BadVersion | Code::BackingOff | Code::DowngradeRefused => {}
+            _ => self.terminal.unchanged(error, &version),
+        }
+    }
+}

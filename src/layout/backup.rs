@@ -1,0 +1,384 @@
+//! Backups: older versions that can be put back whole.
+//!
+//! `.backup/NAME/` holds every file of the version's list and whatever the update overwrote, and
+//! `backup.json`, which describes them. It is made under another name and renamed when it is
+//! whole and durable, so that what stands there is complete.
+//!
+//! Files that the update replaces or removes are linked: the commit renames new files over them,
+//! so nothing stays shared. Unchanged ones share their blocks where the file system can, else they
+//! are linked too, unless they are of a kind that apps write in place, which are copied: an app
+//! that writes into a linked file would change its own backup. A restore checks every file by its
+//! digest before it uses it.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, SubsecRound, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::archive::SafePath;
+use crate::config::Patterns;
+use crate::disk;
+use crate::layout::locks::ChangeLock;
+use crate::layout::tree::{self, Found};
+use crate::plan::Plan;
+use crate::stage::Staged;
+use crate::state::{self, ClientFolder, Content, FileRecord, Installed};
+use crate::steps::{Step, reach};
+use crate::version::Version;
+use crate::{Error, Result};
+
+/// `backup.json`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Backup {
+    /// The format's number: 1.
+    pub castoff: u32,
+    /// The version that is kept here; `None` for a folder that was found without one.
+    pub version: Option<Version>,
+    /// When the backup was made.
+    pub created: DateTime<Utc>,
+    /// Why: `update to 1.1.0`.
+    pub reason: String,
+    /// Bytes of all its files together.
+    pub size: u64,
+    /// The text of `local_version.json`.
+    pub local_version: Option<String>,
+    /// The list of the version's files, as they were.
+    pub installed: Installed,
+    /// Which of them the update replaced or removed.
+    pub overwritten: BTreeSet<SafePath>,
+    /// Files outside the list that the update overwrote: the user's.
+    pub displaced: BTreeMap<SafePath, FileRecord>,
+}
+
+/// A backup and where it is.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// Its folder's name below `.backup`.
+    pub name: String,
+    /// What it holds.
+    pub backup: Backup,
+}
+
+impl Backup {
+    /// Reads a backup's description.
+    pub fn load(folder: &ClientFolder, name: &str) -> Result<Self> {
+        let path = folder.backups().join(name);
+        let found: Option<Self> =
+            state::read_json(&path.join("backup.json")).map_err(|error| Error::BackupDamaged {
+                path: path.clone(),
+                problem: error.chain(),
+            })?;
+        found.ok_or_else(|| Error::BackupNotFound {
+            version: name.to_owned(),
+            folder: folder.backups(),
+        })
+    }
+
+    /// Everything that is kept, by path.
+    pub(crate) fn records(&self) -> impl Iterator<Item = (&SafePath, &FileRecord)> {
+        self.installed.files.iter().chain(&self.displaced)
+    }
+}
+
+/// The backups of a folder, the newest first. What is no backup of Castoff's is passed over: the
+/// Python client keeps its own single copy in the same place.
+pub fn list(folder: &ClientFolder) -> Vec<Kept> {
+    let Ok(entries) = fs::read_dir(folder.backups()) else {
+        return Vec::new();
+    };
+    let mut kept: Vec<Kept> = entries
+        .filter_map(|entry| {
+            let name = entry.ok()?.file_name().into_string().ok()?;
+            let backup = Backup::load(folder, &name).ok()?;
+            Some(Kept { name, backup })
+        })
+        .collect();
+    kept.sort_by(|a, b| (b.backup.created, &b.name).cmp(&(a.backup.created, &a.name)));
+    kept
+}
+
+/// The backup that is called `wanted`, by its folder's name or by its version, the newest first.
+pub fn find(folder: &ClientFolder, wanted: &str) -> Result<Kept> {
+    let version: Option<Version> = wanted.parse().ok();
+    list(folder)
+        .into_iter()
+        .find(|kept| kept.name == wanted || (version.is_some() && kept.backup.version == version))
+        .ok_or_else(|| Error::BackupNotFound {
+            version: wanted.to_owned(),
+            folder: folder.backups(),
+        })
+}
+
+/// Removes the oldest backups beyond `keep`, but never one that is named in `needed`.
+pub(crate) fn prune(folder: &ClientFolder, keep: usize, needed: Option<&str>) -> Result<()> {
+    for kept in list(folder).into_iter().skip(keep) {
+        if needed != Some(kept.name.as_str()) {
+            discard(folder, &kept.name)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes a backup: first its description, so that half of one is never taken for whole.
+pub(crate) fn discard(folder: &ClientFolder, name: &str) -> Result<()> {
+    let path = folder.backups().join(name);
+    disk::remove_durably(&path.join("backup.json"))?;
+    disk::remove_tree(&path)
+}
+
+/// A staged version whose predecessor has a backup.
+#[must_use = "a backup alone changes nothing"]
+pub struct BackedUp {
+    pub(crate) staged: Staged,
+    /// The backup's name; `None` when nothing was installed.
+    pub(crate) backup: Option<String>,
+    /// What the paths that change hold now.
+    pub(crate) before: BTreeMap<SafePath, Content>,
+}
+
+/// Makes a whole backup of what is installed. The lock keeps the app from writing meanwhile.
+pub fn back_up(
+    folder: &ClientFolder,
+    staged: Staged,
+    mutable: &Patterns,
+    _lock: &ChangeLock,
+) -> Result<BackedUp> {
+    let plan = &staged.plan;
+    let changing: BTreeSet<&SafePath> = staged.changing().collect();
+    let mut backup = Backup {
+        castoff: 1,
+        version: plan.installed.version.clone(),
+        created: Utc::now().trunc_subsecs(0),
+        reason: format!("update to {}", plan.release.version),
+        size: 0,
+        local_version: folder.local_version_text(),
+        installed: Installed {
+            files: BTreeMap::new(),
+            ..plan.installed.clone()
+        },
+        overwritten: BTreeSet::new(),
+        displaced: BTreeMap::new(),
+    };
+    for (path, known) in &plan.installed.files {
+        // A file that the user has deleted is not there to be kept.
+        if let Some(record) = tree::record(&path.below(folder.root()), Some(known))? {
+            if changing.contains(path) {
+                backup.overwritten.insert(path.clone());
+            }
+            backup.installed.files.insert(path.clone(), record);
+        }
+    }
+    for &path in &changing {
+        if plan.installed.files.contains_key(path) || plan.renamed.contains(path) {
+            continue;
+        }
+        if let Some(record) = tree::record(&path.below(folder.root()), None)? {
+            backup.overwritten.insert(path.clone());
+            backup.displaced.insert(path.clone(), record);
+        }
+    }
+    let before = backup
+        .records()
+        .filter(|(path, _)| changing.contains(path))
+        .map(|(path, record)| (path.clone(), record.content.clone()))
+        .collect();
+    if backup.records().next().is_none() && backup.local_version.is_none() {
+        disk::sync_tree(&[&staged.folder])?;
+        return Ok(BackedUp {
+            staged,
+            backup: None,
+            before,
+        });
+    }
+    let name = fill(folder, &staged.folder, &mut backup, mutable)?;
+    Ok(BackedUp {
+        staged,
+        backup: Some(name),
+        before,
+    })
+}
+
+/// Fills the backup's folder, makes it and what is staged durable, and gives it its name.
+fn fill(
+    folder: &ClientFolder,
+    staged: &Path,
+    backup: &mut Backup,
+    mutable: &Patterns,
+) -> Result<String> {
+    let temporary = folder.own().join("backup");
+    disk::remove_tree(&temporary)?;
+    disk::create_folders(&temporary)?;
+    reach(Step::BackUpBegun)?;
+    let mut made = HashSet::new();
+    for (path, record) in backup.installed.files.iter().chain(&backup.displaced) {
+        let to = path.below(&temporary);
+        for parent in path.parents() {
+            if !made.contains(&parent) {
+                disk::create_folders(&parent.below(&temporary))?;
+                made.insert(parent);
+            }
+        }
+        let from = path.below(folder.root());
+        match &record.content {
+            Content::Link(target) => disk::symlink(target, &to)?,
+            Content::File { size, mode, .. } => {
+                backup.size += size;
+                let replaced = backup.overwritten.contains(path);
+                if replaced || !written_in_place(path, *mode, mutable) {
+                    disk::link_or_copy(&from, &to)?;
+                } else if !disk::clone_file(&from, &to)? {
+                    disk::copy(&from, &to)?;
+                }
+            }
+        }
+        reach(Step::BackUpFile)?;
+    }
+    reach(Step::BackUpFilled)?;
+    disk::sync_tree(&[&temporary, staged])?;
+    disk::write_atomic(&temporary.join("backup.json"), &state::compact(backup)?)?;
+    disk::create_folders(&folder.backups())?;
+    let name = free_name(folder, backup.version.as_ref());
+    disk::rename(&temporary, &folder.backups().join(&name))?;
+    disk::sync_folder(&folder.backups())?;
+    reach(Step::BackUpSynced)?;
+    Ok(name)
+}
+
+/// The version's name, or that with a number when it is taken.
+fn free_name(folder: &ClientFolder, version: Option<&Version>) -> String {
+    let plain = version.map_or_else(|| "unknown".to_owned(), Version::file_name);
+    let mut name = plain.clone();
+    let mut number = 2;
+    while fs::symlink_metadata(folder.backups().join(&name)).is_ok() {
+        name = format!("{plain}_{number}");
+        number += 1;
+    }
+    name
+}
+
+/// Kinds of files that no app writes in place: programs, libraries, code, media, fonts. Every
+/// other kind is taken for one that is, which costs a copy and never a backup.
+const NEVER_WRITTEN: &[&str] = &[
+    "a", "bat", "bmp", "c", "cmd", "cpp", "css", "dll", "dylib", "egg", "eot", "exe", "gif", "gz",
+    "h", "htm", "html", "icns", "ico", "jar", "jpeg", "jpg", "js", "lib", "map", "md", "mjs", "mo",
+    "mp3", "mp4", "node", "o", "ogg", "otf", "pak", "pdf", "png", "po", "ps1", "pxd", "py", "pyc",
+    "pyd", "pyi", "pyw", "pyx", "qm", "qml", "qmltypes", "rst", "sh", "so", "svg", "ts", "tsx",
+    "ttc", "ttf", "wasm", "wav", "webp", "whl", "woff", "woff2",
+];
+
+/// Whether an app may write a file in place, so that a backup must not share it.
+fn written_in_place(path: &SafePath, mode: Option<u32>, mutable: &Patterns) -> bool {
+    if mutable.matches(path.as_str(), false) {
+        return true;
+    }
+    let name = path.file_name().to_ascii_lowercase();
+    // libssl.so.3: the suffix of a shared library is followed by its version.
+    if name.contains(".so.") {
+        return false;
+    }
+    match name.rsplit_once('.') {
+        Some((_, suffix)) => !NEVER_WRITTEN.contains(&suffix),
+        // No suffix, and it can be executed: a program.
+        None => mode.is_none_or(|mode| mode & 0o111 == 0),
+    }
+}
+
+/// About how many bytes the backup will write: what it copies, where files cannot share blocks.
+pub(crate) fn bytes_to_copy(plan: &Plan, mutable: &Patterns) -> u64 {
+    let written: BTreeSet<&SafePath> = plan.writes.iter().map(|write| &write.path).collect();
+    let copied = plan
+        .installed
+        .files
+        .iter()
+        .filter_map(|(path, record)| match &record.content {
+            Content::File { size, mode, .. }
+                if !written.contains(path)
+                    && !plan.removes.contains(path)
+                    && written_in_place(path, *mode, mutable) =>
+            {
+                Some(*size)
+            }
+            _ => None,
+        });
+    copied.sum()
+}
+
+/// The path of a backup's folder, for messages.
+pub fn path_of(folder: &ClientFolder, name: &str) -> PathBuf {
+    folder.backups().join(name)
+}
+
+/// Puts one path back as the backup has it, by a temporary name beside the journal and a rename.
+pub(crate) fn put_back(
+    folder: &ClientFolder,
+    name: &str,
+    path: &SafePath,
+    content: &Content,
+    mutable: &Patterns,
+) -> Result<()> {
+    let from = path.below(&folder.backups().join(name));
+    let temporary = folder.own().join("restoring");
+    disk::remove_file(&temporary)?;
+    match content {
+        Content::Link(target) => disk::symlink(target, &temporary)?,
+        Content::File { size, sha256, mode } => {
+            let damaged = |problem: String| Error::BackupDamaged {
+                path: folder.backups().join(name),
+                problem,
+            };
+            let (got, bytes) = tree::digest_of(&from).map_err(|error| damaged(error.chain()))?;
+            if (got, bytes) != (*sha256, *size) {
+                return Err(damaged(format!(
+                    "{path} has SHA-256 {got}, expected {sha256}"
+                )));
+            }
+            if written_in_place(path, *mode, mutable) {
+                disk::copy(&from, &temporary)?;
+            } else {
+                disk::link_or_copy(&from, &temporary)?;
+            }
+            disk::set_mode(&temporary, *mode)?;
+        }
+    }
+    let to = path.below(folder.root());
+    if tree::look(&to)? == Found::Folder {
+        // The new version had a folder here; what it put there is gone by now.
+        disk::remove_empty_folder(&to);
+    }
+    // Two names of one file: a rename would do nothing, and leave the temporary name.
+    disk::rename(&temporary, &to)?;
+    disk::remove_file(&temporary)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_apps_write_in_place_is_copied_and_the_rest_is_linked() {
+        let mutable = Patterns::parse(&["plugins/*.py".into()]).unwrap();
+        let written = |path: &str, mode| {
+            written_in_place(
+                &SafePath::try_from(path.to_owned()).unwrap(),
+                mode,
+                &mutable,
+            )
+        };
+        for path in [
+            "data.db",
+            "settings.INI",
+            "a/log.txt",
+            "unknown.kind",
+            "plain",
+            "plugins/a.py",
+        ] {
+            assert!(written(path, Some(0o644)), "{path}");
+        }
+        for path in ["main.py", "lib/libssl.so.3", "Qt6Core.dll", "a/icon.PNG"] {
+            assert!(!written(path, Some(0o644)), "{path}");
+        }
+        assert!(!written("fieldbook", Some(0o755)));
+    }
+}

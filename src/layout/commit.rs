@@ -1,0 +1,531 @@
+//! Commit and undo.
+//!
+//! A commit probes every target, writes the journal, removes, renames, and records what is
+//! installed; only then does the journal go. An undo reads a journal and makes every path what it
+//! was. A restore is the undo of a journal that is made up from a backup, so that there is one way
+//! back, for an error, a kill, a failed trial and a person's wish.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fs;
+use std::path::Path;
+
+use crate::archive::SafePath;
+use crate::config::Patterns;
+use crate::disk;
+use crate::layout::backup::{self, BackedUp, Backup};
+use crate::layout::journal::{Change, Journal};
+use crate::layout::locks::ChangeLock;
+use crate::layout::tree::{self, Found};
+use crate::state::{ClientFolder, Content, FileRecord, Installed, State, Trial};
+use crate::steps::{Step, reach};
+use crate::version::Version;
+use crate::{Error, Result};
+
+/// A new version that is installed and on trial.
+#[must_use = "a committed version is on trial until it has run"]
+#[derive(Debug)]
+pub struct Committed {
+    /// The version that was installed before.
+    pub before: Option<Version>,
+    /// The version that is installed now.
+    pub version: Version,
+}
+
+/// A commit that is ready to begin: everything is staged, backed up and synced.
+#[must_use = "nothing is installed until the transaction is committed"]
+pub struct Transaction<'a> {
+    folder: &'a ClientFolder,
+    mutable: &'a Patterns,
+    backed_up: BackedUp,
+    journal: Journal,
+    _lock: &'a ChangeLock,
+}
+
+impl<'a> Transaction<'a> {
+    /// Probes every target. Nothing is changed; an error leaves the app untouched.
+    pub fn prepare(
+        folder: &'a ClientFolder,
+        mutable: &'a Patterns,
+        backed_up: BackedUp,
+        lock: &'a ChangeLock,
+    ) -> Result<Self> {
+        let staged = &backed_up.staged;
+        let plan = &staged.plan;
+        let mut journal = Journal::new(
+            plan.installed.version.clone(),
+            Some(plan.release.version.clone()),
+            backed_up.backup.clone(),
+        );
+        for path in staged.changing() {
+            let after = staged
+                .records
+                .get(path)
+                .map(|record| record.content.clone());
+            let before = backed_up.before.get(path).cloned();
+            journal.paths.insert(path.clone(), Change { before, after });
+        }
+        journal.made = missing_folders(folder, plan.folders.iter());
+        let transaction = Self {
+            folder,
+            mutable,
+            backed_up,
+            journal,
+            _lock: lock,
+        };
+        if let Err(error) = probe(folder, &transaction.journal) {
+            transaction.discard_backup();
+            return Err(error);
+        }
+        Ok(transaction)
+    }
+
+    /// Makes the staged version the current one. On an error everything is put back first; the
+    /// error that is returned is the commit's own, or `RECOVERY_FAILED`.
+    pub fn commit(self) -> Result<Committed> {
+        let folder = self.folder;
+        self.journal.write(folder)?;
+        match self.change() {
+            Ok(committed) => Ok(committed),
+            Err(error) => {
+                log::error!("the commit failed and is undone: {}", error.chain());
+                undo(folder, &self.journal, self.mutable)?;
+                self.discard_backup();
+                Err(error)
+            }
+        }
+    }
+
+    fn change(&self) -> Result<Committed> {
+        let folder = self.folder;
+        let plan = &self.backed_up.staged.plan;
+        reach(Step::CommitJournalled)?;
+        for path in &plan.removes {
+            disk::remove_file(&path.below(folder.root()))?;
+            reach(Step::CommitRemove)?;
+        }
+        drop_byte_code(folder, self.journal.paths.keys(), &plan.kept)?;
+        remove_emptied(folder, plan.removes.iter(), &BTreeSet::new());
+        for path in &self.journal.made {
+            disk::create_folders(&path.below(folder.root()))?;
+        }
+        for path in self.backed_up.staged.records.keys() {
+            let to = path.below(folder.root());
+            if tree::look(&to)? == Found::Folder {
+                // The probe found nothing in it that stays.
+                disk::remove_empty_folder(&to);
+            }
+            disk::rename(&path.below(&self.backed_up.staged.folder), &to)?;
+            reach(Step::CommitRename)?;
+        }
+        sync_changed(folder, &self.journal)?;
+        reach(Step::CommitRenamed)?;
+
+        let mut files = plan.kept.clone();
+        files.extend(self.backed_up.staged.records.clone());
+        folder.save_installed(Some(&Installed {
+            version: Some(plan.release.version.clone()),
+            digest: Some(plan.release.package.sha256),
+            entry_point: plan.release.entry_point.clone(),
+            files,
+        }))?;
+        reach(Step::CommitListed)?;
+        folder.set_local_version(&plan.release.version)?;
+        reach(Step::CommitVersioned)?;
+        let mut state = folder.load_state();
+        state.entry_point.clone_from(&plan.release.entry_point);
+        state.pending = None;
+        state.trial = Some(Trial {
+            version: plan.release.version.clone(),
+            digest: plan.release.package.sha256,
+            backup: self.backed_up.backup.clone(),
+            tries: 0,
+        });
+        folder.save_state(&state)?;
+        reach(Step::CommitTrial)?;
+        Journal::remove(folder)?;
+        Ok(Committed {
+            before: plan.installed.version.clone(),
+            version: plan.release.version.clone(),
+        })
+    }
+
+    /// After an undo the backup is what is installed, a second time.
+    fn discard_backup(&self) {
+        if let Some(name) = &self.backed_up.backup
+            && let Err(error) = backup::discard(self.folder, name)
+        {
+            log::warn!("a backup that is not needed stays: {}", error.chain());
+        }
+    }
+}
+
+/// Checks every path that changes: the way to it, and what is there.
+fn probe(folder: &ClientFolder, journal: &Journal) -> Result<()> {
+    let root = folder.root();
+    if !disk::may_change(root) {
+        let denied = std::io::ErrorKind::PermissionDenied.into();
+        return Err(Error::io("change", root)(denied));
+    }
+    let removed = |path: &SafePath| {
+        journal
+            .paths
+            .get(path)
+            .is_some_and(|change| change.after.is_none())
+    };
+    let mut seen = HashSet::new();
+    for (path, change) in &journal.paths {
+        tree::check_way(root, path, &removed, &mut seen)?;
+        let on_disk = path.below(root);
+        let refuse = |problem| {
+            Err(Error::TargetUnsafe {
+                path: on_disk.clone(),
+                problem,
+            })
+        };
+        match tree::look(&on_disk)? {
+            Found::Folder if change.after.is_some() && !only_removed(&on_disk, path, &removed)? => {
+                return refuse("it is a folder with files in it, where the new version has a file");
+            }
+            Found::Other => return refuse("it is neither a file nor a folder"),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether everything below a folder is removed by the same commit.
+fn only_removed(
+    folder: &Path,
+    path: &SafePath,
+    removed: &dyn Fn(&SafePath) -> bool,
+) -> Result<bool> {
+    for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
+        let entry = entry.map_err(Error::io("read", folder))?;
+        let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
+            return Ok(false);
+        };
+        let Ok(below) = SafePath::try_from(format!("{path}/{name}")) else {
+            return Ok(false);
+        };
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let goes = if is_folder {
+            name == "__pycache__" || only_removed(&entry.path(), &below, removed)?
+        } else {
+            removed(&below)
+        };
+        if !goes {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The folders that do not exist yet, those above before those below.
+fn missing_folders<'p>(
+    folder: &ClientFolder,
+    needed: impl Iterator<Item = &'p SafePath>,
+) -> Vec<SafePath> {
+    let missing: BTreeSet<SafePath> = needed
+        .filter(|path| !path.below(folder.root()).is_dir())
+        .cloned()
+        .collect();
+    missing.into_iter().collect()
+}
+
+/// If a journal lies in the folder: puts back what was there before, and says which version that
+/// is. `None` when there was nothing to do.
+///
+/// Fails with `RECOVERY_FAILED` when that cannot be done; then the journal and the backup stay,
+/// and the app must not be started.
+pub fn recover(
+    folder: &ClientFolder,
+    mutable: &Patterns,
+    _lock: &ChangeLock,
+) -> Result<Option<Option<Version>>> {
+    let journal = Journal::load(folder).map_err(|error| failed(folder, None, error))?;
+    let Some(journal) = journal else {
+        return Ok(None);
+    };
+    log::warn!("transaction {} was interrupted and is undone", journal.id);
+    undo(folder, &journal, mutable)?;
+    Ok(Some(journal.before))
+}
+
+/// Puts a backup back: the tree becomes the backup's version, but for what the user added.
+pub fn restore(
+    folder: &ClientFolder,
+    name: &str,
+    mutable: &Patterns,
+    _lock: &ChangeLock,
+) -> Result<Option<Version>> {
+    let backup = Backup::load(folder, name)?;
+    let installed = folder.load_installed().unwrap_or_default();
+    let after = folder.local_version().map(|local| local.version);
+    let mut journal = Journal::new(backup.version.clone(), after, Some(name.to_owned()));
+    for (path, record) in backup.records() {
+        let now = installed.files.get(path);
+        // Merely found in the folder, and touched by no release since: the user's own.
+        let users = !record.owned
+            && !backup.overwritten.contains(path)
+            && !now.is_some_and(|now| now.owned);
+        if users && tree::look(&path.below(folder.root()))? != Found::Nothing {
+            continue;
+        }
+        let after = now.map(|now| now.content.clone());
+        journal.paths.insert(
+            path.clone(),
+            Change {
+                before: Some(record.content.clone()),
+                after,
+            },
+        );
+    }
+    for (path, record) in installed.files.iter().filter(|(_, record)| record.owned) {
+        journal.paths.entry(path.clone()).or_insert_with(|| Change {
+            before: None,
+            after: Some(record.content.clone()),
+        });
+    }
+    let stays: HashSet<SafePath> = backup
+        .records()
+        .flat_map(|(path, _)| path.parents())
+        .collect();
+    let emptied: BTreeSet<SafePath> = journal
+        .paths
+        .iter()
+        .filter(|(_, change)| change.before.is_none())
+        .flat_map(|(path, _)| path.parents())
+        .filter(|parent| !stays.contains(parent))
+        .collect();
+    journal.made = emptied.into_iter().collect();
+    journal.write(folder)?;
+    reach(Step::UndoJournalled)?;
+    undo(folder, &journal, mutable)?;
+    Ok(backup.version)
+}
+
+/// Makes every path of a journal what it was before, and what is recorded too. Compares before it
+/// acts, so that it can be repeated after a kill at any point.
+fn undo(folder: &ClientFolder, journal: &Journal, mutable: &Patterns) -> Result<()> {
+    put_everything_back(folder, journal, mutable)
+        .map_err(|error| failed(folder, journal.backup.as_deref(), error))
+}
+
+fn put_everything_back(folder: &ClientFolder, journal: &Journal, mutable: &Patterns) -> Result<()> {
+    let root = folder.root();
+    let backup = journal
+        .backup
+        .as_deref()
+        .map(|name| Backup::load(folder, name))
+        .transpose()?;
+    let nothing_before = |path: &SafePath| {
+        journal
+            .paths
+            .get(path)
+            .is_some_and(|change| change.before.is_none())
+    };
+    let mut seen = HashSet::new();
+    for path in journal.paths.keys() {
+        tree::check_way(root, path, &nothing_before, &mut seen)?;
+    }
+    // What came with the new version goes first: a file of it may lie where a folder was.
+    for (path, change) in journal
+        .paths
+        .iter()
+        .filter(|(_, change)| change.before.is_none())
+    {
+        let on_disk = path.below(root);
+        if let (Some(after), Some(now)) = (&change.after, tree::content_of(&on_disk)?) {
+            if tree::same(after, &now) {
+                disk::remove_file(&on_disk)?;
+            } else {
+                log::warn!("{path} was changed since the update and stays");
+            }
+        }
+        reach(Step::UndoPath)?;
+    }
+    drop_byte_code(folder, journal.paths.keys(), &BTreeMap::new())?;
+    for path in journal.made.iter().rev() {
+        disk::remove_empty_folder(&path.below(root));
+    }
+    for (path, change) in &journal.paths {
+        let Some(before) = &change.before else {
+            continue;
+        };
+        let on_disk = path.below(root);
+        match tree::content_of(&on_disk)? {
+            Some(now) if tree::same(before, &now) => {
+                if let (Content::File { mode, .. }, true) = (before, *before != now) {
+                    disk::set_mode(&on_disk, *mode)?;
+                }
+            }
+            _ => {
+                let name = journal
+                    .backup
+                    .as_deref()
+                    .ok_or_else(|| Error::StateInvalid {
+                        path: folder.journal(),
+                        problem: format!("{path} was replaced, and no backup is named"),
+                    })?;
+                if let Some(parent) = on_disk.parent() {
+                    disk::create_folders(parent)?;
+                }
+                backup::put_back(folder, name, path, before, mutable)?;
+            }
+        }
+        reach(Step::UndoPath)?;
+    }
+    sync_changed(folder, journal)?;
+    reach(Step::UndoPaths)?;
+
+    let mut state = folder.load_state();
+    state.trial = None;
+    if let Some(backup) = backup {
+        folder.save_installed(Some(&refreshed(folder, &backup)?))?;
+        folder.put_local_version(backup.local_version.as_deref())?;
+        state.entry_point = backup.installed.entry_point;
+    } else {
+        folder.save_installed(None)?;
+        folder.put_local_version(None)?;
+        state.entry_point = None;
+    }
+    folder.save_state(&state)?;
+    reach(Step::UndoVersioned)?;
+    Journal::remove(folder)?;
+    reach(Step::UndoDone)
+}
+
+/// The backup's list with the times that the files have now: copies and links keep theirs.
+fn refreshed(folder: &ClientFolder, backup: &Backup) -> Result<Installed> {
+    let mut installed = backup.installed.clone();
+    for (path, record) in &mut installed.files {
+        if let Found::File { modified, .. } = tree::look(&path.below(folder.root()))? {
+            record.modified = modified;
+        }
+    }
+    Ok(installed)
+}
+
+fn failed(folder: &ClientFolder, backup: Option<&str>, source: Error) -> Error {
+    let backup = match backup {
+        Some(name) => backup::path_of(folder, name).display().to_string(),
+        None => folder.backups().display().to_string(),
+    };
+    Error::RecoveryFailed {
+        folder: folder.root().to_path_buf(),
+        backup,
+        source: Box::new(source),
+    }
+}
+
+/// Makes renames and removals durable: the folders in which they happened.
+fn sync_changed(folder: &ClientFolder, journal: &Journal) -> Result<()> {
+    let folders: BTreeSet<_> = journal
+        .paths
+        .keys()
+        .filter_map(|path| path.below(folder.root()).parent().map(Path::to_path_buf))
+        .filter(|path| path.is_dir())
+        .collect();
+    // A sync for each folder, up to where one for the whole file system is quicker.
+    const MANY: usize = 16;
+    if folders.len() > MANY {
+        return disk::sync_tree(&[folder.root()]);
+    }
+    folders
+        .iter()
+        .try_for_each(|folder| disk::sync_folder(folder))?;
+    disk::sync_folder(folder.root())
+}
+
+/// Removes folders that the removal of `paths` has emptied, but those in `stays`.
+fn remove_emptied<'p>(
+    folder: &ClientFolder,
+    paths: impl Iterator<Item = &'p SafePath>,
+    stays: &BTreeSet<SafePath>,
+) {
+    let folders: BTreeSet<SafePath> = paths.flat_map(SafePath::parents).collect();
+    for path in folders.iter().rev().filter(|path| !stays.contains(path)) {
+        disk::remove_empty_folder(&path.below(folder.root()));
+    }
+}
+
+/// Removes the byte code that Python made of sources which change: it trusts size and time of the
+/// source, and both can be the same by chance. What is itself in `listed` stays.
+fn drop_byte_code<'p>(
+    folder: &ClientFolder,
+    paths: impl Iterator<Item = &'p SafePath>,
+    listed: &BTreeMap<SafePath, FileRecord>,
+) -> Result<()> {
+    let mut stems: BTreeMap<String, HashSet<&str>> = BTreeMap::new();
+    for path in paths {
+        let text = path.as_str();
+        let (parent, name) = text
+            .rsplit_once('/')
+            .map_or(("", text), |(parent, name)| (parent, name));
+        if let Some(stem) = name.strip_suffix(".py") {
+            let cache = if parent.is_empty() {
+                "__pycache__".into()
+            } else {
+                format!("{parent}/__pycache__")
+            };
+            stems.entry(cache).or_default().insert(stem);
+        }
+    }
+    for (cache, stems) in stems {
+        let Ok(cache) = SafePath::try_from(cache) else {
+            continue;
+        };
+        let on_disk = cache.below(folder.root());
+        // A cache that is itself a link is not followed.
+        if tree::look(&on_disk)? != Found::Folder {
+            continue;
+        }
+        for entry in fs::read_dir(&on_disk)
+            .map_err(Error::io("read", &on_disk))?
+            .flatten()
+        {
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else { continue };
+            let stale = name.ends_with(".pyc")
+                && name
+                    .split('.')
+                    .next()
+                    .is_some_and(|stem| stems.contains(stem));
+            let is_listed = SafePath::try_from(format!("{cache}/{name}"))
+                .is_ok_and(|path| listed.contains_key(&path));
+            if stale && !is_listed {
+                disk::remove_file(&entry.path())?;
+            }
+        }
+        disk::remove_empty_folder(&on_disk);
+    }
+    Ok(())
+}
+
+/// Marks the package of a failed trial, so that it is not installed again, and goes back to the
+/// version before. `None` when there is none to go back to.
+pub(crate) fn roll_back(
+    folder: &ClientFolder,
+    trial: &Trial,
+    why: &str,
+    mutable: &Patterns,
+    lock: &ChangeLock,
+) -> Result<Option<Option<Version>>> {
+    let Some(name) = &trial.backup else {
+        return Ok(None);
+    };
+    let mut state: State = folder.load_state();
+    if state.bad_mark(trial.digest).is_none() {
+        state.bad.push(crate::state::Bad {
+            version: trial.version.clone(),
+            digest: trial.digest,
+            why: why.to_owned(),
+        });
+    }
+    folder.save_state(&state)?;
+    reach(Step::UndoMarked)?;
+    let version = restore(folder, name, mutable, lock)?;
+    // The backup is what is installed now, a second time.
+    backup::discard(folder, name)?;
+    Ok(Some(version))
+}

@@ -1,0 +1,93 @@
+//! The journal: the record that leads an interrupted commit or undo back to the version before.
+//!
+//! It is written and synced before the first file is changed and removed when the last one is
+//! durable, so that its presence alone says "what lies here may be a mixture". It names for every
+//! path what was there and what was to come, by digest; an undo compares before it acts and can
+//! therefore be repeated, and begun again at any point.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::archive::SafePath;
+use crate::disk;
+use crate::state::{self, ClientFolder, Content};
+use crate::version::Version;
+use crate::{Error, Result};
+
+/// `journal.json`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Journal {
+    /// The format's number: 1.
+    pub castoff: u32,
+    /// Names the transaction in the log.
+    pub id: String,
+    /// The version that was installed before; what an undo leads to.
+    pub before: Option<Version>,
+    /// The version that was to be installed.
+    pub after: Option<Version>,
+    /// The backup of the version before; `None` when nothing was installed.
+    pub backup: Option<String>,
+    /// Folders that the commit makes, those above before those below.
+    pub made: Vec<SafePath>,
+    /// Every path that changes.
+    pub paths: BTreeMap<SafePath, Change>,
+}
+
+/// What a path held, and what it is to hold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Change {
+    /// Before; `None` for nothing.
+    pub before: Option<Content>,
+    /// After; `None` for nothing.
+    pub after: Option<Content>,
+}
+
+impl Journal {
+    /// A journal of this moment.
+    pub(crate) fn new(
+        before: Option<Version>,
+        after: Option<Version>,
+        backup: Option<String>,
+    ) -> Self {
+        let moment = chrono::Utc::now().format("%Y%m%dT%H%M%S%.3fZ");
+        Self {
+            castoff: 1,
+            id: format!("{moment}-{}", std::process::id()),
+            before,
+            after,
+            backup,
+            made: Vec::new(),
+            paths: BTreeMap::new(),
+        }
+    }
+
+    /// The journal that lies in a folder, if one does.
+    ///
+    /// One that cannot be read is an error and not "none": a mixture may lie there.
+    pub fn load(folder: &ClientFolder) -> Result<Option<Self>> {
+        let journal: Option<Self> = state::read_json(&folder.journal())?;
+        match journal {
+            Some(journal) if journal.castoff != 1 => Err(Error::StateInvalid {
+                path: folder.journal(),
+                problem: format!("format {} is not known to this version", journal.castoff),
+            }),
+            journal => Ok(journal),
+        }
+    }
+
+    /// Whether a journal lies in a folder.
+    pub fn lies_in(folder: &ClientFolder) -> bool {
+        folder.journal().exists()
+    }
+
+    pub(crate) fn write(&self, folder: &ClientFolder) -> Result<()> {
+        disk::write_atomic(&folder.journal(), &state::compact(self)?)
+    }
+
+    pub(crate) fn remove(folder: &ClientFolder) -> Result<()> {
+        disk::remove_durably(&folder.journal())
+    }
+}

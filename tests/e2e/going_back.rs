@@ -1,0 +1,131 @@
+//! The trial: a version that cannot run is undone, remembered, and the one before starts.
+#![cfg(unix)]
+
+use castoff_testkit::package::Package;
+
+use crate::world::{World, app};
+
+fn with_entry(version: &str, script: &str) -> Package {
+    app(version).executable("run.sh", script.as_bytes())
+}
+
+fn installed() -> World {
+    let world = World::new();
+    world.publish_app("1.0.0");
+    world.run(&[]).assert_app("1.0.0");
+    world.run(&[]).assert_app("1.0.0");
+    world
+}
+
+/// The new version fails; the old one starts in the same run, and the bad one is not tried again.
+fn assert_rolled_back(package: Package, code: &str) {
+    let world = installed();
+    let before = world.tree();
+    world.publish("1.1.0", package);
+    let run = world.run(&["x"]);
+    run.assert_app("1.0.0").assert_told(code);
+    assert_eq!(world.tree(), before);
+    assert_eq!(world.version(), "1.0.0");
+    assert_eq!(world.backups(), Vec::<String>::new());
+    world.assert_tidy();
+    let fetched = world.server.requests().len();
+    let again = world.run(&[]);
+    again.assert_app("1.0.0");
+    assert_eq!(world.server.requests().len(), fetched + 1, "only checked, not fetched again");
+    assert_eq!(world.state()["last"]["outcome"], "BAD_VERSION");
+    // A corrected package of the same version is another one.
+    world.publish_app("1.1.0");
+    world.run(&[]).assert_app("1.1.0");
+}
+
+#[test]
+fn a_version_that_dies_by_a_signal_is_undone() {
+    assert_rolled_back(with_entry("1.1.0", "#!/bin/sh\nkill -SEGV $$\n"), "TRIAL_FAILED");
+}
+
+#[test]
+fn a_version_whose_entry_point_is_missing_is_undone() {
+    let package = Package::new("1.1.0").file("other.txt", b"no entry point").list();
+    assert_rolled_back(package, "ENTRY_MISSING");
+}
+
+#[test]
+fn a_version_whose_entry_point_cannot_be_executed_is_undone() {
+    let package = app("1.1.0").executable("run.sh", b"\x7fELF this is no program");
+    let world = installed();
+    let mut answer = World::answer(&world.publish("1.1.0", package.executable("run", b"\x7fELF no program")), "1.1.0");
+    answer["entry_point"] = "run".into();
+    world.announce(&answer);
+    world.run(&[]).assert_app("1.0.0").assert_told("START_FAILED");
+    assert_eq!(world.version(), "1.0.0");
+}
+
+#[test]
+fn an_early_exit_is_no_crash_and_stays_on_trial() {
+    let world = installed();
+    world.publish("1.1.0", with_entry("1.1.0", "#!/bin/sh\necho early\nexit 3\n"));
+    for _ in 0..5 {
+        let run = world.run(&[]);
+        assert_eq!((run.code, run.stdout.as_str()), (Some(3), "early\n"), "{run:?}");
+        assert_eq!(world.version(), "1.1.0");
+    }
+    assert_eq!(world.state()["trial"]["version"], "1.1.0");
+}
+
+#[test]
+fn a_machine_that_dies_with_the_new_version_does_not_try_for_ever() {
+    let world = installed();
+    world.publish("1.1.0", with_entry("1.1.0", "#!/bin/sh\nkill -KILL $PPID\n"));
+    for _ in 0..3 {
+        world.run(&[]).assert_killed();
+        assert_eq!(world.version(), "1.1.0");
+    }
+    world.run(&[]).assert_app("1.0.0").assert_told("TRIAL_FAILED");
+}
+
+#[test]
+fn a_first_install_that_dies_has_nothing_to_go_back_to_and_says_so() {
+    let world = World::new();
+    world.publish("1.0.0", with_entry("1.0.0", "#!/bin/sh\nkill -SEGV $$\n"));
+    let run = world.run(&[]);
+    run.assert_told("TRIAL_FAILED");
+    assert_ne!(run.code, Some(0));
+    assert_eq!(world.version(), "1.0.0", "it stays installed");
+    world.publish_app("1.0.1");
+    world.run(&[]).assert_app("1.0.1");
+}
+
+#[test]
+fn backups_are_listed_kept_to_their_number_and_restored_bit_for_bit() {
+    let world = World::with("[update]\nkeep = 2");
+    let mut trees = Vec::new();
+    for version in ["1.0.0", "1.1.0", "1.2.0", "1.3.0"] {
+        world.publish_app(version);
+        world.run(&[]).assert_app(version);
+        world.run(&[]).assert_app(version);
+        trees.push(world.tree());
+    }
+    assert_eq!(world.backups(), ["1.1.0", "1.2.0"]);
+    let list = world.run(&["--castoff", "backups", "--json"]);
+    let list: serde_json::Value = serde_json::from_str(&list.stdout).unwrap();
+    assert_eq!(list[0]["version"], "1.2.0");
+    assert_eq!(list[0]["reason"], "update to 1.3.0");
+    assert_eq!(world.run(&["--castoff", "backups", "restore", "1.1.0"]).code, Some(0));
+    assert_eq!(world.tree(), trees[1]);
+    let missing = world.run(&["--castoff", "backups", "restore", "7.7.7"]);
+    missing.assert_told("BACKUP_NOT_FOUND");
+    assert_ne!(missing.code, Some(0));
+}
+
+#[test]
+fn a_damaged_backup_is_not_restored_and_not_deleted() {
+    let world = installed();
+    world.publish_app("1.1.0");
+    world.run(&[]).assert_app("1.1.0");
+    let kept = world.path(".backup/1.0.0/data/changes.txt");
+    std::fs::remove_file(&kept).unwrap();
+    std::fs::write(&kept, "damaged").unwrap();
+    let run = world.run(&["--castoff", "backups", "restore", "1.0.0"]);
+    run.assert_told("RECOVERY_FAILED");
+    assert!(kept.exists());
+}

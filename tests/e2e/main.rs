@@ -1,0 +1,8 @@
+//! End to end: the launcher's executable, a release endpoint, real packages, real processes.
+
+mod bad_input;
+mod going_back;
+mod install;
+mod kills;
+mod start;
+mod world;

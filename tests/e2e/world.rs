@@ -1,0 +1,267 @@
+//! A launcher in a folder of its own, and the endpoint that it asks.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use castoff_testkit::http::{Reply, Server};
+use castoff_testkit::package::{Built, Package};
+use serde_json::{Value, json};
+
+/// The path of the check.
+pub const CHECK: &str = "/api/nuitkal_pack/apps/demo/active/";
+
+/// A launcher's folder and its endpoint. Hermetic: nothing of the machine's configuration,
+/// language or proxies reaches the launcher.
+pub struct World {
+    pub server: Server,
+    folder: tempfile::TempDir,
+}
+
+/// A finished run of the launcher.
+#[derive(Debug)]
+pub struct Run {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+    output: Output,
+}
+
+impl World {
+    /// A launcher whose configuration is only what it needs.
+    pub fn new() -> Self {
+        Self::with("")
+    }
+
+    /// The same with more configuration, which follows `[network]`.
+    pub fn with(config: &str) -> Self {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let world = Self { server: Server::start(), folder };
+        let launcher = env!("CARGO_BIN_EXE_castoff-launcher");
+        // A second name, so that a hundred worlds do not hold a hundred copies.
+        fs::hard_link(launcher, world.launcher())
+            .or_else(|_| fs::copy(launcher, world.launcher()).map(|_| ()))
+            .unwrap();
+        world.configure(config);
+        world
+    }
+
+    /// Writes launcher.toml anew.
+    pub fn configure(&self, more: &str) {
+        let text = format!(
+            "app = \"org.castoff.test\"\nname = \"Test App\"\nlog_dir = \"logs\"\nlanguage = \"en\"\n\
+             [source]\nurl = \"{}\"\n[network]\nretries = 1\ncheck_timeout = 20\n{more}\n",
+            self.server.url(CHECK)
+        );
+        fs::write(self.home().join("launcher.toml"), text).unwrap();
+    }
+
+    pub fn home(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn launcher(&self) -> PathBuf {
+        self.home().join(if cfg!(windows) { "MyApp.exe" } else { "MyApp" })
+    }
+
+    pub fn client(&self) -> PathBuf {
+        self.home().join("client")
+    }
+
+    pub fn path(&self, relative: &str) -> PathBuf {
+        self.client().join(relative)
+    }
+
+    pub fn read(&self, relative: &str) -> String {
+        fs::read_to_string(self.path(relative)).unwrap_or_else(|error| format!("<{error}>"))
+    }
+
+    pub fn write(&self, relative: &str, text: &str) {
+        let path = self.path(relative);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// The check answer for a package, in the shape of the first real server.
+    pub fn answer(built: &Built, version: &str) -> Value {
+        json!({
+            "id": 1, "version": version, "file": format!("/media/{version}.zip"),
+            "entry_point": "run.sh", "file_size": built.bytes.len(), "file_hash": built.sha256,
+            "upload_time": "2026-11-21T02:28:25.475039Z", "changelog": format!("what is new in {version}"),
+            "is_active": true, "app": "0d87",
+        })
+    }
+
+    /// Publishes a package and its check answer.
+    pub fn publish(&self, version: &str, package: Package) -> Built {
+        let built = package.build();
+        self.announce(&Self::answer(&built, version));
+        self.media(version, Reply::file(&built.bytes).etag(&format!("\"{version}\"")));
+        built
+    }
+
+    /// Publishes an app of the given version: see [`app`].
+    pub fn publish_app(&self, version: &str) -> Built {
+        self.publish(version, app(version))
+    }
+
+    pub fn announce(&self, answer: &Value) {
+        self.server.unroute(CHECK);
+        self.server.route(CHECK, Reply::json(&answer.to_string()));
+    }
+
+    pub fn media(&self, version: &str, reply: Reply) {
+        let path = format!("/media/{version}.zip");
+        self.server.unroute(&path);
+        self.server.route(&path, reply);
+    }
+
+    /// The launcher as a command, to be started somewhere else than in its folder.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(self.launcher());
+        command.args(args).current_dir(env!("CARGO_TARGET_TMPDIR")).stdin(Stdio::null());
+        command.env_clear();
+        for name in ["PATH", "HOME", "SystemRoot", "TEMP", "TMP"] {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        command
+    }
+
+    pub fn run(&self, args: &[&str]) -> Run {
+        Run::of(&mut self.command(args))
+    }
+
+    /// Runs with an order for the named steps, as `steps` reads it.
+    pub fn run_failing(&self, order: &str) -> Run {
+        Run::of(self.command(&[]).env("CASTOFF_FAIL", order))
+    }
+
+    /// The app's files: path to content (or link target) and mode, without Castoff's own.
+    pub fn tree(&self) -> BTreeMap<String, String> {
+        let mut tree = BTreeMap::new();
+        collect(&self.client(), "", &mut tree);
+        tree
+    }
+
+    pub fn version(&self) -> String {
+        let text = self.read("local_version.json");
+        let value: Value = serde_json::from_str(&text).unwrap_or_default();
+        value["version"].as_str().unwrap_or("none").to_owned()
+    }
+
+    pub fn state(&self) -> Value {
+        serde_json::from_str(&self.read(".castoff/state.json")).unwrap_or_default()
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.home().join("logs/castoff.log")).unwrap_or_default()
+    }
+
+    /// The names of the backups.
+    pub fn backups(&self) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.path(".backup")) else { return Vec::new() };
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// Checks that nothing half-done lies about: no journal, nothing staged, no half backup.
+    pub fn assert_tidy(&self) {
+        for name in ["journal.json", "staging", "backup", "restoring"] {
+            assert!(!self.path(".castoff").join(name).exists(), "{name} was left behind");
+        }
+    }
+}
+
+impl Run {
+    pub fn of(command: &mut Command) -> Self {
+        let output = command.output().unwrap();
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            output,
+        }
+    }
+
+    /// Checks that the app of `version` ran and the launcher passed its exit code on.
+    #[track_caller]
+    pub fn assert_app(&self, version: &str) -> &Self {
+        assert!(self.stdout.contains(&format!("app {version} ")), "no app {version}: {self:#?}");
+        assert_eq!(self.code, Some(0), "{self:#?}");
+        self
+    }
+
+    /// Checks that a person was told the code.
+    #[track_caller]
+    pub fn assert_told(&self, code: &str) -> &Self {
+        assert!(self.stderr.contains(code), "{code} was not told: {self:#?}");
+        assert!(!self.stderr.contains('\u{1b}'), "escape codes without a terminal: {self:#?}");
+        self
+    }
+
+    #[track_caller]
+    pub fn assert_killed(&self) -> &Self {
+        #[cfg(unix)]
+        {
+            use std::os::unix::process::ExitStatusExt;
+            assert_eq!(self.output.status.signal(), Some(9), "not killed: {self:#?}");
+        }
+        self
+    }
+}
+
+/// An app of 1.x: a script that says its version, a file that changes, one that stays, one that
+/// only this version has, one in a folder.
+pub fn app(version: &str) -> Package {
+    Package::new(version)
+        .executable("run.sh", script(version).as_bytes())
+        .file("data/changes.txt", format!("changes {version}\n").as_bytes())
+        .file("stays.py", b"print('always the same')\n")
+        .file(&format!("only/{version}.bin"), version.repeat(500).as_bytes())
+        .file("\u{8bf4}\u{660e}.txt", b"\xe8\xaf\xb4\xe6\x98\x8e\n")
+        .list()
+}
+
+/// The entry point's text.
+pub fn script(version: &str) -> String {
+    format!("#!/bin/sh\necho \"app {version} $CASTOFF_VERSION args: $*\"\n")
+}
+
+fn collect(folder: &Path, prefix: &str, tree: &mut BTreeMap<String, String>) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries {
+        let entry = entry.unwrap();
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if prefix.is_empty() && [".castoff", ".backup", "local_version.json"].contains(&&*name) {
+            continue;
+        }
+        let path = format!("{prefix}{name}");
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            tree.insert(format!("{path}/"), String::new());
+            collect(&entry.path(), &format!("{path}/"), tree);
+        } else if kind.is_symlink() {
+            let target = fs::read_link(entry.path()).unwrap();
+            tree.insert(path, format!("-> {}", target.display()));
+        } else {
+            let content = fs::read(entry.path()).unwrap();
+            tree.insert(path, format!("{:o} {}", mode(&entry.path()), String::from_utf8_lossy(&content)));
+        }
+    }
+}
+
+#[cfg(unix)]
+pub fn mode(path: &Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt;
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[cfg(not(unix))]
+pub fn mode(_path: &Path) -> u32 {
+    0
+}

@@ -133,7 +133,7 @@ impl fmt::Display for Code {
     reason = "the message above each variant says what its fields are"
 )]
 pub enum Error {
-    #[error("{place}: {problem}")]
+    #[error("{place}: {problem}{}", did_you_mean(.nearest.as_deref()))]
     ConfigInvalid {
         place: String,
         problem: String,
@@ -269,6 +269,10 @@ pub enum Error {
     },
     #[error("internal fault: {what}")]
     Internal { what: String },
+}
+
+fn did_you_mean(nearest: Option<&str>) -> String {
+    nearest.map_or_else(String::new, |word| format!("; did you mean `{word}`?"))
 }
 
 impl Error {

@@ -1,13 +1,60 @@
-//! What launcher.toml, the environment and the baked configuration say.
+//! What launcher.toml, the environment and the configuration in the executable say.
+//!
+//! Four layers, the later over the earlier: the defaults, what was baked into the executable, the
+//! file, the environment. [`keys`] is the table of everything that can be said. What is wrong is
+//! refused with its place (file, line and column, or variable) and, where one can be guessed, the
+//! right word: a slip that is passed over would show only when an update is needed.
+//!
+//! What was baked in cannot be loosened by the other layers, see [`keys::Tighten`]. That does not
+//! protect from somebody who can replace the executable itself.
+//!
+//! Nothing here looks at the network or, but for the file and what [`Places::find`] tries, at the
+//! disk: that a folder or an interpreter exists is for those to find out who need it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fmt, fs, io};
+
+use self::layers::{Document, Layers, position};
+use self::value::Value;
+use crate::{Error, Result};
+
+pub mod keys;
+mod layers;
+mod patterns;
+mod places;
+mod value;
+
+pub use layers::{Origin, Origins};
+pub use patterns::Patterns;
+pub use places::Places;
+pub use value::Kind;
+
+/// The file's name beside the launcher.
+pub const FILE_NAME: &str = "launcher.toml";
+
+/// The environment variable that names another file.
+pub const FILE_VARIABLE: &str = "CASTOFF_CONFIG_FILE";
+
+mod generated {
+    #![expect(
+        unreachable_pub,
+        reason = "the build script knows nothing of this module"
+    )]
+    include!(concat!(env!("OUT_DIR"), "/baked.rs"));
+}
+
+/// The configuration that was baked into this executable when it was built.
+pub fn baked() -> Option<&'static str> {
+    generated::BAKED
+}
 
 /// Everything that can be configured, checked and with its defaults filled in.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The app's identity, such as `com.example.client`; also names per-user folders.
+    /// The app's identity, such as `com.example.client`; also names per-user folders. Empty when
+    /// none is configured.
     pub app: String,
     /// The app's name as people know it.
     pub name: String,
@@ -17,6 +64,10 @@ pub struct Config {
     pub entry_point: Option<String>,
     /// The version file's name in the client folder.
     pub version_file: String,
+    /// How versions lie on disk.
+    pub layout: LayoutKind,
+    /// The channel of releases to follow.
+    pub channel: String,
     /// The language of messages; `None`: the system's.
     pub language: Option<String>,
     /// Where the log goes; `None`: the per-user log folder.
@@ -31,10 +82,19 @@ pub struct Config {
     pub update: UpdateConfig,
     /// How the app is started.
     pub run: RunConfig,
+    /// Where each value came from.
+    pub origins: Origins,
+}
+
+/// `layout`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LayoutKind {
+    /// One folder, with backups in it.
+    InPlace,
 }
 
 /// `[source]`
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SourceConfig {
     /// The kind of source; only `check` so far.
     pub kind: SourceKind,
@@ -44,6 +104,18 @@ pub struct SourceConfig {
     pub headers: BTreeMap<String, String>,
     /// The names of the check answer's fields.
     pub fields: FieldNames,
+}
+
+impl fmt::Debug for SourceConfig {
+    /// Without the headers' values, which are secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SourceConfig")
+            .field("kind", &self.kind)
+            .field("url", &self.url)
+            .field("headers", &self.headers.keys())
+            .field("fields", &self.fields)
+            .finish()
+    }
 }
 
 /// The kinds of sources.
@@ -125,3 +197,188 @@ pub struct RunConfig {
     /// How long a new version must run to have passed its trial.
     pub trial: Duration,
 }
+
+impl Config {
+    /// Reads the configuration of a launcher that lies in `exe_dir`: over what was `baked` in, the
+    /// file that `CASTOFF_CONFIG_FILE` names (or launcher.toml beside the launcher, which may be
+    /// missing), and over that the environment.
+    ///
+    /// [`Error::ConfigMissing`] when nobody said anything: nothing baked in, no file, no
+    /// `CASTOFF_SOURCE_URL`.
+    pub fn load(
+        exe_dir: &Path,
+        baked: Option<&str>,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self> {
+        let said = |variable: &str| env(variable).filter(|text| !text.trim().is_empty());
+        let named = said(FILE_VARIABLE).map(PathBuf::from);
+        let path = named.clone().unwrap_or_else(|| exe_dir.join(FILE_NAME));
+
+        let mut layers = Layers::defaults();
+        if let Some(text) = baked {
+            layers.lay_document(text, Document::Baked)?;
+            layers.pin();
+        }
+        match fs::read(&path) {
+            Ok(bytes) => layers.lay_document(text(&bytes, &path)?, Document::File(&path))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if baked.is_none() && said("CASTOFF_SOURCE_URL").is_none() {
+                    return Err(Error::ConfigMissing { path });
+                }
+                // A file that was asked for by name is not optional.
+                if named.is_some() {
+                    return Err(Error::io("read the configuration", &path)(error));
+                }
+            }
+            // It exists: what it would have tightened must not be lost.
+            Err(error) => return Err(Error::io("read the configuration", &path)(error)),
+        }
+        layers.lay_environment(env)?;
+        Reader(layers).config(exe_dir, &path)
+    }
+}
+
+fn text<'a>(bytes: &'a [u8], path: &Path) -> Result<&'a str> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let good = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+        let (line, column) = position(&good, good.len());
+        Error::ConfigInvalid {
+            place: format!("{}:{line}:{column}", path.display()),
+            problem: "not UTF-8 text".to_owned(),
+            nearest: None,
+        }
+    })
+}
+
+/// Takes the typed values out of the layers. The kinds asked for are those of the table of keys;
+/// a test that loads the defaults meets every one of them.
+struct Reader(Layers);
+
+impl Reader {
+    fn config(mut self, exe_dir: &Path, path: &Path) -> Result<Config> {
+        let Some(url) = self.text("source.url") else {
+            return Err(Error::ConfigInvalid {
+                place: path.display().to_string(),
+                problem: "`source.url` is missing: without it there is nowhere to ask".to_owned(),
+                nearest: None,
+            });
+        };
+        let app = self.text("app").unwrap_or_default();
+        let name = self.text("name").unwrap_or_else(|| {
+            let folder = exe_dir.file_name().map(|name| name.to_string_lossy());
+            match folder {
+                _ if !app.is_empty() => app.clone(),
+                Some(folder) => folder.into_owned(),
+                None => "app".to_owned(),
+            }
+        });
+        Ok(Config {
+            app,
+            name,
+            client_dir: self.word("client_dir").into(),
+            entry_point: self.text("entry_point"),
+            version_file: self.word("version_file"),
+            layout: LayoutKind::InPlace,
+            channel: self.word("channel"),
+            language: self.text("language"),
+            log_dir: self.text("log_dir").map(PathBuf::from),
+            log_level: self
+                .word("log_level")
+                .parse()
+                .unwrap_or(log::LevelFilter::Info),
+            source: SourceConfig {
+                kind: SourceKind::Check,
+                url,
+                headers: self.headers("source.headers"),
+                fields: FieldNames {
+                    version: self.word("source.fields.version"),
+                    url: self.list("source.fields.url"),
+                    sha256: self.word("source.fields.sha256"),
+                    size: self.word("source.fields.size"),
+                    entry_point: self.word("source.fields.entry_point"),
+                    notes: self.word("source.fields.notes"),
+                },
+            },
+            network: NetworkConfig {
+                connect_timeout: self.time("network.connect_timeout"),
+                stall_timeout: self.time("network.stall_timeout"),
+                check_timeout: self.time("network.check_timeout"),
+                retries: self.number("network.retries"),
+                chunk_size: self.number("network.chunk_size"),
+                verify_certificates: self.flag("network.verify_certificates"),
+                allow_http: self.flag("network.allow_http"),
+                max_package_size: self.number("network.max_package_size"),
+            },
+            update: UpdateConfig {
+                downgrade: match self.word("update.downgrade").as_str() {
+                    "follow" => Downgrade::Follow,
+                    _ => Downgrade::Refuse,
+                },
+                preserve: self.list("update.preserve"),
+                mutable: self.list("update.mutable"),
+                backup_excludes: self.list("update.backup_excludes"),
+                keep: self.number("update.keep"),
+            },
+            run: RunConfig {
+                python: self.text("run.python").filter(|python| python != "auto"),
+                wait: self.flag("run.wait"),
+                trial: self.time("run.trial"),
+            },
+            origins: self.0.origins,
+        })
+    }
+
+    fn text(&mut self, key: &str) -> Option<String> {
+        match self.0.values.remove(key)? {
+            Value::Text(text) => Some(text),
+            other => unreachable!("{key} is no text: {other}"),
+        }
+    }
+
+    fn word(&mut self, key: &str) -> String {
+        match self.text(key) {
+            Some(text) => text,
+            None => unreachable!("{key} has no default"),
+        }
+    }
+
+    fn flag(&mut self, key: &str) -> bool {
+        match self.0.values.remove(key) {
+            Some(Value::Flag(flag)) => flag,
+            _ => unreachable!("{key} is no flag"),
+        }
+    }
+
+    fn number<T: TryFrom<u64>>(&mut self, key: &str) -> T {
+        match self.0.values.remove(key) {
+            Some(Value::Number(number)) => T::try_from(number)
+                .unwrap_or_else(|_| unreachable!("{key} has a bound that fits its type")),
+            _ => unreachable!("{key} is no number"),
+        }
+    }
+
+    fn time(&mut self, key: &str) -> Duration {
+        match self.0.values.remove(key) {
+            Some(Value::Time(time)) => time,
+            _ => unreachable!("{key} is no time"),
+        }
+    }
+
+    fn list(&mut self, key: &str) -> Vec<String> {
+        match self.0.values.remove(key) {
+            Some(Value::List(list)) => list,
+            _ => unreachable!("{key} is no list"),
+        }
+    }
+
+    fn headers(&mut self, key: &str) -> BTreeMap<String, String> {
+        match self.0.values.remove(key) {
+            Some(Value::Headers(headers)) => headers,
+            None => BTreeMap::new(),
+            Some(other) => unreachable!("{key} is no table: {other}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

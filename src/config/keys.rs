@@ -1,0 +1,512 @@
+//! The one table of what can be configured.
+//!
+//! A key's environment variable, its default, its checks, what a baked value allows and its line
+//! in `docs/configuration.md` all come from here; nothing else lists the keys.
+
+use super::value::{Kind, Value};
+
+/// One thing that can be configured.
+#[derive(Debug)]
+pub struct Key {
+    /// The dotted name, as in `update.downgrade`.
+    pub name: &'static str,
+    /// What its values look like.
+    pub kind: Kind,
+    /// The default as the environment would say it; `None`: left open, see `help`.
+    pub default: Option<&'static str>,
+    /// What it does, in one line.
+    pub help: &'static str,
+    /// How a baked value may be changed from outside.
+    pub tighten: Tighten,
+}
+
+impl Key {
+    /// The environment variable, as in `CASTOFF_UPDATE_DOWNGRADE`.
+    pub fn variable(&self) -> String {
+        format!(
+            "CASTOFF_{}",
+            self.name.to_ascii_uppercase().replace('.', "_")
+        )
+    }
+}
+
+/// How the file and the environment may change what was baked into the executable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tighten {
+    /// In any way.
+    Free,
+    /// To this value only.
+    OnlyTo(&'static str),
+    /// To a smaller number only.
+    OnlySmaller,
+    /// To another address of the same host, and not from https to http.
+    SameHost,
+}
+
+impl Tighten {
+    /// Whether `new` may stand where `baked` (`None`: nothing) was baked in.
+    pub(super) fn allows(self, baked: Option<&Value>, new: &Value) -> bool {
+        let Some(baked) = baked else { return true };
+        if baked == new {
+            return true;
+        }
+        match (self, baked, new) {
+            (Self::Free, ..) => true,
+            (Self::OnlyTo(strict), _, new) => new.to_string() == strict,
+            (Self::OnlySmaller, Value::Number(baked), Value::Number(new)) => new < baked,
+            (Self::SameHost, Value::Text(baked), Value::Text(new)) => {
+                let (baked, new) = (host(baked), host(new));
+                baked.1 == new.1 && (baked.0 == new.0 || new.0 == "https")
+            }
+            // A rule that does not fit the key's kind: nothing gets past it.
+            _ => false,
+        }
+    }
+}
+
+/// Scheme and host of a checked address, in lower case.
+fn host(url: &str) -> (String, String) {
+    let uri = url.parse::<ureq::http::Uri>().unwrap_or_default();
+    let lower = |part: Option<&str>| part.unwrap_or_default().to_ascii_lowercase();
+    (lower(uri.scheme_str()), lower(uri.host()))
+}
+
+/// A day. Longer time limits are slips of the pen (milliseconds, mostly).
+const DAY: u64 = 86_400;
+
+/// Every key, in the order of the sample file and the documentation.
+pub const KEYS: &[Key] = &[
+    key(
+        "app",
+        Kind::Identity,
+        None,
+        "identity of the app, such as `com.example.client`; names the per-user folders",
+    ),
+    key(
+        "name",
+        Kind::Text,
+        None,
+        "name of the app as people know it; else `app`, else the launcher's folder",
+    ),
+    key(
+        "client_dir",
+        Kind::Path,
+        Some("client"),
+        "folder of the app, relative to the launcher's folder",
+    ),
+    key(
+        "entry_point",
+        Kind::EntryPoint,
+        None,
+        "file in the client folder to start when the release names none",
+    ),
+    key(
+        "version_file",
+        Kind::FileName,
+        Some("local_version.json"),
+        "name of the file in the client folder that says what is installed",
+    ),
+    key(
+        "layout",
+        Kind::Choice {
+            now: &["in-place"],
+            later: &["snapshot"],
+        },
+        Some("in-place"),
+        "how versions lie on disk; only `in-place` so far",
+    ),
+    key(
+        "channel",
+        Kind::Text,
+        Some("stable"),
+        "channel of releases to follow, where the source has several",
+    ),
+    key(
+        "language",
+        Kind::Text,
+        None,
+        "language of messages, `en` or `zh-CN`; else the system's",
+    ),
+    key(
+        "log_dir",
+        Kind::Path,
+        None,
+        "folder of the log, relative to the launcher's folder; else the per-user one",
+    ),
+    key(
+        "log_level",
+        Kind::Choice {
+            now: &["off", "error", "warn", "info", "debug", "trace"],
+            later: &[],
+        },
+        Some("info"),
+        "least severe level that is logged: `off`, `error`, `warn`, `info`, `debug`, `trace`",
+    ),
+    key(
+        "source.kind",
+        Kind::Choice {
+            now: &["check"],
+            later: &[
+                "check-files",
+                "index",
+                "github",
+                "codeup",
+                "gitlab",
+                "gitee",
+                "gitea",
+                "folder",
+            ],
+        },
+        Some("check"),
+        "kind of source; only `check` (an endpoint that answers with the active version) so far",
+    ),
+    tight(
+        "source.url",
+        Kind::Url,
+        None,
+        "address of the source, http or https, without credentials; the one key that has to be set",
+        Tighten::SameHost,
+    ),
+    key(
+        "source.headers",
+        Kind::Headers,
+        None,
+        "headers (tokens) sent to the host of `source.url` and to no other; in the environment one `Name: value` a line",
+    ),
+    key(
+        "source.fields.version",
+        Kind::Text,
+        Some("version"),
+        "field of the check answer that holds the version",
+    ),
+    key(
+        "source.fields.url",
+        Kind::List,
+        Some("download_url, file"),
+        "fields that hold the package's address, tried in this order",
+    ),
+    key(
+        "source.fields.sha256",
+        Kind::Text,
+        Some("file_hash"),
+        "field that holds the package's SHA-256",
+    ),
+    key(
+        "source.fields.size",
+        Kind::Text,
+        Some("file_size"),
+        "field that holds the package's size in bytes",
+    ),
+    key(
+        "source.fields.entry_point",
+        Kind::Text,
+        Some("entry_point"),
+        "field that holds the entry point",
+    ),
+    key(
+        "source.fields.notes",
+        Kind::Text,
+        Some("changelog"),
+        "field that holds the release notes",
+    ),
+    key(
+        "network.connect_timeout",
+        Kind::Seconds {
+            least: 0.001,
+            most: DAY,
+        },
+        Some("5 s"),
+        "until a connection stands",
+    ),
+    key(
+        "network.stall_timeout",
+        Kind::Seconds {
+            least: 0.001,
+            most: DAY,
+        },
+        Some("30 s"),
+        "without (enough) new bytes of a package",
+    ),
+    key(
+        "network.check_timeout",
+        Kind::Seconds {
+            least: 0.001,
+            most: DAY,
+        },
+        Some("5 s"),
+        "for a whole check, when an app is installed that can be started instead",
+    ),
+    key(
+        "network.retries",
+        Kind::Count { most: 100 },
+        Some("3"),
+        "attempts after the first",
+    ),
+    // Below, calls to the system outweigh the bytes; above, memory does.
+    key(
+        "network.chunk_size",
+        Kind::Size {
+            least: 1 << 10,
+            most: 16 << 20,
+        },
+        Some("64 KiB"),
+        "bytes that are read and written at once, 1 KiB to 16 MiB",
+    ),
+    tight(
+        "network.verify_certificates",
+        Kind::Flag,
+        Some("true"),
+        "whether certificates are checked",
+        Tighten::OnlyTo("true"),
+    ),
+    tight(
+        "network.allow_http",
+        Kind::Flag,
+        Some("false"),
+        "whether plain http is allowed to hosts other than loopback",
+        Tighten::OnlyTo("false"),
+    ),
+    tight(
+        "network.max_package_size",
+        Kind::Size {
+            least: 1,
+            most: u64::MAX,
+        },
+        Some("4 GiB"),
+        "largest package that is fetched",
+        Tighten::OnlySmaller,
+    ),
+    tight(
+        "update.downgrade",
+        Kind::Choice {
+            now: &["follow", "refuse"],
+            later: &[],
+        },
+        Some("follow"),
+        "when the source offers an older version: `follow` installs it, `refuse` does not",
+        Tighten::OnlyTo("refuse"),
+    ),
+    key(
+        "update.preserve",
+        Kind::Patterns,
+        Some(""),
+        "paths that an update never overwrites or removes; gitignore patterns",
+    ),
+    key(
+        "update.mutable",
+        Kind::Patterns,
+        Some(""),
+        "paths that the app writes in place, so that a backup copies them; gitignore patterns",
+    ),
+    // What the Python client leaves out.
+    key(
+        "update.backup_excludes",
+        Kind::Patterns,
+        Some("__pycache__/, *.pyc, .git/, *.zip"),
+        "files outside the release that the backup leaves out; gitignore patterns",
+    ),
+    key(
+        "update.keep",
+        Kind::Count { most: 1_000 },
+        Some("3"),
+        "how many backups stay",
+    ),
+    key(
+        "run.python",
+        Kind::Text,
+        Some("auto"),
+        "Python interpreter for `.py` entry points; `auto` looks for one",
+    ),
+    key(
+        "run.wait",
+        Kind::Flag,
+        Some("true"),
+        "whether the launcher waits for the app and hands its exit code on",
+    ),
+    key(
+        "run.trial",
+        Kind::Seconds {
+            least: 0.0,
+            most: DAY,
+        },
+        Some("10 s"),
+        "how long a new version must run to have passed its trial",
+    ),
+];
+
+const fn key(
+    name: &'static str,
+    kind: Kind,
+    default: Option<&'static str>,
+    help: &'static str,
+) -> Key {
+    tight(name, kind, default, help, Tighten::Free)
+}
+
+const fn tight(
+    name: &'static str,
+    kind: Kind,
+    default: Option<&'static str>,
+    help: &'static str,
+    tighten: Tighten,
+) -> Key {
+    Key {
+        name,
+        kind,
+        default,
+        help,
+        tighten,
+    }
+}
+
+/// The key of that name.
+pub fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+/// Whether keys lie below that name, as they do below `update`.
+pub(super) fn is_table(name: &str) -> bool {
+    KEYS.iter().any(|key| {
+        key.name
+            .strip_prefix(name)
+            .is_some_and(|rest| rest.starts_with('.'))
+    })
+}
+
+/// The key that was probably meant by a name that is none.
+pub(super) fn nearest(name: &str) -> Option<&'static str> {
+    let last = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
+    let candidates = KEYS.iter().map(|key| {
+        let whole = likeness(name, key.name);
+        // The right key in the wrong table, such as `downgrade` at the top. A little less than
+        // the whole name, so that this decides only where the whole name does not.
+        let misplaced = likeness(&last(name), &last(key.name)) * 0.9;
+        (key.name, whole.max(misplaced))
+    });
+    best(candidates)
+}
+
+/// The choice that was probably meant.
+pub(super) fn nearest_choice(text: &str, choices: &[&'static str]) -> Option<&'static str> {
+    best(
+        choices
+            .iter()
+            .map(|&choice| (choice, likeness(text, choice))),
+    )
+}
+
+fn likeness(a: &str, b: &str) -> f64 {
+    let plain = |text: &str| text.to_lowercase().replace('-', "_");
+    strsim::normalized_damerau_levenshtein(&plain(a), &plain(b))
+}
+
+fn best(candidates: impl Iterator<Item = (&'static str, f64)>) -> Option<&'static str> {
+    // Two letters of three the same: less is no hint but a puzzle.
+    const ENOUGH: f64 = 0.66;
+    candidates
+        .filter(|(_, likeness)| *likeness >= ENOUGH)
+        .max_by(|a, b| a.1.total_cmp(&b.1))
+        .map(|(name, _)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_defaults_are_values() {
+        for (index, key) in KEYS.iter().enumerate() {
+            assert!(KEYS[..index].iter().all(|other| other.name != key.name));
+            assert!(!is_table(key.name), "{} is a key and a table", key.name);
+            if let Some(default) = key.default {
+                let value = key.kind.read_text(default);
+                assert!(value.is_ok(), "{}: {value:?}", key.name);
+            }
+        }
+    }
+
+    #[test]
+    fn variables() {
+        let variable = |name| find(name).unwrap().variable();
+        assert_eq!(variable("app"), "CASTOFF_APP");
+        assert_eq!(variable("update.downgrade"), "CASTOFF_UPDATE_DOWNGRADE");
+        assert_eq!(
+            variable("source.fields.sha256"),
+            "CASTOFF_SOURCE_FIELDS_SHA256"
+        );
+    }
+
+    #[test]
+    fn the_nearest_key() {
+        for (unknown, meant) in [
+            ("update.downgrad", Some("update.downgrade")),
+            ("updates.keep", Some("update.keep")),
+            ("downgrade", Some("update.downgrade")),
+            ("network.preserve", Some("update.preserve")),
+            ("clientDir", Some("client_dir")),
+            ("entry-point", Some("entry_point")),
+            ("source.Url", Some("source.url")),
+            ("colour", None),
+            ("x", None),
+        ] {
+            assert_eq!(nearest(unknown), meant, "{unknown}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_tightened() {
+        let allows = |name: &str, baked: &str, new: &str| {
+            let key = find(name).unwrap();
+            let read = |text| key.kind.read_text(text).unwrap();
+            key.tighten.allows(Some(&read(baked)), &read(new))
+        };
+        for (name, baked, new, allowed) in [
+            ("network.verify_certificates", "false", "true", true),
+            ("network.verify_certificates", "true", "true", true),
+            ("network.verify_certificates", "true", "false", false),
+            ("network.allow_http", "true", "false", true),
+            ("network.allow_http", "false", "true", false),
+            ("network.max_package_size", "1 GiB", "1 MiB", true),
+            ("network.max_package_size", "1 GiB", "2 GiB", false),
+            ("update.downgrade", "follow", "refuse", true),
+            ("update.downgrade", "refuse", "follow", false),
+            (
+                "source.url",
+                "https://a.example/x",
+                "https://A.EXAMPLE:8443/y",
+                true,
+            ),
+            (
+                "source.url",
+                "http://a.example/",
+                "https://a.example/",
+                true,
+            ),
+            (
+                "source.url",
+                "https://a.example/",
+                "http://a.example/",
+                false,
+            ),
+            (
+                "source.url",
+                "https://a.example/",
+                "https://b.example/",
+                false,
+            ),
+            (
+                "source.url",
+                "https://a.example/",
+                "https://a.example.b.example/",
+                false,
+            ),
+            ("update.keep", "3", "30", true),
+        ] {
+            assert_eq!(
+                allows(name, baked, new),
+                allowed,
+                "{name}: {baked} -> {new}"
+            );
+        }
+    }
+}

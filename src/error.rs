@@ -343,6 +343,11 @@ impl Error {
 
     /// What the catalogues' sentence for [`Error::code`] may name, by the placeholder's name.
     /// The same placeholders for every error of one code.
+    #[expect(
+        clippy::too_many_lines,
+        clippy::match_same_arms,
+        reason = "one arm a variant, in their order"
+    )]
     pub fn details(&self) -> Vec<(&'static str, String)> {
         match self {
             Self::ConfigInvalid {

@@ -11,16 +11,19 @@ use castoff::launcher::commands::Command;
 use castoff::launcher::{Session, panic};
 
 fn main() -> ExitCode {
-    panic::install_hook();
+    panic::install();
     let executable = std::env::current_exe().ok();
-    let home = executable.as_deref().and_then(|path| path.parent()).map_or_else(
-        || PathBuf::from("."),
-        std::path::Path::to_path_buf,
-    );
+    let home = executable
+        .as_deref()
+        .and_then(|path| path.parent())
+        .map_or_else(|| PathBuf::from("."), std::path::Path::to_path_buf);
     let mut args: Vec<OsString> = std::env::args_os().skip(1).collect();
     let support = args.first().is_some_and(|first| first == "--castoff") && args.len() > 1;
     let (command, json) = if support {
-        let json = args.iter().position(|arg| arg == "--json").map(|place| args.remove(place));
+        let json = args
+            .iter()
+            .position(|arg| arg == "--json")
+            .map(|place| args.remove(place));
         (Command::parse(&args[1..]), json.is_some())
     } else {
         (Ok(Command::Run { args }), false)

@@ -336,8 +336,6 @@ impl State {
             .find(|entry| entry.digest == digest)
             .map_or(1, |entry| entry.times.saturating_add(1));
         self.backing_off.retain(|entry| entry.digest != digest);
-        // Enough for every package a publisher breaks between two good ones.
-        const REMEMBERED: usize = 8;
         if self.backing_off.len() >= REMEMBERED {
             self.backing_off.remove(0);
         }
@@ -354,6 +352,9 @@ impl State {
 const FIRST_BACK_OFF: chrono::TimeDelta = chrono::TimeDelta::minutes(15);
 /// A package that is broken for a day will be replaced by another one, with another digest.
 const LONGEST_BACK_OFF: chrono::TimeDelta = chrono::TimeDelta::hours(24);
+
+/// Enough for every package that a publisher breaks between two good ones.
+const REMEMBERED: usize = 8;
 
 /// Reads a JSON file; `None` when there is none.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {

@@ -42,7 +42,7 @@ const UPDATE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long to wait for a commit or an undo by another launcher: they take seconds, and to start
 /// the app meanwhile would be to start a mixture.
-const COMMIT_PATIENCE: Duration = Duration::from_secs(60);
+const COMMIT_PATIENCE: Duration = Duration::from_mins(1);
 
 /// How long a check may take when there is nothing yet that could be started instead.
 const FIRST_CHECK_TIMEOUT: Duration = Duration::from_secs(30);
@@ -115,6 +115,8 @@ impl Outcome {
 pub struct Invocation<'a> {
     /// Arguments for the app.
     pub args: &'a [OsString],
+    /// The launcher's environment.
+    pub environment: &'a [(OsString, OsString)],
     /// The launcher's own path, told to the app.
     pub launcher: Option<&'a Path>,
     /// Where the launcher was started, told to the app.
@@ -217,9 +219,9 @@ impl<'a> Updater<'a> {
         }
         self.observer.event(&Event::Phase(Phase::Recover));
         let change = ChangeLock::take(&self.folder)?;
-        if let Some(version) = layout::recover(&self.folder, &self.mutable, &change)? {
+        if let Some(undone) = layout::recover(&self.folder, &self.mutable, &change)? {
             self.observer.event(&Event::Recovered {
-                version: version.as_ref(),
+                version: undone.version.as_ref(),
             });
         }
         Ok(())
@@ -299,7 +301,7 @@ impl<'a> Updater<'a> {
 
         let change = match ChangeLock::take(folder) {
             Err(error) if error.code() == Code::AppRunning => {
-                log::info!("{}; the update waits", error);
+                log::info!("{error}; the update waits");
                 let version = release.version.clone();
                 let mut state = folder.load_state();
                 state.pending = Some(release);
@@ -391,7 +393,7 @@ impl<'a> Updater<'a> {
     ///
     /// Returns how the app ended. On Unix, when nothing is on trial and the launcher is to wait,
     /// the app takes the process over and this does not return.
-    pub fn launch(&self, invocation: Invocation<'_>) -> Result<entry::Ended> {
+    pub fn launch(&self, invocation: Invocation<'_>) -> Result<entry::End> {
         // At most one version is undone in a launch, and what it leads to is not on trial; more
         // rounds than that would be a fault, and must not become a loop.
         const ROUNDS: u32 = 4;
@@ -451,6 +453,7 @@ impl<'a> Updater<'a> {
             folder: self.folder.root(),
             entry,
             args: invocation.args,
+            environment: invocation.environment,
             run: &self.config.run,
             version,
             launcher: invocation.launcher,
@@ -477,7 +480,7 @@ impl<'a> Updater<'a> {
         version: Option<&Version>,
         run: &RunLock,
         invocation: Invocation<'_>,
-    ) -> Result<entry::Ended> {
+    ) -> Result<entry::End> {
         let prepared = self.prepare(state, version, run, invocation)?;
         if cfg!(unix) && self.config.run.wait {
             return Err(prepared.exec());
@@ -486,7 +489,7 @@ impl<'a> Updater<'a> {
         if self.config.run.wait {
             running.wait()
         } else {
-            Ok(entry::Ended::Code(0))
+            Ok(entry::End::Code(0))
         }
     }
 
@@ -528,7 +531,7 @@ impl<'a> Updater<'a> {
             Ok(running) => running,
             Err(error) => return Ok(Tried::Failed(error)),
         };
-        match running.judge(self.config.run.trial) {
+        match running.judge(self.config.run.trial)? {
             Verdict::Failed { how } => return Ok(failed(how)),
             Verdict::Good { .. } => self.confirm(&trial)?,
             Verdict::Unproven { .. } => {
@@ -541,7 +544,7 @@ impl<'a> Updater<'a> {
         let ended = if self.config.run.wait {
             running.wait()?
         } else {
-            entry::Ended::Code(0)
+            entry::End::Code(0)
         };
         Ok(Tried::Ended(ended))
     }
@@ -573,16 +576,16 @@ impl<'a> Updater<'a> {
         let _lock = UpdateLock::take(&self.folder, COMMIT_PATIENCE)?;
         let change = ChangeLock::take(&self.folder)?;
         let back = layout::roll_back(&self.folder, trial, &error.chain(), &self.mutable, &change)?;
-        let Some(version) = back else {
+        let Some(undone) = back else {
             return Err(error);
         };
         self.observer.event(&Event::RolledBack {
             from: &trial.version,
-            to: version.as_ref(),
+            to: undone.version.as_ref(),
             error: &error,
         });
         let mut state = self.folder.load_state();
-        state.note("rolled-back", version.as_ref(), Some(&error));
+        state.note("rolled-back", undone.version.as_ref(), Some(&error));
         self.folder.save_state(&state)
     }
 }
@@ -590,7 +593,7 @@ impl<'a> Updater<'a> {
 /// How the start of a version on trial went.
 enum Tried {
     /// It ran; this is how it ended.
-    Ended(entry::Ended),
+    Ended(entry::End),
     /// It failed its trial.
     Failed(Error),
 }

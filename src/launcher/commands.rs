@@ -52,12 +52,16 @@ impl Command {
         let text: Vec<&str> = words.iter().filter_map(|word| word.to_str()).collect();
         match text.as_slice() {
             _ if text.len() < words.len() => Err("?".into()),
-            ["run", args @ ..] => Ok(Self::Run { args: args.iter().map(OsString::from).collect() }),
+            ["run", args @ ..] => Ok(Self::Run {
+                args: args.iter().map(OsString::from).collect(),
+            }),
             ["check"] => Ok(Self::Check),
             ["update"] => Ok(Self::Update { force: false }),
             ["update", "--force"] => Ok(Self::Update { force: true }),
             ["backups"] | ["backups", "list"] => Ok(Self::Backups),
-            ["backups", "restore", backup] => Ok(Self::Restore { backup: (*backup).to_owned() }),
+            ["backups", "restore", backup] => Ok(Self::Restore {
+                backup: (*backup).to_owned(),
+            }),
             ["doctor"] => Ok(Self::Doctor),
             ["version"] => Ok(Self::Version),
             _ => Err(text.join(" ")),
@@ -89,7 +93,11 @@ impl Session {
         };
         match told {
             Ok(told) => {
-                let text = if as_json { told.json.to_string() } else { told.text };
+                let text = if as_json {
+                    told.json.to_string()
+                } else {
+                    told.text
+                };
                 // Whoever reads may have gone: that is no fault of the command.
                 let _ = writeln!(io::stdout(), "{}", text.trim_end());
                 0
@@ -124,7 +132,11 @@ impl Session {
         let installed = offer.installed.as_ref().map(ToString::to_string);
         let offered = offer.release.version.to_string();
         let mut text = String::new();
-        self.row(&mut text, Text::LabelInstalled, installed.as_deref().unwrap_or(self.say(Text::LabelNone)));
+        self.row(
+            &mut text,
+            Text::LabelInstalled,
+            installed.as_deref().unwrap_or(self.say(Text::LabelNone)),
+        );
         self.row(&mut text, Text::LabelOffered, &offered);
         if news {
             for line in offer.release.notes.lines() {
@@ -149,7 +161,10 @@ impl Session {
         let json = json!({
             "outcome": outcome.as_str(), "version": outcome.version().to_string(), "from": from,
         });
-        Ok(Told { text: self.terminal.outcome_text(&outcome), json })
+        Ok(Told {
+            text: self.terminal.outcome_text(&outcome),
+            json,
+        })
     }
 
     fn backups(&self) -> Result<Told> {
@@ -159,10 +174,18 @@ impl Session {
             text.push_str(self.say(Text::LabelNoBackups));
         }
         for one in &kept {
-            let version = one.backup.version.as_ref().map_or("?", |version| version.as_str());
+            let version = one
+                .backup
+                .version
+                .as_ref()
+                .map_or("?", |version| version.as_str());
             let made = one.backup.created.format("%Y-%m-%d %H:%M:%S UTC");
             let bytes = size(one.backup.size);
-            let _ = writeln!(text, "{version:<16} {made}  {bytes:>10}  {}", one.backup.reason);
+            let _ = writeln!(
+                text,
+                "{version:<16} {made}  {bytes:>10}  {}",
+                one.backup.reason
+            );
         }
         let rows = kept.iter().map(|one| {
             json!({
@@ -170,15 +193,27 @@ impl Session {
                 "size": one.backup.size, "reason": one.backup.reason,
             })
         });
-        Ok(Told { text, json: rows.collect() })
+        Ok(Told {
+            text,
+            json: rows.collect(),
+        })
     }
 
     fn restore(&self, wanted: &str) -> Result<Told> {
         let kept = self.updater()?.restore(wanted)?;
-        let version = kept.backup.version.map_or_else(|| "?".into(), |version| version.to_string());
-        let values = [("name", self.config.name.clone()), ("version", version.clone())];
+        let version = kept
+            .backup
+            .version
+            .map_or_else(|| "?".into(), |version| version.to_string());
+        let values = [
+            ("name", self.config.name.clone()),
+            ("version", version.clone()),
+        ];
         let text = Text::OutcomeRestored.render(self.lang, &values);
-        Ok(Told { text, json: json!({"outcome": "restored", "version": version}) })
+        Ok(Told {
+            text,
+            json: json!({"outcome": "restored", "version": version}),
+        })
     }
 
     fn doctor(&self) -> Result<Told> {
@@ -189,14 +224,25 @@ impl Session {
         let interrupted = Journal::lies_in(folder);
         let free = disk::free_space(existing(folder.root().to_path_buf()).as_path()).ok();
         let offer = updater.offer();
-        let entry = state.entry_point.as_deref().or(self.config.entry_point.as_deref());
+        let entry = state
+            .entry_point
+            .as_deref()
+            .or(self.config.entry_point.as_deref());
         let none = self.say(Text::LabelNone);
         let mut text = String::new();
         self.row(&mut text, Text::LabelName, &self.config.name);
         self.row(&mut text, Text::LabelLauncher, env!("CARGO_PKG_VERSION"));
         self.row(&mut text, Text::LabelSystem, &system());
-        self.row(&mut text, Text::LabelClientFolder, &folder.root().display().to_string());
-        self.row(&mut text, Text::LabelInstalled, installed.as_deref().unwrap_or(none));
+        self.row(
+            &mut text,
+            Text::LabelClientFolder,
+            &folder.root().display().to_string(),
+        );
+        self.row(
+            &mut text,
+            Text::LabelInstalled,
+            installed.as_deref().unwrap_or(none),
+        );
         self.row(&mut text, Text::LabelEntryPoint, entry.unwrap_or(none));
         self.row(&mut text, Text::LabelSource, &self.config.source.url);
         let offered = match &offer {
@@ -205,9 +251,21 @@ impl Session {
         };
         self.row(&mut text, Text::LabelOffered, &offered);
         let trial = state.trial.as_ref().map(|trial| trial.version.to_string());
-        self.row(&mut text, Text::LabelOnTrial, trial.as_deref().unwrap_or(none));
-        let bad: Vec<String> = state.bad.iter().map(|bad| bad.version.to_string()).collect();
-        self.row(&mut text, Text::LabelBadVersions, if bad.is_empty() { none } else { "" });
+        self.row(
+            &mut text,
+            Text::LabelOnTrial,
+            trial.as_deref().unwrap_or(none),
+        );
+        let bad: Vec<String> = state
+            .bad
+            .iter()
+            .map(|bad| bad.version.to_string())
+            .collect();
+        self.row(
+            &mut text,
+            Text::LabelBadVersions,
+            if bad.is_empty() { none } else { "" },
+        );
         for bad in &state.bad {
             let _ = writeln!(text, "    {} ({})", bad.version, sanitise(&bad.why));
         }
@@ -215,14 +273,23 @@ impl Session {
         self.row(&mut text, Text::LabelBackups, &backups.to_string());
         let absent = self.say(Text::LabelAbsent);
         let fault = self.say(Text::LabelFault);
-        self.row(&mut text, Text::LabelInterrupted, if interrupted { fault } else { absent });
+        self.row(
+            &mut text,
+            Text::LabelInterrupted,
+            if interrupted { fault } else { absent },
+        );
         let space = free.map_or_else(|| self.say(Text::LabelUnknown).to_owned(), size);
         self.row(&mut text, Text::LabelFreeSpace, &space);
-        let log = self.log.as_ref().map(|path| path.display().to_string());
-        self.row(&mut text, Text::LabelLog, log.as_deref().unwrap_or(none));
+        let log = self.log.display().to_string();
+        self.row(&mut text, Text::LabelLog, &log);
         let mut settings = serde_json::Map::new();
         let _ = writeln!(text, "\n{}", self.say(Text::LabelConfiguration));
-        for (key, origin) in self.config.origins.iter().filter(|(key, _)| !self.config.origins.is_default(key)) {
+        for (key, origin) in self
+            .config
+            .origins
+            .iter()
+            .filter(|(key, _)| !self.config.origins.is_default(key))
+        {
             let _ = writeln!(text, "    {key:<28} {origin}");
             settings.insert(key.to_owned(), origin.to_string().into());
         }
@@ -245,14 +312,25 @@ impl Session {
     fn row(&self, text: &mut String, label: Text, value: &str) {
         let label = self.say(label);
         // A Chinese character is as wide as two others.
-        let width: usize = label.chars().map(|c| if c.is_ascii() { 1 } else { 2 }).sum();
-        let _ = writeln!(text, "{label}{} {}", " ".repeat(26_usize.saturating_sub(width)), sanitise(value));
+        let width: usize = label
+            .chars()
+            .map(|c| if c.is_ascii() { 1 } else { 2 })
+            .sum();
+        let _ = writeln!(
+            text,
+            "{label}{} {}",
+            " ".repeat(26_usize.saturating_sub(width)),
+            sanitise(value)
+        );
     }
 }
 
 fn version() -> Told {
     let version = env!("CARGO_PKG_VERSION");
-    Told { text: format!("castoff {version} ({})", system()), json: json!({"version": version, "system": system()}) }
+    Told {
+        text: format!("castoff {version} ({})", system()),
+        json: json!({"version": version, "system": system()}),
+    }
 }
 
 fn system() -> String {
@@ -271,13 +349,22 @@ mod tests {
 
     #[test]
     fn what_follows_castoff_is_understood_or_named() {
-        let parse = |text: &str| {
-            Command::parse(&text.split(' ').map(OsString::from).collect::<Vec<_>>())
-        };
+        let parse =
+            |text: &str| Command::parse(&text.split(' ').map(OsString::from).collect::<Vec<_>>());
         assert_eq!(parse("check"), Ok(Command::Check));
         assert_eq!(parse("update --force"), Ok(Command::Update { force: true }));
-        assert_eq!(parse("backups restore 1.0"), Ok(Command::Restore { backup: "1.0".into() }));
-        assert_eq!(parse("run a b"), Ok(Command::Run { args: vec!["a".into(), "b".into()] }));
+        assert_eq!(
+            parse("backups restore 1.0"),
+            Ok(Command::Restore {
+                backup: "1.0".into()
+            })
+        );
+        assert_eq!(
+            parse("run a b"),
+            Ok(Command::Run {
+                args: vec!["a".into(), "b".into()]
+            })
+        );
         assert_eq!(parse("chek"), Err("chek".into()));
         assert_eq!(parse("backups restore"), Err("backups restore".into()));
     }

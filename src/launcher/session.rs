@@ -3,13 +3,12 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::config::places::Places;
-use crate::config::{self, Config};
-use crate::entry::Ended;
+use crate::config::{self, Config, Places};
 use crate::launcher::messages::{Lang, Text};
+use crate::launcher::panic::caught;
 use crate::launcher::terminal::Terminal;
-use crate::launcher::{caught, exit_code, logfile};
-use crate::updater::{Invocation, Updater};
+use crate::launcher::{exit_code, logfile};
+use crate::updater::{Invocation, Outcome, Updater};
 use crate::{Code, Error, Result};
 
 /// A launcher's folder, opened for work.
@@ -18,7 +17,7 @@ pub struct Session {
     pub(crate) places: Places,
     pub(crate) terminal: Terminal,
     pub(crate) lang: Lang,
-    pub(crate) log: Option<PathBuf>,
+    pub(crate) log: PathBuf,
 }
 
 impl Session {
@@ -27,16 +26,26 @@ impl Session {
         let config = Config::load(home, config::baked(), &|name| std::env::var(name).ok())?;
         let places = Places::find(&config, home);
         let lang = Lang::detect(config.language.as_deref());
-        let log = logfile::init(&places.log_dir, config.log_level);
-        let terminal = Terminal::new(lang, &config.name, log.clone());
-        log::debug!("castoff {} on {}", env!("CARGO_PKG_VERSION"), places.client.display());
-        Ok(Self { config, places, terminal, lang, log })
+        let log = logfile::install(&places.log_dir, config.log_level);
+        let terminal = Terminal::new(lang, &config.name).with_log(Some(log.clone()));
+        log::debug!(
+            "castoff {} on {}",
+            env!("CARGO_PKG_VERSION"),
+            places.client.display()
+        );
+        Ok(Self {
+            config,
+            places,
+            terminal,
+            lang,
+            log,
+        })
     }
 
     /// Shows an error that keeps a session from being opened.
     pub fn report_unopened(error: &Error) -> u8 {
         let lang = Lang::detect(std::env::var("CASTOFF_LANGUAGE").ok().as_deref());
-        Terminal::new(lang, "Castoff", None).error(error, "");
+        Terminal::new(lang, "Castoff").error(error, Text::DoneNotStarted.template(lang));
         exit_code(error)
     }
 
@@ -48,6 +57,8 @@ impl Session {
     /// Returns the app's exit code, or one of the launcher's own when no app ran.
     pub fn run(&self, args: &[OsString], launcher: Option<&Path>) -> u8 {
         let failed_update = match caught(|| self.updater()?.update(false)) {
+            // Nothing new is nothing to tell: the app starts, and that is what was asked for.
+            Ok(Outcome::UpToDate { .. }) => None,
             Ok(outcome) => {
                 self.terminal.outcome(&outcome);
                 None
@@ -58,17 +69,22 @@ impl Session {
             log::warn!("{}: {}", error.code(), error.chain());
             if error.code() == Code::RecoveryFailed {
                 // What lies there may be a mixture: that is never started.
-                self.terminal.error(error, self.lang.text(Text::DoneNotStarted));
+                self.terminal
+                    .error(error, Text::DoneNotStarted.template(self.lang));
                 return exit_code(error);
             }
             self.report_before_start(error);
         }
         let cwd = std::env::current_dir().ok();
-        let invocation = Invocation { args, launcher, cwd: cwd.as_deref() };
+        let environment: Vec<_> = std::env::vars_os().collect();
+        let invocation = Invocation {
+            args,
+            environment: &environment,
+            launcher,
+            cwd: cwd.as_deref(),
+        };
         match caught(|| self.updater()?.launch(invocation)) {
-            Ok(Ended::Code(code)) => u8::try_from(code & 0xff).unwrap_or(1),
-            #[cfg(unix)]
-            Ok(ended) => ended.follow(),
+            Ok(end) => end.pass_on(),
             Err(Error::NotInstalled { folder, .. }) => {
                 let source = failed_update.map(Box::new);
                 self.fail(&Error::NotInstalled { folder, source })
@@ -93,7 +109,11 @@ impl Session {
         match error.code() {
             // Known since an earlier start, which has told it; said in the log.
             Code::BadVersion | Code::BackingOff | Code::DowngradeRefused => {}
-            _ => self.terminal.unchanged(error, &version),
+            _ => {
+                let version = [("version", version.to_string())];
+                self.terminal
+                    .error(error, &self.terminal.text(Text::DoneStarting, &version));
+            }
         }
     }
 }

@@ -31,6 +31,13 @@ pub struct Committed {
     pub version: Version,
 }
 
+/// What an undo or a restore has led to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undone {
+    /// The version that is installed now; `None` for a folder without one.
+    pub version: Option<Version>,
+}
+
 /// A commit that is ready to begin: everything is staged, backed up and synced.
 #[must_use = "nothing is installed until the transaction is committed"]
 pub struct Transaction<'a> {
@@ -241,14 +248,16 @@ pub fn recover(
     folder: &ClientFolder,
     mutable: &Patterns,
     _lock: &ChangeLock,
-) -> Result<Option<Option<Version>>> {
+) -> Result<Option<Undone>> {
     let journal = Journal::load(folder).map_err(|error| failed(folder, None, error))?;
     let Some(journal) = journal else {
         return Ok(None);
     };
     log::warn!("transaction {} was interrupted and is undone", journal.id);
     undo(folder, &journal, mutable)?;
-    Ok(Some(journal.before))
+    Ok(Some(Undone {
+        version: journal.before,
+    }))
 }
 
 /// Puts a backup back: the tree becomes the backup's version, but for what the user added.
@@ -257,7 +266,7 @@ pub fn restore(
     name: &str,
     mutable: &Patterns,
     _lock: &ChangeLock,
-) -> Result<Option<Version>> {
+) -> Result<Undone> {
     let backup = Backup::load(folder, name)?;
     let installed = folder.load_installed().unwrap_or_default();
     let after = folder.local_version().map(|local| local.version);
@@ -301,7 +310,9 @@ pub fn restore(
     journal.write(folder)?;
     reach(Step::UndoJournalled)?;
     undo(folder, &journal, mutable)?;
-    Ok(backup.version)
+    Ok(Undone {
+        version: backup.version,
+    })
 }
 
 /// Makes every path of a journal what it was before, and what is recorded too. Compares before it
@@ -418,6 +429,10 @@ fn failed(folder: &ClientFolder, backup: Option<&str>, source: Error) -> Error {
     }
 }
 
+/// Up to so many folders are synced one by one; a sync of the whole file system waits for what
+/// others write too.
+const MANY: usize = 16;
+
 /// Makes renames and removals durable: the folders in which they happened.
 fn sync_changed(folder: &ClientFolder, journal: &Journal) -> Result<()> {
     let folders: BTreeSet<_> = journal
@@ -426,8 +441,6 @@ fn sync_changed(folder: &ClientFolder, journal: &Journal) -> Result<()> {
         .filter_map(|path| path.below(folder.root()).parent().map(Path::to_path_buf))
         .filter(|path| path.is_dir())
         .collect();
-    // A sync for each folder, up to where one for the whole file system is quicker.
-    const MANY: usize = 16;
     if folders.len() > MANY {
         return disk::sync_tree(&[folder.root()]);
     }
@@ -486,7 +499,9 @@ fn drop_byte_code<'p>(
         {
             let name = entry.file_name();
             let Some(name) = name.to_str() else { continue };
-            let stale = name.ends_with(".pyc")
+            let stale = Path::new(name)
+                .extension()
+                .is_some_and(|suffix| suffix == "pyc")
                 && name
                     .split('.')
                     .next()
@@ -510,7 +525,7 @@ pub(crate) fn roll_back(
     why: &str,
     mutable: &Patterns,
     lock: &ChangeLock,
-) -> Result<Option<Option<Version>>> {
+) -> Result<Option<Undone>> {
     let Some(name) = &trial.backup else {
         return Ok(None);
     };
@@ -524,8 +539,8 @@ pub(crate) fn roll_back(
     }
     folder.save_state(&state)?;
     reach(Step::UndoMarked)?;
-    let version = restore(folder, name, mutable, lock)?;
+    let undone = restore(folder, name, mutable, lock)?;
     // The backup is what is installed now, a second time.
     backup::discard(folder, name)?;
-    Ok(Some(version))
+    Ok(Some(undone))
 }

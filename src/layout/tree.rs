@@ -260,7 +260,6 @@ pub(crate) fn check_way(
             })
         };
         match look(&on_disk)? {
-            Found::Nothing => {}
             Found::Folder if !same_device(root, &on_disk)? => {
                 return refuse("it is a mount point, and not on the preserve list");
             }
@@ -268,7 +267,7 @@ pub(crate) fn check_way(
                 let denied = io::ErrorKind::PermissionDenied.into();
                 return Err(Error::io("change", &on_disk)(denied));
             }
-            Found::Folder => {}
+            Found::Folder | Found::Nothing => {}
             Found::Link(_) if !gone(&parent) => {
                 return refuse("it is a link, and not on the preserve list");
             }

@@ -120,13 +120,16 @@ fn assert_package_refused(code: &str, bytes: &[u8]) {
 #[test]
 fn a_package_that_writes_outside() {
     use castoff_testkit::package::hostile;
-    assert_package_refused("ARCHIVE_UNSAFE", &hostile::named("../outside.txt"));
+    assert_package_refused("ARCHIVE_UNSAFE", &hostile::with_name(b"../outside.txt"));
 }
 
 #[test]
 fn a_package_that_writes_into_castoffs_own_folder() {
     use castoff_testkit::package::hostile;
-    assert_package_refused("ARCHIVE_UNSAFE", &hostile::named(".castoff/state.json"));
+    assert_package_refused(
+        "ARCHIVE_UNSAFE",
+        &hostile::with_name(b".castoff/state.json"),
+    );
 }
 
 #[test]
@@ -143,11 +146,18 @@ fn a_broken_release_is_left_alone_for_a_while() {
     answer["file_hash"] = "ab".repeat(32).into();
     world.announce(&answer);
     world.media("1.1.0", Reply::file(&built.bytes));
-    world.run(&[]).assert_app("1.0.0").assert_told("HASH_MISMATCH");
+    world
+        .run(&[])
+        .assert_app("1.0.0")
+        .assert_told("HASH_MISMATCH");
     let requests = world.server.requests().len();
     let quiet = world.run(&[]);
     quiet.assert_app("1.0.0");
-    assert_eq!(world.server.requests().len(), requests + 1, "checked, not fetched: {quiet:?}");
+    assert_eq!(
+        world.server.requests().len(),
+        requests + 1,
+        "checked, not fetched: {quiet:?}"
+    );
     assert_eq!(world.state()["last"]["outcome"], "BACKING_OFF");
     world.announce(&World::answer(&built, "1.1.0"));
     world.run(&[]).assert_app("1.1.0");
@@ -162,8 +172,14 @@ fn links_and_strangers_on_the_way_are_refused() {
     std::fs::rename(world.path("data"), outside.join("data")).unwrap();
     std::os::unix::fs::symlink(outside.join("data"), world.path("data")).unwrap();
     world.publish_app("1.1.0");
-    world.run(&[]).assert_app("1.0.0").assert_told("TARGET_UNSAFE");
-    assert_eq!(std::fs::read_to_string(outside.join("data/changes.txt")).unwrap(), "changes 1.0.0\n");
+    world
+        .run(&[])
+        .assert_app("1.0.0")
+        .assert_told("TARGET_UNSAFE");
+    assert_eq!(
+        std::fs::read_to_string(outside.join("data/changes.txt")).unwrap(),
+        "changes 1.0.0\n"
+    );
     world.assert_tidy();
 }
 
@@ -172,7 +188,10 @@ fn a_folder_of_the_users_where_the_new_version_has_a_file() {
     let world = installed();
     world.write("new.txt/mine", "mine");
     world.publish("1.1.0", app("1.1.0").file("new.txt", b"theirs"));
-    world.run(&[]).assert_app("1.0.0").assert_told("TARGET_UNSAFE");
+    world
+        .run(&[])
+        .assert_app("1.0.0")
+        .assert_told("TARGET_UNSAFE");
     assert_eq!(world.read("new.txt/mine"), "mine");
     assert_eq!(world.backups(), Vec::<String>::new());
 }
@@ -203,7 +222,9 @@ fn wrong_configuration_names_the_line_and_the_nearest_key() {
     let world = installed();
     world.configure("[update]\nkep = 3");
     let run = world.run(&[]);
-    run.assert_told("CONFIG_INVALID").assert_told("update.keep").assert_told("launcher.toml");
+    run.assert_told("CONFIG_INVALID")
+        .assert_told("update.keep")
+        .assert_told("launcher.toml");
     assert_eq!(run.code, Some(78));
     std::fs::remove_file(world.home().join("launcher.toml")).unwrap();
     world.run(&[]).assert_told("CONFIG_MISSING");

@@ -31,7 +31,11 @@ fn assert_rolled_back(package: Package, code: &str) {
     let fetched = world.server.requests().len();
     let again = world.run(&[]);
     again.assert_app("1.0.0");
-    assert_eq!(world.server.requests().len(), fetched + 1, "only checked, not fetched again");
+    assert_eq!(
+        world.server.requests().len(),
+        fetched + 1,
+        "only checked, not fetched again"
+    );
     assert_eq!(world.state()["last"]["outcome"], "BAD_VERSION");
     // A corrected package of the same version is another one.
     world.publish_app("1.1.0");
@@ -40,12 +44,17 @@ fn assert_rolled_back(package: Package, code: &str) {
 
 #[test]
 fn a_version_that_dies_by_a_signal_is_undone() {
-    assert_rolled_back(with_entry("1.1.0", "#!/bin/sh\nkill -SEGV $$\n"), "TRIAL_FAILED");
+    assert_rolled_back(
+        with_entry("1.1.0", "#!/bin/sh\nkill -SEGV $$\n"),
+        "TRIAL_FAILED",
+    );
 }
 
 #[test]
 fn a_version_whose_entry_point_is_missing_is_undone() {
-    let package = Package::new("1.1.0").file("other.txt", b"no entry point").list();
+    let package = Package::new("1.1.0")
+        .file("other.txt", b"no entry point")
+        .list();
     assert_rolled_back(package, "ENTRY_MISSING");
 }
 
@@ -53,20 +62,33 @@ fn a_version_whose_entry_point_is_missing_is_undone() {
 fn a_version_whose_entry_point_cannot_be_executed_is_undone() {
     let package = app("1.1.0").executable("run.sh", b"\x7fELF this is no program");
     let world = installed();
-    let mut answer = World::answer(&world.publish("1.1.0", package.executable("run", b"\x7fELF no program")), "1.1.0");
+    let mut answer = World::answer(
+        &world.publish("1.1.0", package.executable("run", b"\x7fELF no program")),
+        "1.1.0",
+    );
     answer["entry_point"] = "run".into();
     world.announce(&answer);
-    world.run(&[]).assert_app("1.0.0").assert_told("START_FAILED");
+    world
+        .run(&[])
+        .assert_app("1.0.0")
+        .assert_told("START_FAILED");
     assert_eq!(world.version(), "1.0.0");
 }
 
 #[test]
 fn an_early_exit_is_no_crash_and_stays_on_trial() {
     let world = installed();
-    world.publish("1.1.0", with_entry("1.1.0", "#!/bin/sh\necho early\nexit 3\n"));
+    world.publish(
+        "1.1.0",
+        with_entry("1.1.0", "#!/bin/sh\necho early\nexit 3\n"),
+    );
     for _ in 0..5 {
         let run = world.run(&[]);
-        assert_eq!((run.code, run.stdout.as_str()), (Some(3), "early\n"), "{run:?}");
+        assert_eq!(
+            (run.code, run.stdout.as_str()),
+            (Some(3), "early\n"),
+            "{run:?}"
+        );
         assert_eq!(world.version(), "1.1.0");
     }
     assert_eq!(world.state()["trial"]["version"], "1.1.0");
@@ -75,12 +97,18 @@ fn an_early_exit_is_no_crash_and_stays_on_trial() {
 #[test]
 fn a_machine_that_dies_with_the_new_version_does_not_try_for_ever() {
     let world = installed();
-    world.publish("1.1.0", with_entry("1.1.0", "#!/bin/sh\nkill -KILL $PPID\n"));
+    world.publish(
+        "1.1.0",
+        with_entry("1.1.0", "#!/bin/sh\nkill -KILL $PPID\n"),
+    );
     for _ in 0..3 {
         world.run(&[]).assert_killed();
         assert_eq!(world.version(), "1.1.0");
     }
-    world.run(&[]).assert_app("1.0.0").assert_told("TRIAL_FAILED");
+    world
+        .run(&[])
+        .assert_app("1.0.0")
+        .assert_told("TRIAL_FAILED");
 }
 
 #[test]
@@ -110,7 +138,12 @@ fn backups_are_listed_kept_to_their_number_and_restored_bit_for_bit() {
     let list: serde_json::Value = serde_json::from_str(&list.stdout).unwrap();
     assert_eq!(list[0]["version"], "1.2.0");
     assert_eq!(list[0]["reason"], "update to 1.3.0");
-    assert_eq!(world.run(&["--castoff", "backups", "restore", "1.1.0"]).code, Some(0));
+    assert_eq!(
+        world
+            .run(&["--castoff", "backups", "restore", "1.1.0"])
+            .code,
+        Some(0)
+    );
     assert_eq!(world.tree(), trees[1]);
     let missing = world.run(&["--castoff", "backups", "restore", "7.7.7"]);
     missing.assert_told("BACKUP_NOT_FOUND");

@@ -6,7 +6,7 @@ use castoff_testkit::http::{Reply, Server};
 use castoff_testkit::package::Package;
 use serde_json::json;
 
-use crate::world::{CHECK, Run, World, app, mode, script};
+use crate::world::{CHECK, Run, World, app, mode, partial_app, script};
 
 #[test]
 fn first_install_then_nothing_new_then_an_update() {
@@ -14,7 +14,10 @@ fn first_install_then_nothing_new_then_an_update() {
     world.publish_app("1.0.0");
     let first = world.run(&["one", "two words"]);
     first.assert_app("1.0.0");
-    assert!(first.stdout.contains("app 1.0.0 1.0.0 args: one two words"), "{first:?}");
+    assert!(
+        first.stdout.contains("app 1.0.0 1.0.0 args: one two words"),
+        "{first:?}"
+    );
     assert_eq!(world.version(), "1.0.0");
     assert_eq!(world.state()["last"]["outcome"], "installed");
     world.assert_tidy();
@@ -34,13 +37,20 @@ fn first_install_then_nothing_new_then_an_update() {
     update.assert_app("1.1.0");
     assert!(update.stderr.contains("what is new in 1.1.0"), "{update:?}");
     assert_eq!(world.version(), "1.1.0");
-    assert!(!world.path("only/1.0.0.bin").exists(), "what only 1.0.0 had is gone");
+    assert!(
+        !world.path("only/1.0.0.bin").exists(),
+        "what only 1.0.0 had is gone"
+    );
     assert_eq!(world.backups(), ["1.0.0"]);
     world.assert_tidy();
     let fresh = World::new();
     fresh.publish_app("1.1.0");
     fresh.run(&[]).assert_app("1.1.0");
-    assert_eq!(world.tree(), fresh.tree(), "an update leads to the same tree as an install");
+    assert_eq!(
+        world.tree(),
+        fresh.tree(),
+        "an update leads to the same tree as an install"
+    );
 }
 
 #[test]
@@ -73,45 +83,98 @@ fn a_user_file_that_a_release_overwrites_comes_back_with_the_backup() {
     world.publish("1.1.0", app("1.1.0").file("plugin.py", b"theirs"));
     world.run(&[]).assert_app("1.1.0");
     assert_eq!(world.read("plugin.py"), "theirs");
-    assert_eq!(world.run(&["--castoff", "backups", "restore", "1.0.0"]).code, Some(0));
+    assert_eq!(
+        world
+            .run(&["--castoff", "backups", "restore", "1.0.0"])
+            .code,
+        Some(0)
+    );
     assert_eq!(world.read("plugin.py"), "my own plugin");
 }
 
 #[test]
 fn the_preserve_list_is_honoured_and_its_defaults_are_installed_once() {
     let world = World::with("[update]\npreserve = [\".env\", \"uploads/\"]");
-    world.publish("1.0.0", app("1.0.0").file(".env", b"default").file("uploads/a", b"sample"));
+    world.publish(
+        "1.0.0",
+        app("1.0.0")
+            .file(".env", b"default")
+            .file("uploads/a", b"sample"),
+    );
     world.run(&[]).assert_app("1.0.0");
     assert_eq!(world.read(".env"), "default");
     world.write(".env", "secret");
     world.write("uploads/a", "theirs");
-    world.publish("1.1.0", app("1.1.0").file(".env", b"default 2").file("uploads/a", b"sample 2"));
+    world.publish(
+        "1.1.0",
+        app("1.1.0")
+            .file(".env", b"default 2")
+            .file("uploads/a", b"sample 2"),
+    );
     world.run(&[]).assert_app("1.1.0");
-    assert_eq!((world.read(".env").as_str(), world.read("uploads/a").as_str()), ("secret", "theirs"));
+    assert_eq!(
+        (
+            world.read(".env").as_str(),
+            world.read("uploads/a").as_str()
+        ),
+        ("secret", "theirs")
+    );
     world.publish_app("1.2.0");
     world.run(&[]).assert_app("1.2.0");
-    assert_eq!((world.read(".env").as_str(), world.read("uploads/a").as_str()), ("secret", "theirs"));
+    assert_eq!(
+        (
+            world.read(".env").as_str(),
+            world.read("uploads/a").as_str()
+        ),
+        ("secret", "theirs")
+    );
 }
 
 #[test]
 fn a_package_without_a_list_is_laid_over_what_is_there() {
     let world = World::new();
     let package = |version: &str| {
-        Package::new(version).file("run.sh", script(version).as_bytes()).python_modes()
+        Package::new(version)
+            .file("run.sh", script(version).as_bytes())
+            .python_modes()
     };
-    world.publish("1.0.0", package("1.0.0").file("lib/a.py", b"a = 1\n").file("b.txt", b"b"));
+    world.publish(
+        "1.0.0",
+        package("1.0.0")
+            .file("lib/a.py", b"a = 1\n")
+            .file("b.txt", b"b"),
+    );
     world.run(&[]).assert_app("1.0.0");
     assert_eq!(world.read("lib/a.py"), "a = 1\n");
     #[cfg(unix)]
     {
-        assert_eq!(mode(&world.path("b.txt")), 0o644, "0600 in the zip is advice");
-        assert_eq!(mode(&world.path("run.sh")), 0o755, "the entry point can be executed");
+        assert_eq!(
+            mode(&world.path("b.txt")),
+            0o644,
+            "0600 in the zip is advice"
+        );
+        assert_eq!(
+            mode(&world.path("run.sh")),
+            0o755,
+            "the entry point can be executed"
+        );
     }
     // Partial: the packager packs only what has changed.
     world.publish("1.1.0", package("1.1.0").file("lib/a.py", b"a = 2\n"));
     world.run(&[]).assert_app("1.1.0");
-    assert_eq!((world.read("lib/a.py").as_str(), world.read("b.txt").as_str()), ("a = 2\n", "b"));
-    assert_eq!(world.run(&["--castoff", "backups", "restore", "1.0.0"]).code, Some(0));
+    assert_eq!(
+        (
+            world.read("lib/a.py").as_str(),
+            world.read("b.txt").as_str()
+        ),
+        ("a = 2\n", "b")
+    );
+    assert_eq!(
+        world
+            .run(&["--castoff", "backups", "restore", "1.0.0"])
+            .code,
+        Some(0)
+    );
     assert_eq!(world.read("lib/a.py"), "a = 1\n");
 }
 
@@ -120,7 +183,7 @@ fn a_partial_package_with_a_list_fits_only_where_it_fits() {
     let world = World::new();
     world.publish_app("1.0.0");
     world.run(&[]).assert_app("1.0.0");
-    world.publish("1.1.0", app("1.1.0").partial_without(&["stays.py"], &["1.0.0"]));
+    world.publish("1.1.0", partial_app("1.1.0", "1.0.0"));
     world.run(&[]).assert_app("1.1.0");
     assert_eq!(world.read("stays.py"), "print('always the same')\n");
 
@@ -128,8 +191,11 @@ fn a_partial_package_with_a_list_fits_only_where_it_fits() {
     other.publish_app("0.9.0");
     other.run(&[]).assert_app("0.9.0");
     let before = other.tree();
-    other.publish("1.1.0", app("1.1.0").partial_without(&["stays.py"], &["1.0.0"]));
-    other.run(&[]).assert_app("0.9.0").assert_told("PARTIAL_MISFIT");
+    other.publish("1.1.0", partial_app("1.1.0", "1.0.0"));
+    other
+        .run(&[])
+        .assert_app("0.9.0")
+        .assert_told("PARTIAL_MISFIT");
     assert_eq!(other.tree(), before);
 }
 
@@ -137,7 +203,10 @@ fn a_partial_package_with_a_list_fits_only_where_it_fits() {
 fn a_folder_of_the_python_client_is_adopted_and_can_be_handed_back() {
     let world = World::new();
     world.write("run.sh", &script("0.9.0"));
-    world.write("local_version.json", "{\n  \"version\": \"0.9.0\",\n  \"update_time\": \"2026-11-21T02:29:00.749021\"\n}");
+    world.write(
+        "local_version.json",
+        "{\n  \"version\": \"0.9.0\",\n  \"update_time\": \"2026-11-21T02:29:00.749021\"\n}",
+    );
     world.write("stays.py", "print('always the same')\n");
     world.write("users.doc", "not of any release");
     world.write(".backup/run.sh", "the Python client's own backup");
@@ -145,20 +214,40 @@ fn a_folder_of_the_python_client_is_adopted_and_can_be_handed_back() {
     world.publish_app("1.0.0");
     world.run(&[]).assert_app("1.0.0");
     assert_eq!(world.read("users.doc"), "not of any release");
-    assert_eq!(world.read(".backup/run.sh"), "the Python client's own backup");
-    assert_eq!(world.run(&["--castoff", "backups", "restore", "0.9.0"]).code, Some(0));
+    assert_eq!(
+        world.read(".backup/run.sh"),
+        "the Python client's own backup"
+    );
+    assert_eq!(
+        world
+            .run(&["--castoff", "backups", "restore", "0.9.0"])
+            .code,
+        Some(0)
+    );
     assert_eq!(world.tree(), before);
-    assert!(world.read("local_version.json").contains("2026-11-21T02:29:00.749021"));
+    assert!(
+        world
+            .read("local_version.json")
+            .contains("2026-11-21T02:29:00.749021")
+    );
 
     // The Python client takes over, installs another version, and hands back.
     world.write("run.sh", &script("0.9.5"));
     world.write("local_version.json", "{\n  \"version\": \"0.9.5\"\n}");
     world.publish_app("1.1.0");
     world.run(&[]).assert_app("1.1.0");
-    assert_eq!(world.run(&["--castoff", "backups", "restore", "0.9.5"]).code, Some(0));
+    assert_eq!(
+        world
+            .run(&["--castoff", "backups", "restore", "0.9.5"])
+            .code,
+        Some(0)
+    );
     assert_eq!(world.read("run.sh"), script("0.9.5"));
     let text = world.read("local_version.json");
-    assert!(text.contains("\n  \"version\": \"0.9.5\""), "indented by two: {text}");
+    assert!(
+        text.contains("\n  \"version\": \"0.9.5\""),
+        "indented by two: {text}"
+    );
 }
 
 #[test]
@@ -180,7 +269,8 @@ fn both_shapes_of_the_check_answer_are_understood() {
     for (field, url) in [("download_url", None), ("file", Some("/media/1.0.0.zip"))] {
         let world = World::new();
         let absolute = world.server.url("/media/1.0.0.zip");
-        let mut answer = json!({"version": "1.0.0", "file_hash": built.sha256, "entry_point": "run.sh"});
+        let mut answer =
+            json!({"version": "1.0.0", "file_hash": built.sha256, "entry_point": "run.sh"});
         answer[field] = url.unwrap_or(&absolute).into();
         world.announce(&answer);
         world.media("1.0.0", Reply::file(&built.bytes));
@@ -210,7 +300,12 @@ fn a_file_becomes_a_folder_and_back() {
     world.publish("1.1.0", app("1.1.0").file("thing/inner", b"in a folder"));
     world.run(&[]).assert_app("1.1.0");
     assert_eq!(world.read("thing/inner"), "in a folder");
-    assert_eq!(world.run(&["--castoff", "backups", "restore", "1.0.0"]).code, Some(0));
+    assert_eq!(
+        world
+            .run(&["--castoff", "backups", "restore", "1.0.0"])
+            .code,
+        Some(0)
+    );
     assert_eq!(world.tree(), before);
     world.publish("1.1.1", app("1.1.1").file("thing/inner", b"in a folder"));
     world.run(&[]).assert_app("1.1.1");
@@ -224,7 +319,10 @@ fn a_file_becomes_a_folder_and_back() {
 fn links_inside_the_tree_are_kept_and_replaced() {
     let world = World::new();
     let package = |version: &str, target: &str| {
-        app(version).file("lib/a.so.1", b"one").file("lib/a.so.2", b"two").link("lib/a.so", target)
+        app(version)
+            .file("lib/a.so.1", b"one")
+            .file("lib/a.so.2", b"two")
+            .link("lib/a.so", target)
     };
     world.publish("1.0.0", package("1.0.0", "a.so.1"));
     world.run(&[]).assert_app("1.0.0");
@@ -233,7 +331,12 @@ fn links_inside_the_tree_are_kept_and_replaced() {
     world.publish("1.1.0", package("1.1.0", "a.so.2"));
     world.run(&[]).assert_app("1.1.0");
     assert_eq!(world.read("lib/a.so"), "two");
-    assert_eq!(world.run(&["--castoff", "backups", "restore", "1.0.0"]).code, Some(0));
+    assert_eq!(
+        world
+            .run(&["--castoff", "backups", "restore", "1.0.0"])
+            .code,
+        Some(0)
+    );
     assert_eq!(world.tree(), before);
 }
 
@@ -242,16 +345,31 @@ fn a_break_in_the_download_is_resumed_at_the_next_start() {
     let world = World::with("[update]\nkeep = 2");
     world.publish_app("1.0.0");
     world.run(&[]).assert_app("1.0.0");
-    let big: Vec<u8> = (0..400_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let big: Vec<u8> = (0..400_000_u32)
+        .flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes())
+        .collect();
     let built = app("1.1.0").file("big.bin", &big).build();
     world.announce(&World::answer(&built, "1.1.0"));
-    world.media("1.1.0", Reply::file(&built.bytes).etag("\"e\"").cut_after(500_000));
-    world.run(&[]).assert_app("1.0.0").assert_told("DOWNLOAD_FAILED");
+    world.media(
+        "1.1.0",
+        Reply::file(&built.bytes).etag("\"e\"").cut_after(500_000),
+    );
+    world
+        .run(&[])
+        .assert_app("1.0.0")
+        .assert_told("DOWNLOAD_FAILED");
     world.media("1.1.0", Reply::file(&built.bytes).etag("\"e\""));
     world.run(&[]).assert_app("1.1.0");
-    let last = world.server.requests().into_iter().rfind(|request| request.path().starts_with("/media"));
+    let last = world
+        .server
+        .requests()
+        .into_iter()
+        .rfind(|request| request.path().starts_with("/media"));
     let range = last.unwrap().header("range").unwrap_or_default().to_owned();
-    assert!(range.starts_with("bytes=") && range != "bytes=0-", "resumed: {range:?}");
+    assert!(
+        range.starts_with("bytes=") && range != "bytes=0-",
+        "resumed: {range:?}"
+    );
 }
 
 #[test]
@@ -264,11 +382,18 @@ fn a_package_of_another_host_is_fetched_without_the_token() {
     world.announce(&answer);
     other.route("/a.zip", Reply::file(&built.bytes));
     let text = fs::read_to_string(world.home().join("launcher.toml")).unwrap();
-    let text = text.replace("[network]", "[source.headers]\nPRIVATE-TOKEN = \"s3cret\"\n[network]");
+    let text = text.replace(
+        "[network]",
+        "[source.headers]\nPRIVATE-TOKEN = \"s3cret\"\n[network]",
+    );
     fs::write(world.home().join("launcher.toml"), text).unwrap();
     world.run(&[]).assert_app("1.0.0");
     let checks = world.server.requests();
-    assert!(checks.iter().all(|request| request.header("private-token") == Some("s3cret")));
+    assert!(
+        checks
+            .iter()
+            .all(|request| request.header("private-token") == Some("s3cret"))
+    );
     assert!(checks.iter().any(|request| request.path() == CHECK));
     assert_eq!(other.requests()[0].header("private-token"), None);
 }
@@ -298,7 +423,10 @@ fn a_running_app_puts_the_commit_off_until_it_is_closed() {
     use std::process::Stdio;
     let world = World::new();
     let waiting = "#!/bin/sh\necho \"app 1.0.0 $CASTOFF_VERSION\"\nread line\n";
-    world.publish("1.0.0", app("1.0.0").executable("run.sh", waiting.as_bytes()));
+    world.publish(
+        "1.0.0",
+        app("1.0.0").executable("run.sh", waiting.as_bytes()),
+    );
     let mut child = world
         .command(&[])
         .stdin(Stdio::piped())
@@ -311,7 +439,11 @@ fn a_running_app_puts_the_commit_off_until_it_is_closed() {
 
     world.publish_app("1.1.0");
     let second = world.run(&[]);
-    assert_eq!(world.version(), "1.0.0", "nothing is changed under a running app: {second:?}");
+    assert_eq!(
+        world.version(),
+        "1.0.0",
+        "nothing is changed under a running app: {second:?}"
+    );
     assert_eq!(world.state()["last"]["outcome"], "pending");
     drop(child.stdin.take());
     child.wait().unwrap();

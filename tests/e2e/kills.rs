@@ -51,7 +51,10 @@ fn assert_whole(world: &World, whole: &[(&str, BTreeMap<String, String>)], run: 
         .find(|(whole, _)| *whole == version)
         .unwrap_or_else(|| panic!("{what}: version {version}: {run:#?}"));
     assert_eq!(&world.tree(), tree, "{what}: a mixture of {version}");
-    assert!(run.stdout.contains(&format!("app {version} ")), "{what}: {run:#?}");
+    assert!(
+        run.stdout.contains(&format!("app {version} ")),
+        "{what}: {run:#?}"
+    );
     assert_eq!(run.code, Some(0), "{what}: {run:#?}");
     world.assert_tidy();
 }
@@ -60,9 +63,16 @@ fn assert_whole(world: &World, whole: &[(&str, BTreeMap<String, String>)], run: 
 /// a version that fails its trial does not.
 #[track_caller]
 fn assert_end(world: &World, step: Step, what: &str) {
-    let version = if step.as_str().starts_with("undo.") { "1.0.0" } else { "1.1.0" };
+    let version = if step.as_str().starts_with("undo.") {
+        "1.0.0"
+    } else {
+        "1.1.0"
+    };
     let last = world.run(&[]);
-    assert!(last.stdout.contains(&format!("app {version} ")), "{what}, in the end: {last:#?}");
+    assert!(
+        last.stdout.contains(&format!("app {version} ")),
+        "{what}, in the end: {last:#?}"
+    );
 }
 
 /// Steps that are reached once for each file are also tried at a later file.
@@ -70,7 +80,10 @@ fn orders(step: Step) -> Vec<String> {
     let name = step.as_str();
     let many = ["stage.file", "backup.file", "commit.rename", "undo.path"].contains(&name);
     let counts: &[u32] = if many { &[1, 2, 4] } else { &[1] };
-    counts.iter().map(|count| format!("{name}@{count}")).collect()
+    counts
+        .iter()
+        .map(|count| format!("{name}@{count}"))
+        .collect()
 }
 
 /// Spreads the steps over the cores: each world is alone in its folder.
@@ -108,14 +121,17 @@ fn a_kill_at_every_step_of_the_recovery_can_be_recovered_from_too() {
     let whole = whole();
     let undo = Step::ALL.iter().filter(|step| {
         // The mark and the journal of a rollback are no part of a recovery.
-        step.as_str().starts_with("undo.") && !["undo.marked", "undo.journalled"].contains(&step.as_str())
+        step.as_str().starts_with("undo.")
+            && !["undo.marked", "undo.journalled"].contains(&step.as_str())
     });
     for step in undo {
         for first in ["commit.journalled", "commit.rename@2", "commit.trial"] {
             let what = format!("{first}, then {}", step.as_str());
             let world = before_update(app("1.1.0"));
             world.run_failing(&format!("{first}=kill")).assert_killed();
-            world.run_failing(&format!("{}=kill", step.as_str())).assert_killed();
+            world
+                .run_failing(&format!("{}=kill", step.as_str()))
+                .assert_killed();
             world.run_failing(&format!("{}@2=kill", step.as_str()));
             let next = world.run(&[]);
             assert_whole(&world, &whole, &next, &what);
@@ -151,13 +167,21 @@ fn a_failure_at_every_step_starts_the_app_in_the_same_run() {
 #[test]
 fn a_kill_during_a_first_install_leaves_nothing_or_the_whole() {
     for_every_step(|step| {
-        let unreached = ["commit.remove", "backup.begun", "backup.file", "backup.filled", "backup.synced"];
+        let unreached = [
+            "commit.remove",
+            "backup.begun",
+            "backup.file",
+            "backup.filled",
+            "backup.synced",
+        ];
         if step.as_str().starts_with("undo.") || unreached.contains(&step.as_str()) {
             return;
         }
         let world = World::new();
         world.publish_app("1.0.0");
-        world.run_failing(&format!("{}=kill", step.as_str())).assert_killed();
+        world
+            .run_failing(&format!("{}=kill", step.as_str()))
+            .assert_killed();
         world.run(&[]).assert_app("1.0.0");
         world.assert_tidy();
     });

@@ -37,7 +37,10 @@ impl World {
     /// The same with more configuration, which follows `[network]`.
     pub fn with(config: &str) -> Self {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let world = Self { server: Server::start(), folder };
+        let world = Self {
+            server: Server::start(),
+            folder,
+        };
         let launcher = env!("CARGO_BIN_EXE_castoff-launcher");
         // A second name, so that a hundred worlds do not hold a hundred copies.
         fs::hard_link(launcher, world.launcher())
@@ -62,7 +65,8 @@ impl World {
     }
 
     pub fn launcher(&self) -> PathBuf {
-        self.home().join(if cfg!(windows) { "MyApp.exe" } else { "MyApp" })
+        self.home()
+            .join(if cfg!(windows) { "MyApp.exe" } else { "MyApp" })
     }
 
     pub fn client(&self) -> PathBuf {
@@ -97,7 +101,10 @@ impl World {
     pub fn publish(&self, version: &str, package: Package) -> Built {
         let built = package.build();
         self.announce(&Self::answer(&built, version));
-        self.media(version, Reply::file(&built.bytes).etag(&format!("\"{version}\"")));
+        self.media(
+            version,
+            Reply::file(&built.bytes).etag(&format!("\"{version}\"")),
+        );
         built
     }
 
@@ -120,7 +127,10 @@ impl World {
     /// The launcher as a command, to be started somewhere else than in its folder.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(self.launcher());
-        command.args(args).current_dir(env!("CARGO_TARGET_TMPDIR")).stdin(Stdio::null());
+        command
+            .args(args)
+            .current_dir(env!("CARGO_TARGET_TMPDIR"))
+            .stdin(Stdio::null());
         command.env_clear();
         for name in ["PATH", "HOME", "SystemRoot", "TEMP", "TMP"] {
             if let Some(value) = std::env::var_os(name) {
@@ -162,9 +172,12 @@ impl World {
 
     /// The names of the backups.
     pub fn backups(&self) -> Vec<String> {
-        let Ok(entries) = fs::read_dir(self.path(".backup")) else { return Vec::new() };
-        let mut names: Vec<String> =
-            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let Ok(entries) = fs::read_dir(self.path(".backup")) else {
+            return Vec::new();
+        };
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -172,7 +185,10 @@ impl World {
     /// Checks that nothing half-done lies about: no journal, nothing staged, no half backup.
     pub fn assert_tidy(&self) {
         for name in ["journal.json", "staging", "backup", "restoring"] {
-            assert!(!self.path(".castoff").join(name).exists(), "{name} was left behind");
+            assert!(
+                !self.path(".castoff").join(name).exists(),
+                "{name} was left behind"
+            );
         }
     }
 }
@@ -191,7 +207,10 @@ impl Run {
     /// Checks that the app of `version` ran and the launcher passed its exit code on.
     #[track_caller]
     pub fn assert_app(&self, version: &str) -> &Self {
-        assert!(self.stdout.contains(&format!("app {version} ")), "no app {version}: {self:#?}");
+        assert!(
+            self.stdout.contains(&format!("app {version} ")),
+            "no app {version}: {self:#?}"
+        );
         assert_eq!(self.code, Some(0), "{self:#?}");
         self
     }
@@ -200,7 +219,10 @@ impl Run {
     #[track_caller]
     pub fn assert_told(&self, code: &str) -> &Self {
         assert!(self.stderr.contains(code), "{code} was not told: {self:#?}");
-        assert!(!self.stderr.contains('\u{1b}'), "escape codes without a terminal: {self:#?}");
+        assert!(
+            !self.stderr.contains('\u{1b}'),
+            "escape codes without a terminal: {self:#?}"
+        );
         self
     }
 
@@ -209,7 +231,11 @@ impl Run {
         #[cfg(unix)]
         {
             use std::os::unix::process::ExitStatusExt;
-            assert_eq!(self.output.status.signal(), Some(9), "not killed: {self:#?}");
+            assert_eq!(
+                self.output.status.signal(),
+                Some(9),
+                "not killed: {self:#?}"
+            );
         }
         self
     }
@@ -220,11 +246,29 @@ impl Run {
 pub fn app(version: &str) -> Package {
     Package::new(version)
         .executable("run.sh", script(version).as_bytes())
-        .file("data/changes.txt", format!("changes {version}\n").as_bytes())
+        .file(
+            "data/changes.txt",
+            format!("changes {version}\n").as_bytes(),
+        )
         .file("stays.py", b"print('always the same')\n")
-        .file(&format!("only/{version}.bin"), version.repeat(500).as_bytes())
+        .file(
+            &format!("only/{version}.bin"),
+            version.repeat(500).as_bytes(),
+        )
         .file("\u{8bf4}\u{660e}.txt", b"\xe8\xaf\xb4\xe6\x98\x8e\n")
         .list()
+}
+
+/// The same without the file that stays, for those who have `fits` installed.
+pub fn partial_app(version: &str, fits: &str) -> Package {
+    Package::new(version)
+        .executable("run.sh", script(version).as_bytes())
+        .file(
+            "data/changes.txt",
+            format!("changes {version}\n").as_bytes(),
+        )
+        .kept("stays.py", b"print('always the same')\n")
+        .partial(&[fits])
 }
 
 /// The entry point's text.
@@ -233,7 +277,9 @@ pub fn script(version: &str) -> String {
 }
 
 fn collect(folder: &Path, prefix: &str, tree: &mut BTreeMap<String, String>) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
+    let Ok(entries) = fs::read_dir(folder) else {
+        return;
+    };
     for entry in entries {
         let entry = entry.unwrap();
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -250,7 +296,14 @@ fn collect(folder: &Path, prefix: &str, tree: &mut BTreeMap<String, String>) {
             tree.insert(path, format!("-> {}", target.display()));
         } else {
             let content = fs::read(entry.path()).unwrap();
-            tree.insert(path, format!("{:o} {}", mode(&entry.path()), String::from_utf8_lossy(&content)));
+            tree.insert(
+                path,
+                format!(
+                    "{:o} {}",
+                    mode(&entry.path()),
+                    String::from_utf8_lossy(&content)
+                ),
+            );
         }
     }
 }

@@ -91,10 +91,14 @@ fn main() -> ExitCode {
         Command::Check(place) => (place, Work::Check),
         Command::Update { place, force } => (place, Work::Update { force }),
         Command::Run { dir, args } => (Place { dir, json: false }, Work::Run { args }),
-        Command::Backups { place, action: None | Some(Backups::List) } => (place, Work::Backups),
-        Command::Backups { place, action: Some(Backups::Restore { backup }) } => {
-            (place, Work::Restore { backup })
-        }
+        Command::Backups {
+            place,
+            action: None | Some(Backups::List),
+        } => (place, Work::Backups),
+        Command::Backups {
+            place,
+            action: Some(Backups::Restore { backup }),
+        } => (place, Work::Restore { backup }),
         Command::Doctor(place) => (place, Work::Doctor),
     };
     // As absolute as the launcher's own folder is: the app is started in another one.

@@ -41,7 +41,12 @@ impl Endpoint {
                 let _ = stream.and_then(|stream| answer(&stream, &served));
             }
         });
-        Ok(Self { address, pages, stop, thread: Some(thread) })
+        Ok(Self {
+            address,
+            pages,
+            stop,
+            thread: Some(thread),
+        })
     }
 
     pub(super) fn url(&self) -> String {
@@ -50,7 +55,10 @@ impl Endpoint {
 
     /// Makes a page available, or replaces it.
     pub(super) fn put(&self, path: &str, body: Vec<u8>) {
-        self.pages.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), body);
+        self.pages
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(path.to_owned(), body);
     }
 }
 
@@ -75,10 +83,17 @@ fn answer(mut stream: &TcpStream, pages: &Pages) -> io::Result<()> {
         }
     }
     let path = request.split(' ').nth(1).unwrap_or_default();
-    let page = pages.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned();
+    let page = pages
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get(path)
+        .cloned();
     let (status, body) = match page {
         Some(body) => ("200 OK", body),
-        None => ("404 Not Found", br#"{"detail":"No App matches the given query."}"#.to_vec()),
+        None => (
+            "404 Not Found",
+            br#"{"detail":"No App matches the given query."}"#.to_vec(),
+        ),
     };
     write!(
         stream,

@@ -42,8 +42,19 @@ pub(crate) fn play() -> Result {
         indent(config.trim_end(), "    "),
     ))?;
 
-    step(1, "First install", "Version 1.0.0 is published. Nothing is installed yet.")?;
-    publish(&endpoint, "1.0.0", &[("help.txt", "Help of 1.0.0\n"), ("old.txt", "Only in 1.0.0\n")])?;
+    step(
+        1,
+        "First install",
+        "Version 1.0.0 is published. Nothing is installed yet.",
+    )?;
+    publish(
+        &endpoint,
+        "1.0.0",
+        &[
+            ("help.txt", "Help of 1.0.0\n"),
+            ("old.txt", "Only in 1.0.0\n"),
+        ],
+    )?;
     start(home)?;
     show(&client)?;
 
@@ -138,7 +149,11 @@ fn package(version: &str, files: &[(&str, &str)], with_entry: bool) -> Result<Ve
     };
     let list = serde_json::to_string(&list)?;
     let mut zip = zip::ZipWriter::new(io::Cursor::new(Vec::new()));
-    for (path, text) in files.iter().copied().chain([(FILE_LIST_NAME, list.as_str())]) {
+    for (path, text) in files
+        .iter()
+        .copied()
+        .chain([(FILE_LIST_NAME, list.as_str())])
+    {
         let mode = if path == ENTRY.0 { 0o755 } else { 0o644 };
         zip.start_file(path, SimpleFileOptions::default().unix_permissions(mode))?;
         zip.write_all(text.as_bytes())?;
@@ -183,7 +198,10 @@ fn step(number: u32, title: &str, text: &str) -> Result {
 }
 
 fn indent(text: &str, by: &str) -> String {
-    text.lines().map(|line| format!("{by}{line}")).collect::<Vec<_>>().join("\n")
+    text.lines()
+        .map(|line| format!("{by}{line}"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn say(text: &str) -> Result {

@@ -89,7 +89,7 @@ pub(super) struct Search<'a> {
     /// The client folder, absolute.
     pub(super) folder: &'a Path,
     /// PATH.
-    pub(super) path: Option<&'a std::ffi::OsString>,
+    pub(super) path: Option<&'a OsStr>,
     /// `run.python`: a name to look for in PATH, or a path, relative to the client folder.
     pub(super) python: Option<&'a str>,
 }
@@ -237,7 +237,7 @@ impl Search<'_> {
     /// part of PATH) nor in the client folder: who starts the app from a folder of downloads must
     /// not start what was put there.
     fn in_path(&self, name: &str) -> Option<PathBuf> {
-        let path = self.path.map_or(OsStr::new(DEFAULT_PATH), |path| path);
+        let path = self.path.unwrap_or(OsStr::new(DEFAULT_PATH));
         env::split_paths(path)
             .filter(|folder| folder.is_absolute() && !self.holds(folder))
             .map(|folder| folder.join(name))
@@ -316,11 +316,14 @@ fn check_program(path: &Path) -> io::Result<()> {
         .map(|name| Path::new(OsStr::from_bytes(name)))
         .filter(|interpreter| interpreter.is_absolute());
     match interpreter {
-        // Quoted, so that the carriage return of a Windows line end can be seen.
-        Some(interpreter) if !interpreter.exists() => Err(io::Error::new(
-            io::ErrorKind::NotFound,
-            format!("its first line names {interpreter:?}, which does not exist"),
-        )),
+        Some(interpreter) if !interpreter.exists() => {
+            // Quoted, so that the carriage return of a Windows line end can be seen.
+            let name = interpreter.to_string_lossy();
+            Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("its first line names {name:?}, which does not exist"),
+            ))
+        }
         _ => Ok(()),
     }
 }

@@ -26,7 +26,7 @@ mod signals;
 #[cfg(test)]
 mod tests;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -220,11 +220,11 @@ fn environment(launch: &Launch<'_>) -> Vec<(OsString, OsString)> {
 }
 
 /// The value of a variable of that environment.
-fn variable<'a>(environment: &'a [(OsString, OsString)], name: &str) -> Option<&'a OsString> {
+fn variable<'a>(environment: &'a [(OsString, OsString)], name: &str) -> Option<&'a OsStr> {
     environment
         .iter()
         .find(|(key, _)| same_name(key.as_encoded_bytes(), name.as_bytes()))
-        .map(|(_, value)| value)
+        .map(|(_, value)| value.as_os_str())
 }
 
 /// Whether the system takes two names for the same variable.

@@ -62,3 +62,22 @@ pub fn sync_folder(path: &Path) -> Result<()> {
     let _ = path;
     Ok(())
 }
+
+/// Lets those who may read a file execute it too. Nothing on Windows, which knows no such right.
+pub fn make_executable(path: &Path) -> Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+
+        let metadata = fs::metadata(path).map_err(Error::io("read the mode of", path))?;
+        let mode = metadata.permissions().mode();
+        let wanted = mode | (mode & 0o444) >> 2;
+        if wanted != mode {
+            fs::set_permissions(path, fs::Permissions::from_mode(wanted))
+                .map_err(Error::io("make executable", path))?;
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = path;
+    Ok(())
+}

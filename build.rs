@@ -1,16 +1,219 @@
-//! Bakes the configuration that `CASTOFF_CONFIG` names into the executable.
+//! What is decided when Castoff is built: the texts, and the configuration baked into a launcher.
+//!
+//! Writes two files for the sources to include:
+//!
+//! - `messages.rs`, from `assets/messages`. A key or a placeholder that one language lacks fails
+//!   the build, so that no person meets a text in the wrong language or with a hole in it.
+//! - `baked.rs`: the content of the file that `CASTOFF_CONFIG` names (relative to this folder), or
+//!   `None`. It must be TOML; whether its keys and values are right is for the configuration's own
+//!   tests and for `castoff doctor`, which know them.
 
-use std::path::Path;
-use std::{env, fs};
+use std::collections::{BTreeMap, BTreeSet};
+use std::env;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use toml::de::{DeTable, DeValue};
+
+/// In the order of `Lang`'s variants. The first is what the others are compared with.
+const CATALOGUES: [&str; 2] = ["assets/messages/en.toml", "assets/messages/zh-CN.toml"];
+
+/// The names of an error's two texts, in the order in which they are generated.
+const ERROR_TEXTS: [&str; 2] = ["what", "hint"];
+
+/// The texts of one language, by their dotted keys.
+type Catalogue = BTreeMap<String, String>;
 
 fn main() {
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    for step in [messages, baked] {
+        if let Err(problem) = step(&out) {
+            for line in problem.lines() {
+                println!("cargo::error={line}");
+            }
+        }
+    }
+}
+
+fn messages(out: &Path) -> Result<(), String> {
+    let mut catalogues = Vec::new();
+    for file in CATALOGUES {
+        println!("cargo::rerun-if-changed={file}");
+        catalogues.push(catalogue(file)?);
+    }
+    let problems = differences(&catalogues)?;
+    if !problems.is_empty() {
+        return Err(problems.join("\n"));
+    }
+    write(&out.join("messages.rs"), &generated(&catalogues)?)
+}
+
+fn catalogue(file: &str) -> Result<Catalogue, String> {
+    let text = read(Path::new(file))?;
+    let table = DeTable::parse(&text).map_err(|error| format!("{file}: {error}"))?;
+    let mut texts = Catalogue::new();
+    flatten(file, "", table.get_ref(), &mut texts)?;
+    Ok(texts)
+}
+
+fn flatten(
+    file: &str,
+    prefix: &str,
+    table: &DeTable<'_>,
+    texts: &mut Catalogue,
+) -> Result<(), String> {
+    for (key, value) in table {
+        let key = format!("{prefix}{}", key.get_ref());
+        match value.get_ref() {
+            DeValue::String(text) => {
+                texts.insert(key, text.to_string());
+            }
+            DeValue::Table(inner) => flatten(file, &format!("{key}."), inner, texts)?,
+            other => return Err(format!("{file}: {key} is {}, not a text", other.type_str())),
+        }
+    }
+    Ok(())
+}
+
+/// Every way in which the catalogues are no equals.
+fn differences(catalogues: &[Catalogue]) -> Result<Vec<String>, String> {
+    let keys: BTreeSet<&String> = catalogues.iter().flat_map(BTreeMap::keys).collect();
+    let mut problems = Vec::new();
+    for key in keys {
+        let mut expected = None;
+        for (file, texts) in CATALOGUES.iter().zip(catalogues) {
+            let Some(text) = texts.get(key) else {
+                problems.push(format!("{file} lacks {key}"));
+                continue;
+            };
+            let found =
+                placeholders(text).map_err(|problem| format!("{file}: {key}: {problem}"))?;
+            let expected = expected.get_or_insert_with(|| found.clone());
+            if *expected != found {
+                problems.push(format!(
+                    "{file}: {key} has the placeholders {found:?}, another language {expected:?}"
+                ));
+            }
+        }
+    }
+    Ok(problems)
+}
+
+/// The names in braces. `render` in `src/launcher/messages.rs` reads them by the same rule.
+fn placeholders(text: &str) -> Result<BTreeSet<&str>, String> {
+    let mut names = BTreeSet::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(['{', '}']) {
+        let name = rest[at..]
+            .strip_prefix('{')
+            .and_then(|inner| inner.split_once('}'))
+            .filter(|(name, _)| is_name(name));
+        let Some((name, after)) = name else {
+            return Err(format!("a brace without its name in {text:?}"));
+        };
+        names.insert(name);
+        rest = after;
+    }
+    Ok(names)
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+}
+
+/// The Rust source: `Text`, its templates, and the errors' texts, sorted by code.
+fn generated(catalogues: &[Catalogue]) -> Result<String, String> {
+    let mut variants = String::new();
+    let mut names = String::new();
+    let mut templates = String::new();
+    let mut errors = String::new();
+    let languages = catalogues.len();
+    for (key, first) in &catalogues[0] {
+        if let Some(code) = key.strip_prefix("error.") {
+            let (code, which) = code.split_once('.').ok_or_else(|| no_error_text(key))?;
+            match which {
+                "what" => writeln!(errors, "    ({code:?}, {}),", error(catalogues, code)?),
+                "hint" => Ok(()),
+                _ => return Err(no_error_text(key)),
+            }
+        } else {
+            let name = camel_case(key);
+            let texts: Vec<&String> = catalogues.iter().map(|texts| &texts[key]).collect();
+            writeln!(variants, "    /// {first:?}\n    {name},")
+                .and_then(|()| writeln!(names, "        Self::{name},"))
+                .and_then(|()| writeln!(templates, "    {texts:?},"))
+        }
+        .expect("a String takes what is written to it");
+    }
+    Ok(format!(
+        "/// Every text that is not an error's, named after its group and key.\n\
+         #[derive(Clone, Copy, Debug, PartialEq, Eq)]\n\
+         pub enum Text {{\n{variants}}}\n\n\
+         impl Text {{\n    /// Every text, in the order of the enum.\n    \
+         pub const ALL: &[Self] = &[\n{names}    ];\n}}\n\n\
+         /// By text, then by language.\n\
+         static TEMPLATES: &[[&str; {languages}]] = &[\n{templates}];\n\n\
+         /// The codes, sorted; of each, by language, what happened and what to do.\n\
+         static ERRORS: &[(&str, [[&str; 2]; {languages}])] = &[\n{errors}];\n"
+    ))
+}
+
+/// The texts of one code, as a Rust array by language.
+fn error(catalogues: &[Catalogue], code: &str) -> Result<String, String> {
+    let mut texts = Vec::new();
+    for catalogue in catalogues {
+        let mut pair = Vec::new();
+        for which in ERROR_TEXTS {
+            let key = format!("error.{code}.{which}");
+            pair.push(catalogue.get(&key).ok_or(format!("{key} is missing"))?);
+        }
+        texts.push(pair);
+    }
+    Ok(format!("{texts:?}"))
+}
+
+fn no_error_text(key: &str) -> String {
+    format!("{key}: an error has the texts {ERROR_TEXTS:?} and no others")
+}
+
+/// `outcome.up_to_date` becomes `OutcomeUpToDate`.
+fn camel_case(key: &str) -> String {
+    key.split(['.', '_'])
+        .flat_map(|word| {
+            let (first, rest) = word.split_at(word.len().min(1));
+            [first.to_ascii_uppercase(), rest.to_owned()]
+        })
+        .collect()
+}
+
+fn baked(out: &Path) -> Result<(), String> {
     println!("cargo::rerun-if-env-changed=CASTOFF_CONFIG");
-    println!("cargo::rerun-if-changed=build.rs");
-    let baked = env::var("CASTOFF_CONFIG").ok().map(|path| {
-        println!("cargo::rerun-if-changed={path}");
-        fs::read_to_string(&path).unwrap_or_else(|error| panic!("CASTOFF_CONFIG {path}: {error}"))
-    });
-    let folder = env::var("OUT_DIR").expect("cargo sets OUT_DIR");
-    let code = format!("pub const BAKED: Option<&str> = {baked:?};\n");
-    fs::write(Path::new(&folder).join("baked.rs"), code).expect("OUT_DIR can be written");
+    let source = match env::var_os("CASTOFF_CONFIG") {
+        Some(file) if !file.is_empty() => {
+            let file = PathBuf::from(file);
+            println!("cargo::rerun-if-changed={}", file.display());
+            let text = read(&file)?;
+            DeTable::parse(&text)
+                .map_err(|error| format!("CASTOFF_CONFIG: {}: {error}", file.display()))?;
+            write(&out.join("baked.toml"), &text)?;
+            r#"Some(include_str!(concat!(env!("OUT_DIR"), "/baked.toml")))"#
+        }
+        _ => "None",
+    };
+    write(
+        &out.join("baked.rs"),
+        &format!(
+            "/// The configuration that was baked in when this was built.\n\
+             pub(crate) const BAKED: Option<&str> = {source};\n"
+        ),
+    )
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+}
+
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    fs::write(path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))
 }

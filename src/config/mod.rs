@@ -38,10 +38,6 @@ pub const FILE_NAME: &str = "launcher.toml";
 pub const FILE_VARIABLE: &str = "CASTOFF_CONFIG_FILE";
 
 mod generated {
-    #![expect(
-        unreachable_pub,
-        reason = "the build script knows nothing of this module"
-    )]
     include!(concat!(env!("OUT_DIR"), "/baked.rs"));
 }
 

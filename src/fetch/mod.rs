@@ -1,1 +1,23 @@
-//! fetch
+//! The network: asking a source, and fetching a package.
+//!
+//! [`Client`] makes requests by this project's own rules (redirects, tokens, plain http, time
+//! limits). [`download`] brings a package to disk, resumes what broke off, and hands on the very
+//! file that it has hashed. [`resolve`] makes a server's links absolute.
+//!
+//! Whatever a server sends is hostile until proven: no name of a file, no address and no size is
+//! taken from it without a check.
+
+mod client;
+mod download;
+mod proxy;
+mod stall;
+mod url;
+
+pub use client::{Answer, Client};
+
+pub use download::{Fetched, download};
+pub(crate) use url::Url;
+pub use url::resolve;
+
+#[cfg(test)]
+pub(crate) mod tests;

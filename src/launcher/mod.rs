@@ -1,1 +1,116 @@
-//! launcher
+//! The launcher's face: what a person sees, in their language, and what is kept for support.
+//!
+//! - [`messages`]: the texts, in the languages of `assets/messages`, and the rule that nothing
+//!   from outside reaches a terminal uncleaned.
+//! - [`terminal`]: the observer that shows progress, outcomes and errors, on stderr only.
+//! - [`logfile`]: the log, rotated, which fails without telling anyone.
+//! - [`panic`]: a fault of Castoff itself becomes an [`Error`] like any other.
+//!
+//! Only binaries use this module; the engine does not know it. It decides nothing about an update.
+//!
+//! # Exit codes
+//!
+//! The launcher hands on the app's exit code. It has codes of its own only where no app ran; they
+//! follow `sysexits.h`, so that they can hardly be taken for an app's.
+//!
+//! | code | name | means |
+//! |---|---|---|
+//! | 69 | [`EXIT_UNAVAILABLE`] | no usable version: nothing is installed and nothing could be had |
+//! | 70 | [`EXIT_INTERNAL`] | a fault of Castoff itself |
+//! | 72 | [`EXIT_CANNOT_START`] | the entry point cannot be started |
+//! | 74 | [`EXIT_DISK`] | the disk: a recovery, a backup or a file operation failed |
+//! | 75 | [`EXIT_TRY_AGAIN`] | something else is at work just now; try again |
+//! | 78 | [`EXIT_CONFIG`] | the configuration is missing or wrong |
+
+pub mod logfile;
+pub mod messages;
+pub mod panic;
+pub mod terminal;
+
+use crate::{Code, Error};
+
+/// No version could be had or used: unreachable, refused, or not what was announced.
+/// (`EX_UNAVAILABLE`)
+pub const EXIT_UNAVAILABLE: u8 = 69;
+/// A fault of Castoff itself. (`EX_SOFTWARE`)
+pub const EXIT_INTERNAL: u8 = 70;
+/// What is installed cannot be started. (`EX_OSFILE`)
+pub const EXIT_CANNOT_START: u8 = 72;
+/// The disk failed us: above all, an interrupted update could not be undone. (`EX_IOERR`)
+pub const EXIT_DISK: u8 = 74;
+/// Another update or the app itself is running; the same call may succeed in a moment.
+/// (`EX_TEMPFAIL`)
+pub const EXIT_TRY_AGAIN: u8 = 75;
+/// The configuration is missing or wrong. (`EX_CONFIG`)
+pub const EXIT_CONFIG: u8 = 78;
+
+/// The exit code for an error that kept the app from running.
+pub fn exit_code(error: &Error) -> u8 {
+    match error.code() {
+        // A first installation that another launcher is just making is worth waiting for.
+        Code::NotInstalled => match error {
+            Error::NotInstalled {
+                source: Some(cause),
+                ..
+            } if exit_code(cause) == EXIT_TRY_AGAIN => EXIT_TRY_AGAIN,
+            _ => EXIT_UNAVAILABLE,
+        },
+        Code::ConfigInvalid | Code::ConfigMissing | Code::ConfigLoosened => EXIT_CONFIG,
+        Code::Unreachable
+        | Code::HttpStatus
+        | Code::AnswerInvalid
+        | Code::NoActiveVersion
+        | Code::AppUnavailable
+        | Code::InsecureUrl
+        | Code::RedirectRefused
+        | Code::DownloadFailed
+        | Code::DownloadStalled
+        | Code::SizeMismatch
+        | Code::TooLarge
+        | Code::HashMismatch
+        | Code::VersionInvalid
+        | Code::DowngradeRefused
+        | Code::BadVersion
+        | Code::BackingOff
+        | Code::ArchiveInvalid
+        | Code::ArchiveUnsafe
+        | Code::FileListInvalid
+        | Code::PartialMisfit => EXIT_UNAVAILABLE,
+        Code::DiskFull
+        | Code::PermissionDenied
+        | Code::Io
+        | Code::TargetUnsafe
+        | Code::StateInvalid
+        | Code::BackupNotFound
+        | Code::BackupDamaged
+        | Code::RecoveryFailed => EXIT_DISK,
+        Code::FileInUse | Code::UpdateRunning | Code::AppRunning => EXIT_TRY_AGAIN,
+        Code::EntryMissing
+        | Code::EntryInvalid
+        | Code::InterpreterMissing
+        | Code::StartFailed
+        | Code::TrialFailed => EXIT_CANNOT_START,
+        Code::Internal => EXIT_INTERNAL,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_first_installation_under_way_elsewhere_is_worth_another_try() {
+        let busy = Error::NotInstalled {
+            folder: "client".into(),
+            source: Some(Box::new(Error::UpdateRunning {
+                path: "client".into(),
+            })),
+        };
+        let absent = Error::NotInstalled {
+            folder: "client".into(),
+            source: None,
+        };
+        assert_eq!(exit_code(&busy), EXIT_TRY_AGAIN);
+        assert_eq!(exit_code(&absent), EXIT_UNAVAILABLE);
+    }
+}

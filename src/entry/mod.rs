@@ -1,0 +1,237 @@
+//! Starts the app: finds its entry point and what runs it, starts it, and judges its trial.
+//!
+//! [`resolve`] finds out everything that can be known beforehand; what it returns either becomes
+//! the launcher's process ([`Prepared::exec`], so that signals, terminal and exit code are the
+//! app's own) or a child of it ([`Prepared::spawn`]), which can be put on [trial](Running::judge).
+//!
+//! Promised:
+//! - The app runs in the client folder, is named by an absolute path, and gets every argument
+//!   unchanged, whatever characters it has.
+//! - Nothing is started because it happens to lie in the working directory or the client folder:
+//!   an interpreter is looked for where the configuration says, at fixed places of the client
+//!   folder, and in those absolute folders of PATH that lie outside of the client folder.
+//! - The entry point lies inside the client folder, links resolved.
+//! - The app's environment is the launcher's, without Castoff's own variables, and with
+//!   `CASTOFF_VERSION`, `CASTOFF_LAUNCHER` and `CASTOFF_CWD`.
+//!
+//! Not promised: that the file which was checked is the file which is started (who can write to
+//! the client folder can change the app anyway); that an interpreter which was found is of a
+//! fitting version; that Python from the Microsoft Store is found without `py` (the Store's
+//! aliases cannot be told from its advertisements, so they are passed over).
+
+mod kind;
+mod run;
+#[cfg(unix)]
+mod signals;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use crate::config::RunConfig;
+use crate::version::Version;
+use crate::{Error, Result};
+
+pub use run::{End, Running, Verdict};
+
+/// What is to be started, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Launch<'a> {
+    /// The client folder. On Windows without the prefix `\\?\`, which cmd.exe cannot work in.
+    pub folder: &'a Path,
+    /// The entry point, relative to the client folder.
+    pub entry: &'a str,
+    /// The app's arguments.
+    pub args: &'a [OsString],
+    /// The launcher's environment, usually all of [`std::env::vars_os`].
+    pub environment: &'a [(OsString, OsString)],
+    /// `[run]` of the configuration.
+    pub run: &'a RunConfig,
+    /// What is installed: `CASTOFF_VERSION`.
+    pub version: Option<&'a Version>,
+    /// The launcher's executable: `CASTOFF_LAUNCHER`.
+    pub launcher: Option<&'a Path>,
+    /// Where the launcher was started: `CASTOFF_CWD`.
+    pub cwd: Option<&'a Path>,
+    /// The run lock. On Unix the app inherits it, so that it outlives a launcher that does not
+    /// wait: give it up by closing it, since unlocking it would unlock it for the app too. On
+    /// Windows nothing is inherited.
+    pub keep_open: Option<&'a File>,
+}
+
+/// An app that is ready to be started.
+#[derive(Debug)]
+#[must_use = "nothing is started yet"]
+pub struct Prepared {
+    path: PathBuf,
+    command: Command,
+    /// A handle of its own of [`Launch::keep_open`]: what is done to it does not reach the
+    /// caller's, and children that are started later do not inherit it.
+    #[cfg_attr(windows, expect(dead_code, reason = "Windows inherits no locks"))]
+    lock: Option<File>,
+}
+
+/// Finds the entry point and what runs it, so that what can fail before the start fails here.
+///
+/// On Unix an entry point that is executed itself and lacks the x bit gets it: installations made
+/// without file modes have it nowhere.
+pub fn resolve(launch: &Launch<'_>) -> Result<Prepared> {
+    let folder = std::path::absolute(launch.folder).map_err(Error::io("find", launch.folder))?;
+    let path = kind::locate(&folder, launch.entry)?;
+    let search = kind::Search {
+        folder: &folder,
+        path: variable(launch.environment, "PATH"),
+        python: launch.run.python.as_deref(),
+    };
+    let mut command = kind::command(&path, launch.entry, &search)?;
+    command
+        .args(launch.args)
+        .current_dir(&folder)
+        .env_clear()
+        .envs(environment(launch));
+    let lock = launch
+        .keep_open
+        .map(File::try_clone)
+        .transpose()
+        .map_err(Error::io("keep open the lock of", &folder))?;
+    Ok(Prepared {
+        path,
+        command,
+        lock,
+    })
+}
+
+impl Prepared {
+    /// The entry point's absolute path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Turns this process into the app; returns only if that fails, and then this process is
+    /// good for nothing but saying so: its working directory may have changed.
+    ///
+    /// Windows cannot: there the app is a child, and this process ends as it does.
+    #[must_use = "it returns because it failed"]
+    pub fn exec(self) -> Error {
+        #[cfg(unix)]
+        {
+            use std::os::unix::process::CommandExt;
+
+            signals::settle();
+            let mut prepared = self;
+            match prepared.start(|command| Err::<std::convert::Infallible, _>(command.exec())) {
+                Err(error) => error,
+            }
+        }
+        #[cfg(windows)]
+        {
+            match self.spawn().and_then(Running::wait) {
+                Ok(end) => end.pass_on(),
+                Err(error) => error,
+            }
+        }
+    }
+
+    /// Starts the app as a child, which outlives this process if need be.
+    ///
+    /// From here on signals go to the app (see [`Running`]).
+    pub fn spawn(mut self) -> Result<Running> {
+        Running::start(&mut self)
+    }
+
+    /// Makes the attempt, and makes it again while someone has the file open for writing: another
+    /// thread that has just started something hands it open handles for an instant.
+    fn start<T>(&mut self, attempt: impl Fn(&mut Command) -> io::Result<T>) -> Result<T> {
+        /// Together a fifth of a second: a hundred times what starting a process takes.
+        const ATTEMPTS: u32 = 10;
+        const PAUSE: Duration = Duration::from_millis(20);
+
+        #[cfg(unix)]
+        if let Some(lock) = &self.lock {
+            rustix::io::fcntl_setfd(lock, rustix::io::FdFlags::empty())
+                .map_err(|error| Error::io("keep open the lock for", &self.path)(error.into()))?;
+        }
+        log::debug!(
+            "starting {} with {}",
+            self.path.display(),
+            self.command.get_program().display()
+        );
+        let mut left = ATTEMPTS;
+        loop {
+            left -= 1;
+            match attempt(&mut self.command) {
+                Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && left > 0 => {
+                    thread::sleep(PAUSE);
+                }
+                result => return result.map_err(|error| self.start_failed(error)),
+            }
+        }
+    }
+
+    fn start_failed(&self, error: io::Error) -> Error {
+        // The file is there, as `resolve` saw: what the system misses is what it names.
+        let source = if error.kind() == io::ErrorKind::NotFound && self.path.exists() {
+            let problem = "the loader or interpreter that it needs does not exist";
+            io::Error::new(error.kind(), problem)
+        } else {
+            error
+        };
+        Error::StartFailed {
+            path: self.command.get_program().into(),
+            source,
+        }
+    }
+}
+
+/// The app's environment.
+fn environment(launch: &Launch<'_>) -> Vec<(OsString, OsString)> {
+    /// What the launcher's own variables begin with: its configuration and what tests order.
+    const OWN: &[u8] = b"CASTOFF_";
+
+    let own = |name: &OsString| {
+        let name = name.as_encoded_bytes();
+        name.get(..OWN.len())
+            .is_some_and(|start| same_name(start, OWN))
+    };
+    let told = [
+        (
+            "CASTOFF_VERSION",
+            launch.version.map(|version| version.as_str().into()),
+        ),
+        ("CASTOFF_LAUNCHER", launch.launcher.map(OsString::from)),
+        ("CASTOFF_CWD", launch.cwd.map(OsString::from)),
+    ];
+    let told = told
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.into(), value?)));
+    launch
+        .environment
+        .iter()
+        .filter(|(name, _)| !own(name))
+        .cloned()
+        .chain(told)
+        .collect()
+}
+
+/// The value of a variable of that environment.
+fn variable<'a>(environment: &'a [(OsString, OsString)], name: &str) -> Option<&'a OsStr> {
+    environment
+        .iter()
+        .find(|(key, _)| same_name(key.as_encoded_bytes(), name.as_bytes()))
+        .map(|(_, value)| value.as_os_str())
+}
+
+/// Whether the system takes two names for the same variable.
+fn same_name(one: &[u8], other: &[u8]) -> bool {
+    if cfg!(windows) {
+        one.eq_ignore_ascii_case(other)
+    } else {
+        one == other
+    }
+}

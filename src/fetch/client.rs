@@ -1,0 +1,325 @@
+//! Requests by this project's own rules.
+//!
+//! Promises:
+//!
+//! - Plain http goes to loopback, or where the configuration allows it, and nowhere else.
+//! - At most [`MAX_REDIRECTS`] redirects, none in a circle, none from https to http.
+//! - The headers of `source.headers`, whatever their names, go to the origin (scheme, host and
+//!   port) of `source.url` and to no other.
+//! - A check ends within its time, whatever the server, the proxy or the system's certificate
+//!   verifier does. A download may take as long as bytes keep coming.
+//! - Nothing is compressed on the way: what is hashed is what was sent.
+//!
+//! Making a client costs next to nothing; the platform's certificates are read when the first
+//! https connection is made.
+//!
+//! Not promised: cookies, HTTP/2, credentials inside an address.
+
+use std::io::Read as _;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use ureq::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use ureq::http::{Response, StatusCode};
+use ureq::tls::{RootCerts, TlsConfig};
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::{Agent, Body};
+
+use super::proxy::Proxies;
+use super::{Url, stall};
+use crate::config::{NetworkConfig, SourceConfig};
+use crate::{Error, Result};
+
+/// As many as most clients follow; an honest chain has two or three.
+pub(crate) const MAX_REDIRECTS: usize = 10;
+
+const USER_AGENT: &str = concat!("castoff/", env!("CARGO_PKG_VERSION"));
+
+/// The wait before the first repetition, in the middle of what is usual (cargo: 0.5 s, AWS:
+/// 0.1 s, gcloud: 1 s): long enough for a dropped connection to come back, and a person waits.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+
+/// Asks servers. Cheap to make and to clone; clones share their connections.
+#[derive(Clone, Debug)]
+pub struct Client {
+    agent: Agent,
+    pub(super) network: NetworkConfig,
+    origin: Option<Url>,
+    tokens: HeaderMap,
+    pub(super) proxies: Proxies,
+    pub(super) first_wait: Duration,
+}
+
+/// What a server answered to a check.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The address that answered, after redirects.
+    pub url: String,
+    /// The status; error statuses are answers too.
+    pub status: u16,
+    /// The media type, as it came.
+    pub content_type: Option<String>,
+    /// How long the server asks to be left alone.
+    pub retry_after: Option<Duration>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// An answer whose body is still to be read.
+pub(crate) struct Reply {
+    pub(crate) url: Url,
+    pub(crate) response: Response<Body>,
+}
+
+impl Reply {
+    pub(crate) fn status(&self) -> u16 {
+        self.response.status().as_u16()
+    }
+
+    /// A header's value, if it is text.
+    pub(crate) fn header(&self, name: HeaderName) -> Option<&str> {
+        self.response.headers().get(name)?.to_str().ok()
+    }
+
+    /// `Retry-After`: seconds or a date (RFC 9110, section 10.2.3).
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        let text = self.header(header::RETRY_AFTER)?.trim();
+        if let Ok(seconds) = text.parse() {
+            return Some(Duration::from_secs(seconds));
+        }
+        let date = httpdate::parse_http_date(text).ok()?;
+        // A date in the past means: now.
+        Some(date.duration_since(SystemTime::now()).unwrap_or_default())
+    }
+}
+
+impl Client {
+    /// A client for a source and the packages that it names.
+    ///
+    /// Fails with `CONFIG_INVALID` when a header cannot be sent. An unusable `source.url` is not
+    /// an error yet, but every request for it will be.
+    pub fn new(network: &NetworkConfig, source: &SourceConfig) -> Result<Self> {
+        let mut tokens = HeaderMap::new();
+        for (name, value) in &source.headers {
+            let invalid = |problem: &str| Error::ConfigInvalid {
+                place: "source.headers".to_owned(),
+                // Never the value: it is a secret.
+                problem: format!("{name:?} {problem}"),
+                nearest: None,
+            };
+            let key = HeaderName::from_bytes(name.as_bytes())
+                .map_err(|_| invalid("is no header name"))?;
+            let mut value = HeaderValue::from_str(value)
+                .map_err(|_| invalid("has a value that no header can hold"))?;
+            value.set_sensitive(true);
+            tokens.insert(key, value);
+        }
+        let tls = TlsConfig::builder()
+            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .root_certs(RootCerts::PlatformVerifier)
+            .disable_verification(!network.verify_certificates)
+            .build();
+        let config = Agent::config_builder()
+            .tls_config(tls)
+            .user_agent(USER_AGENT)
+            .accept_encoding("identity")
+            .http_status_as_error(false)
+            // Redirects are followed here, proxies are chosen here.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .proxy(None)
+            .timeout_resolve(Some(network.connect_timeout))
+            .timeout_connect(Some(network.connect_timeout))
+            .timeout_send_request(Some(network.stall_timeout))
+            .build();
+        let agent = Agent::with_parts(
+            config,
+            stall::connector(network.stall_timeout),
+            DefaultResolver::default(),
+        );
+        Ok(Self {
+            agent,
+            network: network.clone(),
+            origin: Url::parse(&source.url).ok(),
+            tokens,
+            proxies: Proxies::from_env(),
+            first_wait: FIRST_WAIT,
+        })
+    }
+
+    /// Replaces the wait before the first repetition of a download (half a second; it doubles
+    /// each time).
+    #[must_use]
+    pub fn with_first_wait(mut self, wait: Duration) -> Self {
+        self.first_wait = wait;
+        self
+    }
+
+    /// Asks for a small document, within `timeout` altogether.
+    ///
+    /// Error statuses are answers. Fails with `SOURCE_UNREACHABLE`, `TOO_LARGE` (more than `limit`
+    /// bytes), `INSECURE_URL`, `REDIRECT_REFUSED` and `ANSWER_INVALID` (not an address).
+    pub fn get(&self, url: &str, timeout: Duration, limit: u64) -> Result<Answer> {
+        // On a thread of its own: look-ups of names, proxies and certificate revocations are the
+        // system's, and on some systems nothing else ends them in time. A thread that is left
+        // behind dies with the process, and holds nothing that others need.
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let (client, asked) = (self.clone(), url.to_owned());
+        let work = move || sender.send(client.get_here(&asked, timeout, limit));
+        let unreachable = |source| Error::Unreachable {
+            url: url.to_owned(),
+            source,
+        };
+        thread::Builder::new()
+            .name("check".to_owned())
+            .spawn(work)
+            .map_err(|error| unreachable(Box::new(error)))?;
+        match receiver.recv_timeout(timeout) {
+            Ok(answer) => answer,
+            Err(mpsc::RecvTimeoutError::Timeout) => Err(unreachable(NO_ANSWER.into())),
+            Err(mpsc::RecvTimeoutError::Disconnected) => Err(Error::Internal {
+                what: format!("the check of {url} ended without an outcome"),
+            }),
+        }
+    }
+
+    fn get_here(&self, url: &str, timeout: Duration, limit: u64) -> Result<Answer> {
+        let deadline = Instant::now() + timeout;
+        let mut reply = self.send(url, &HeaderMap::new(), Some(deadline))?;
+        let url = reply.url.to_string();
+        let mut body = Vec::new();
+        // One byte more, to tell a body at the limit from one beyond it.
+        let read = (&mut reply.response.body_mut().as_reader())
+            .take(limit.saturating_add(1))
+            .read_to_end(&mut body);
+        if let Err(error) = read {
+            return Err(unreachable(&url, error.into()));
+        }
+        if body.len() as u64 > limit {
+            return Err(Error::TooLarge {
+                subject: url,
+                limit: format!("{limit} bytes"),
+            });
+        }
+        Ok(Answer {
+            url,
+            status: reply.status(),
+            content_type: reply.header(header::CONTENT_TYPE).map(str::to_owned),
+            retry_after: reply.retry_after(),
+            body,
+        })
+    }
+
+    /// Sends a GET and follows redirects.
+    pub(crate) fn send(
+        &self,
+        url: &str,
+        headers: &HeaderMap,
+        deadline: Option<Instant>,
+    ) -> Result<Reply> {
+        let mut url = Url::parse(url).map_err(|problem| Error::AnswerInvalid {
+            url: url.to_owned(),
+            problem: format!("the address {problem}"),
+        })?;
+        let mut seen: Vec<Url> = Vec::new();
+        loop {
+            let response = self.send_once(&url, headers, deadline)?;
+            let Some(location) = redirect(&response) else {
+                return Ok(Reply { url, response });
+            };
+            let refused = |problem| Error::RedirectRefused {
+                from: url.to_string(),
+                to: location.escape_debug().to_string(),
+                problem,
+            };
+            let next = url.join(&location).map_err(refused)?;
+            if url.is_https() && !next.is_https() {
+                return Err(refused("leads from https to http"));
+            }
+            if next == url || seen.contains(&next) {
+                return Err(refused("leads in a circle"));
+            }
+            if seen.len() == MAX_REDIRECTS {
+                return Err(refused("is one too many"));
+            }
+            log::debug!("{url} redirects to {next}");
+            seen.push(std::mem::replace(&mut url, next));
+        }
+    }
+
+    fn send_once(
+        &self,
+        url: &Url,
+        headers: &HeaderMap,
+        deadline: Option<Instant>,
+    ) -> Result<Response<Body>> {
+        let address = url.to_string();
+        if !url.is_https() && !self.network.allow_http && !url.is_loopback() {
+            return Err(Error::InsecureUrl { url: address });
+        }
+        let remaining = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        if remaining.is_some_and(|time| time.is_zero()) {
+            return Err(unreachable(
+                &address,
+                ureq::Error::Timeout(ureq::Timeout::Global),
+            ));
+        }
+        let mut request = self
+            .agent
+            .get(&address)
+            .config()
+            .proxy(self.proxies.choose(url)?)
+            .timeout_global(remaining)
+            .build();
+        if let Some(map) = request.headers_mut() {
+            if self
+                .origin
+                .as_ref()
+                .is_some_and(|origin| origin.same_origin(url))
+            {
+                map.extend(self.tokens.clone());
+            }
+            map.extend(headers.clone());
+        }
+        request.call().map_err(|error| match error {
+            // A check has a deadline, and is late rather than stalled.
+            ureq::Error::Timeout(stall::STALLED) if deadline.is_none() => Error::DownloadStalled {
+                url: address,
+                received: 0,
+                seconds: self.network.stall_timeout.as_secs(),
+            },
+            error => unreachable(&address, error),
+        })
+    }
+}
+
+const NO_ANSWER: &str = "no answer within the time allowed";
+
+/// Where a redirect leads. A 3xx without `Location`, or one that is none (304), is an answer.
+fn redirect(response: &Response<Body>) -> Option<String> {
+    let redirects = matches!(
+        response.status(),
+        StatusCode::MOVED_PERMANENTLY
+            | StatusCode::FOUND
+            | StatusCode::SEE_OTHER
+            | StatusCode::TEMPORARY_REDIRECT
+            | StatusCode::PERMANENT_REDIRECT
+    );
+    let location = response.headers().get(header::LOCATION)?;
+    // Location in raw UTF-8 is against the letter of RFC 9110, and met.
+    redirects.then(|| String::from_utf8_lossy(location.as_bytes()).into_owned())
+}
+
+/// A request that came to nothing.
+pub(super) fn unreachable(url: &str, error: ureq::Error) -> Error {
+    let source = match error {
+        ureq::Error::Timeout(_) => NO_ANSWER.into(),
+        ureq::Error::Io(error) => error.into(),
+        error => error.into(),
+    };
+    Error::Unreachable {
+        url: url.to_owned(),
+        source,
+    }
+}

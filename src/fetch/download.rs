@@ -1,0 +1,595 @@
+//! Brings a package to disk, and proves that it is the one that was announced.
+//!
+//! The bytes go to `<digest>.part`, which a break leaves behind: the next attempt, in this process
+//! or in a later one, asks for the rest (`Range`, RFC 9110, section 14). They are hashed on their
+//! way; what an earlier process left is hashed once. Beside it, `<digest>.part.json` holds the
+//! validator for `If-Range`, so that a file that was replaced on the server comes whole.
+//!
+//! Promises: a [`Fetched`] holds the handle whose bytes were hashed, and their digest is the
+//! package's; never more bytes on disk than announced or allowed; memory does not grow with the
+//! package; no file's name comes from a server; servers that get ranges wrong cost bytes, never a
+//! wrong file, because the digest has the last word.
+//!
+//! Not promised: that a finished package survives a power cut. It is hashed again before it is
+//! used again, so nothing is synced here. Free space is the caller's to check.
+
+use std::collections::hash_map::RandomState;
+use std::fs::{self, File};
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::io::{self, Read, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use ureq::http::header::{self, HeaderMap, HeaderValue};
+
+use super::Client;
+use super::client::Reply;
+use super::stall::STALLED;
+use crate::progress::{Event, Observer};
+use crate::release::Package;
+use crate::steps::{self, Step};
+use crate::trust::{Hasher, Sha256, hash_file};
+use crate::{Error, Result, disk};
+
+/// Waits double up to this: beyond it, the next start is as good a time as any.
+const LONGEST_WAIT: Duration = Duration::from_secs(8);
+
+/// A server that asks for more patience than this is not asked again now: nobody sits that long
+/// before an app that could be started, and asking earlier would be what the server forbade.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(1);
+
+/// A smaller `chunk_size` would make system calls the larger part of the work.
+const SMALLEST_CHUNK: usize = 4 * 1024;
+
+/// A part's description is a few hundred bytes; whatever is larger is not ours.
+const ORIGIN_LIMIT: u64 = 64 * 1024;
+
+/// A package on disk whose digest is what was announced.
+#[derive(Debug)]
+pub struct Fetched {
+    /// The handle that was hashed, at its start.
+    pub file: File,
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Its digest.
+    pub sha256: Sha256,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// Fetches a package into `folder`, unless it is there already.
+///
+/// Repeats what may pass (connections, stalls, 408, 425, 429, 5xx) as often as `network.retries`
+/// says. On a break the part stays for the next start; bytes with a wrong digest or size do not.
+///
+/// Fails with `SOURCE_UNREACHABLE`, `HTTP_STATUS`, `DOWNLOAD_FAILED`, `DOWNLOAD_STALLED`,
+/// `SIZE_MISMATCH`, `TOO_LARGE`, `HASH_MISMATCH`, `INSECURE_URL`, `REDIRECT_REFUSED`, and with what
+/// the disk says.
+pub fn download(
+    client: &Client,
+    package: &Package,
+    folder: &Path,
+    observer: &dyn Observer,
+) -> Result<Fetched> {
+    if let Some(size) = package.size {
+        check_limit(client, &package.url, size)?;
+    }
+    disk::create_folders(folder)?;
+    // Half of the digest: enough to be unique, short enough for every file system's paths.
+    let digest = package.sha256.to_string();
+    let finished = folder.join(format!("{}.package", &digest[..32]));
+    if let Some(fetched) = reuse(&finished, package)? {
+        log::debug!("{} is there already", finished.display());
+        return Ok(fetched);
+    }
+    let mut part = Part::open(folder.join(format!("{}.part", &digest[..32])))?;
+    steps::reach(Step::FetchOpened)?;
+    if part.length > package.size.unwrap_or(client.network.max_package_size) {
+        part.clear()?;
+    }
+
+    let attempts = client.network.retries.saturating_add(1);
+    let mut attempt = 1;
+    let mut started_over = false;
+    loop {
+        let error = match fetch(client, package, &mut part, observer) {
+            Ok(_) if part.digest() == package.sha256 => {
+                steps::reach(Step::FetchVerified)?;
+                return part.finish(finished, package);
+            }
+            Ok(sent_as) => {
+                let got = part.digest();
+                if part.resumed && !started_over {
+                    // Two files may have been joined, or the disk may have lost something.
+                    log::warn!("{}: wrong digest after a resume, once more", package.url);
+                    started_over = true;
+                    part.clear()?;
+                    continue;
+                }
+                part.remove()?;
+                return Err(Error::HashMismatch {
+                    subject: sent_as,
+                    expected: digest,
+                    got: got.to_string(),
+                });
+            }
+            Err(error) => error,
+        };
+        let wait = wait_before(client.first_wait, attempt, &error);
+        let Some(wait) = wait.filter(|_| attempt < attempts) else {
+            return Err(error);
+        };
+        attempt += 1;
+        log::info!(
+            "attempt {attempt} of {attempts} in {wait:?}: {}",
+            error.chain()
+        );
+        observer.event(&Event::Retry {
+            attempt,
+            of: attempts,
+            wait,
+            error: &error,
+        });
+        thread::sleep(wait);
+    }
+}
+
+/// A package that an earlier run has finished.
+fn reuse(path: &Path, package: &Package) -> Result<Option<Fetched>> {
+    let Some(length) = plain_length(path)? else {
+        return Ok(None);
+    };
+    let mut file = File::open(path).map_err(Error::io("open", path))?;
+    let (sha256, size) = match package.size {
+        Some(size) if size != length => (None, length),
+        _ => {
+            let (sha256, size) = hash_file(&file).map_err(Error::io("read", path))?;
+            (Some(sha256), size)
+        }
+    };
+    if sha256 != Some(package.sha256) {
+        drop(file);
+        disk::remove_file(path)?;
+        return Ok(None);
+    }
+    file.rewind().map_err(Error::io("read", path))?;
+    Ok(Some(Fetched {
+        file,
+        path: path.to_path_buf(),
+        sha256: package.sha256,
+        size,
+    }))
+}
+
+/// The length of an ordinary file. Whatever else has its name is removed: a link could lead the
+/// bytes to where they do not belong.
+fn plain_length(path: &Path) -> Result<Option<u64>> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_file() => Ok(Some(metadata.len())),
+        Ok(_) => disk::remove_file(path).map(|()| None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("read", path)(error)),
+    }
+}
+
+/// One attempt: asks, and appends what comes. Returns when the answer ended as announced, with
+/// the words that name it in an error.
+fn fetch(
+    client: &Client,
+    package: &Package,
+    part: &mut Part,
+    observer: &dyn Observer,
+) -> Result<String> {
+    if part.digest() == package.sha256 {
+        return Ok(package.url.clone());
+    }
+    if package.size == Some(part.length) {
+        part.clear()?;
+    }
+    let origin = part.origin(&package.url);
+    let mut reply = ask(client, package, part, origin.as_ref())?;
+    let mut range = None;
+    if part.length > 0 {
+        range = continued(&reply, part.length, package.size, origin.as_ref());
+        // Neither the rest nor the whole file; 416, too, comes from another file than ours.
+        if range.is_none() && matches!(reply.status(), 206 | 416) {
+            log::info!("{} cannot be resumed, starting over", package.url);
+            part.clear()?;
+            reply = ask(client, package, part, None)?;
+        }
+    }
+    if range.is_none() && reply.status() != 200 {
+        return Err(Error::HttpStatus {
+            url: reply.url.to_string(),
+            status: reply.status(),
+            retry_after: reply.retry_after(),
+        });
+    }
+    let subject = describe(&reply);
+    let announced = match range {
+        Some(range) => Some(range.total),
+        None => reply.response.body().content_length(),
+    };
+    // Before anything is overwritten: a login page must not cost what was fetched yesterday.
+    if let Some(total) = announced {
+        check_limit(client, &subject, total)?;
+        check_size(&subject, package, total)?;
+    }
+    if range.is_some() {
+        part.resumed = true;
+    } else {
+        part.restart(&Origin::of(&package.url, &reply))?;
+    }
+
+    let total = package.size.or(announced);
+    observer.event(&Event::Total {
+        bytes: total,
+        done: part.length,
+    });
+    let received = receive(client, &mut reply, part, observer, total, &subject);
+    if matches!(
+        received,
+        Err(Error::SizeMismatch { .. } | Error::TooLarge { .. })
+    ) {
+        part.remove()?;
+    }
+    received?;
+    match total {
+        Some(total) if part.length < total => {
+            let chunked = reply.header(header::TRANSFER_ENCODING).is_some();
+            if chunked && range.is_none() {
+                // The server ended the body in due form, so this is all there is.
+                part.remove()?;
+                check_size(&subject, package, part.length)?;
+            }
+            // A body that ends with its connection cannot be told from one that broke.
+            let length = part.length;
+            Err(Error::DownloadFailed {
+                url: package.url.clone(),
+                received: length,
+                source: format!("{subject} ended after {length} of {total} bytes").into(),
+            })
+        }
+        _ => Ok(subject),
+    }
+}
+
+/// Sends the request, for the rest when there is a part.
+fn ask(client: &Client, package: &Package, part: &Part, origin: Option<&Origin>) -> Result<Reply> {
+    let mut headers = HeaderMap::new();
+    let mut set = |name, text: &str| {
+        if let Ok(value) = HeaderValue::from_str(text) {
+            headers.insert(name, value);
+        }
+    };
+    if part.length > 0 {
+        set(header::RANGE, &format!("bytes={}-", part.length));
+        if let Some(validator) = origin.and_then(Origin::validator) {
+            set(header::IF_RANGE, validator);
+        }
+    }
+    client
+        .send(&package.url, &headers, None)
+        .map_err(|error| match error {
+            Error::DownloadStalled { url, seconds, .. } => Error::DownloadStalled {
+                url,
+                received: part.length,
+                seconds,
+            },
+            error => error,
+        })
+}
+
+/// What a 206 brings.
+#[derive(Clone, Copy)]
+struct Range {
+    total: u64,
+}
+
+/// The range of an answer that continues the part, if it does so exactly.
+fn continued(
+    reply: &Reply,
+    length: u64,
+    size: Option<u64>,
+    origin: Option<&Origin>,
+) -> Option<Range> {
+    if reply.status() != 206 {
+        return None;
+    }
+    // A compressed range is a range of another file.
+    let encoding = reply.header(header::CONTENT_ENCODING);
+    if encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
+        return None;
+    }
+    let known = origin.and_then(|origin| origin.etag.as_deref());
+    let etag = reply.header(header::ETAG);
+    if known.is_some() && etag.is_some() && known != etag {
+        return None;
+    }
+    let range = reply
+        .header(header::CONTENT_RANGE)?
+        .strip_prefix("bytes ")?;
+    let (range, total) = range.split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+    let total: u64 = total.parse().ok()?;
+    let fits = first == length && first <= last && last < total;
+    (fits && size.is_none_or(|size| size == total)).then_some(Range { total })
+}
+
+/// Appends the body to the part.
+fn receive(
+    client: &Client,
+    reply: &mut Reply,
+    part: &mut Part,
+    observer: &dyn Observer,
+    total: Option<u64>,
+    subject: &str,
+) -> Result<()> {
+    let url = reply.url.to_string();
+    let mut block = vec![0; client.network.chunk_size.max(SMALLEST_CHUNK)];
+    let mut body = reply.response.body_mut().as_reader();
+    loop {
+        let mut filled = 0;
+        let ended = loop {
+            match body.read(&mut block[filled..]) {
+                Ok(0) => break Some(Ok(())),
+                Ok(count) => {
+                    filled += count;
+                    observer.event(&Event::Position(part.length + filled as u64));
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => break Some(Err(error)),
+            }
+            if filled == block.len() {
+                break None;
+            }
+        };
+        let length = part.length + filled as u64;
+        match total {
+            Some(total) if length > total => {
+                return Err(Error::SizeMismatch {
+                    subject: subject.to_owned(),
+                    expected: total,
+                    got: length,
+                });
+            }
+            _ => check_limit(client, subject, length)?,
+        }
+        // What came before a break counts, too.
+        if filled > 0 {
+            part.append(&block[..filled])?;
+            steps::reach(Step::FetchBlock)?;
+        }
+        match ended {
+            None => {}
+            Some(Ok(())) => return Ok(()),
+            Some(Err(error)) => {
+                let received = part.length;
+                return Err(match ureq::Error::from(error) {
+                    ureq::Error::Timeout(STALLED) => Error::DownloadStalled {
+                        url,
+                        received,
+                        seconds: client.network.stall_timeout.as_secs(),
+                    },
+                    ureq::Error::Io(error) => Error::DownloadFailed {
+                        url,
+                        received,
+                        source: error.into(),
+                    },
+                    error => Error::DownloadFailed {
+                        url,
+                        received,
+                        source: error.into(),
+                    },
+                });
+            }
+        }
+    }
+}
+
+fn check_limit(client: &Client, subject: &str, size: u64) -> Result<()> {
+    let limit = client.network.max_package_size;
+    if size <= limit {
+        return Ok(());
+    }
+    Err(Error::TooLarge {
+        subject: subject.to_owned(),
+        limit: format!("{limit} bytes"),
+    })
+}
+
+fn check_size(subject: &str, package: &Package, got: u64) -> Result<()> {
+    match package.size {
+        Some(expected) if expected != got => Err(Error::SizeMismatch {
+            subject: subject.to_owned(),
+            expected,
+            got,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// An answer in words: a web page in a package's place is the commonest reason for a wrong digest.
+fn describe(reply: &Reply) -> String {
+    match reply.header(header::CONTENT_TYPE) {
+        Some(kind) => format!("{} (sent as {kind})", reply.url),
+        None => reply.url.to_string(),
+    }
+}
+
+/// How long to wait before the next attempt; `None`: there is no point in one.
+fn wait_before(first: Duration, attempt: u32, error: &Error) -> Option<Duration> {
+    let asked = match error {
+        Error::DownloadFailed { .. } | Error::DownloadStalled { .. } => None,
+        Error::Unreachable { source, .. } if !is_certificate(source.as_ref()) => None,
+        Error::HttpStatus {
+            status: 408 | 425 | 429 | 500..=599,
+            retry_after,
+            ..
+        } => *retry_after,
+        _ => return None,
+    };
+    if asked.is_some_and(|wait| wait > LONGEST_RETRY_AFTER) {
+        return None;
+    }
+    let doubled = first
+        .saturating_mul(1 << (attempt - 1).min(16))
+        .min(LONGEST_WAIT);
+    // Between half and all of it, at random: clients that a server lost together do not come
+    // back together. A fresh `RandomState` is the standard library's only source of chance.
+    let chance = RandomState::new().build_hasher().finish() % 1000;
+    let wait = doubled / 2 + doubled / 2 * u32::try_from(chance).unwrap_or(0) / 1000;
+    Some(wait.max(asked.unwrap_or_default()))
+}
+
+/// Whether a certificate was refused: asking again will not mend it.
+fn is_certificate(source: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    let inner = source
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref)
+        .and_then(|error| error.downcast_ref::<rustls::Error>());
+    let rustls = match source.downcast_ref::<ureq::Error>() {
+        Some(ureq::Error::Rustls(error)) => Some(error),
+        _ => inner,
+    };
+    matches!(
+        rustls,
+        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::General(_))
+    )
+}
+
+/// Where a part came from.
+#[derive(Debug, Serialize, Deserialize)]
+struct Origin {
+    url: String,
+    etag: Option<String>,
+    last_modified: Option<String>,
+}
+
+impl Origin {
+    fn of(url: &str, reply: &Reply) -> Self {
+        Self {
+            url: url.to_owned(),
+            etag: reply.header(header::ETAG).map(str::to_owned),
+            last_modified: reply.header(header::LAST_MODIFIED).map(str::to_owned),
+        }
+    }
+
+    /// What `If-Range` may hold: weak ETags are forbidden there (RFC 9110, section 13.1.5).
+    fn validator(&self) -> Option<&str> {
+        let strong = self.etag.as_deref().filter(|etag| !etag.starts_with("W/"));
+        strong.or(self.last_modified.as_deref())
+    }
+}
+
+/// The part of a package that is on disk.
+struct Part {
+    file: File,
+    path: PathBuf,
+    /// Of all its bytes.
+    hasher: Hasher,
+    length: u64,
+    /// Whether it was joined from more than one answer.
+    resumed: bool,
+}
+
+impl Part {
+    /// Opens what an earlier attempt left, or an empty part.
+    fn open(path: PathBuf) -> Result<Self> {
+        plain_length(&path)?;
+        let file = disk::open_part(&path)?;
+        let mut part = Self {
+            file,
+            path,
+            hasher: Hasher::default(),
+            length: 0,
+            resumed: false,
+        };
+        let mut block = vec![0; 128 * 1024];
+        loop {
+            match part.file.read(&mut block) {
+                Ok(0) => return Ok(part),
+                Ok(count) => {
+                    part.hasher.update(&block[..count]);
+                    part.length += count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::io("read", &part.path)(error)),
+            }
+        }
+    }
+
+    fn digest(&self) -> Sha256 {
+        self.hasher.clone().finish()
+    }
+
+    fn origin_path(&self) -> PathBuf {
+        self.path.with_added_extension("json")
+    }
+
+    /// What is known of the present bytes, if they came from `url`: a validator of another address
+    /// says nothing about this one. Whatever cannot be read is as good as nothing: the part is then
+    /// resumed without a condition, and the digest decides.
+    fn origin(&self, url: &str) -> Option<Origin> {
+        let file = File::open(self.origin_path()).ok()?;
+        let origin: Origin = serde_json::from_reader(file.take(ORIGIN_LIMIT)).ok()?;
+        (origin.url == url).then_some(origin)
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file
+            .write_all(bytes)
+            .map_err(Error::io("write", &self.path))?;
+        self.hasher.update(bytes);
+        self.length += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Throws all bytes away.
+    fn clear(&mut self) -> Result<()> {
+        self.file
+            .set_len(0)
+            .and_then(|()| self.file.rewind())
+            .map_err(Error::io("truncate", &self.path))?;
+        self.hasher = Hasher::default();
+        self.length = 0;
+        self.resumed = false;
+        Ok(())
+    }
+
+    /// Begins anew with bytes from `origin`. In this order: a description may outlive its bytes,
+    /// not the other way about.
+    fn restart(&mut self, origin: &Origin) -> Result<()> {
+        self.clear()?;
+        if origin.validator().is_none() {
+            return disk::remove_file(&self.origin_path());
+        }
+        let json = serde_json::to_vec(origin).map_err(|error| Error::Internal {
+            what: format!("a part's description: {error}"),
+        })?;
+        disk::write_atomic(&self.origin_path(), &json)
+    }
+
+    /// Removes the part from the disk.
+    fn remove(&self) -> Result<()> {
+        disk::remove_file(&self.path)?;
+        disk::remove_file(&self.origin_path())
+    }
+
+    /// Gives the whole package its name.
+    fn finish(mut self, path: PathBuf, package: &Package) -> Result<Fetched> {
+        disk::rename(&self.path, &path)?;
+        steps::reach(Step::FetchNamed)?;
+        disk::remove_file(&self.origin_path())?;
+        self.file.rewind().map_err(Error::io("read", &path))?;
+        Ok(Fetched {
+            file: self.file,
+            path,
+            sha256: package.sha256,
+            size: self.length,
+        })
+    }
+}

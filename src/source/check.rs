@@ -1,0 +1,230 @@
+//! The check endpoint: one address that answers with the active version as a JSON object.
+//!
+//! Both shapes of zghmvp's Django servers are read, the documented one (`download_url`, a full
+//! address) and the first real one (`file`, a path on the same host), and whatever else a server
+//! calls its fields, by `[source.fields]`. Fields that are not named there are ignored.
+//!
+//! The version, an address and a SHA-256 must be there; size, notes and entry point may be absent
+//! or null. A field of the wrong type is an error, never a guess.
+//!
+//! Not promised: that the release is newer than what is installed, or that the package exists.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::{Source, json};
+use crate::config::{FieldNames, SourceConfig};
+use crate::fetch::{Answer, Client, Url};
+use crate::release::{Package, Release};
+use crate::version::Version;
+use crate::{Error, Result};
+
+/// The largest answer that is read. Real ones have a few hundred bytes, and notes.
+const ANSWER_LIMIT: u64 = 1 << 20;
+
+/// How much of a strange answer is quoted: enough to recognise a login page by.
+const EXCERPT: usize = 120;
+
+/// A check endpoint.
+pub(super) struct Check {
+    url: String,
+    fields: FieldNames,
+}
+
+impl Check {
+    pub(super) fn new(config: &SourceConfig) -> Self {
+        Self {
+            url: config.url.clone(),
+            fields: config.fields.clone(),
+        }
+    }
+}
+
+impl Source for Check {
+    fn latest(
+        &self,
+        client: &Client,
+        _installed: Option<&Version>,
+        timeout: Duration,
+    ) -> Result<Release> {
+        let answer = client.get(&self.url, timeout, ANSWER_LIMIT)?;
+        if !(200..300).contains(&answer.status) {
+            return Err(refusal(&answer));
+        }
+        Fields::of(&answer, &self.fields)?.release()
+    }
+}
+
+/// What an error status means. The Django servers say "no active version" in `error` and "no such
+/// app" in `detail`, both with 404; everything else is not theirs.
+fn refusal(answer: &Answer) -> Error {
+    let body = json::parse(&answer.body).unwrap_or_default();
+    let said = |key: &str| body.get(key).and_then(Value::as_str);
+    let url = answer.url.clone();
+    if let Some(text) = said("error").filter(|text| is_no_active_version(text)) {
+        return Error::NoActiveVersion {
+            url,
+            said: excerpt(text.as_bytes()),
+        };
+    }
+    match said("detail") {
+        Some(text) if answer.status == 404 => Error::AppUnavailable {
+            url,
+            said: excerpt(text.as_bytes()),
+        },
+        _ => Error::HttpStatus {
+            url,
+            status: answer.status,
+            retry_after: answer.retry_after,
+        },
+    }
+}
+
+fn is_no_active_version(text: &str) -> bool {
+    let text = text.to_lowercase();
+    ["激活版本", "激活的版本", "active version"]
+        .iter()
+        .any(|words| text.contains(words))
+}
+
+/// The object of an answer, and how its fields are called.
+struct Fields<'a> {
+    answer: &'a Answer,
+    names: &'a FieldNames,
+    object: Map<String, Value>,
+}
+
+impl<'a> Fields<'a> {
+    fn of(answer: &'a Answer, names: &'a FieldNames) -> Result<Self> {
+        let invalid = |problem| Error::AnswerInvalid {
+            url: answer.url.clone(),
+            problem,
+        };
+        match json::parse(&answer.body) {
+            Ok(Value::Object(object)) => Ok(Self {
+                answer,
+                names,
+                object,
+            }),
+            Ok(other) => Err(invalid(format!("{}, no object", kind(&other)))),
+            Err(error) => {
+                let sent_as = answer
+                    .content_type
+                    .as_deref()
+                    .unwrap_or("of no stated type");
+                let begins = excerpt(&answer.body);
+                Err(invalid(format!(
+                    "{error}; it is {sent_as} and begins {begins:?}"
+                )))
+            }
+        }
+    }
+
+    fn release(&self) -> Result<Release> {
+        let names = self.names;
+        let version = self.required(&names.version)?.parse()?;
+        let digest = self.required(&names.sha256)?;
+        let sha256 = digest
+            .parse()
+            .map_err(|problem| self.invalid(&names.sha256, problem))?;
+        let entry_point = self
+            .text(&names.entry_point)?
+            .filter(|path| !path.is_empty());
+        if let Some(path) = entry_point.filter(|path| leads_outside(path)) {
+            let problem = format!("{path:?} is no path inside the client folder");
+            return Err(self.invalid(&names.entry_point, &problem));
+        }
+        Ok(Release {
+            version,
+            notes: self.text(&names.notes)?.unwrap_or_default().to_owned(),
+            entry_point: entry_point.map(str::to_owned),
+            package: Package {
+                url: self.address()?,
+                sha256,
+                size: self.number(&names.size)?,
+            },
+        })
+    }
+
+    /// The package's address. A path is one on the host of the check, with or without the slash.
+    fn address(&self) -> Result<String> {
+        for name in &self.names.url {
+            let Some(link) = self.text(name)?.filter(|link| !link.is_empty()) else {
+                continue;
+            };
+            let invalid = |problem: &str| self.invalid(name, &format!("{link:?} {problem}"));
+            let root = Url::parse(&self.answer.url).map_err(invalid)?.root();
+            return Ok(root.join(link).map_err(invalid)?.to_string());
+        }
+        let names = self.names.url.join(" or ");
+        Err(self.invalid(&names, "is missing"))
+    }
+
+    fn required(&self, name: &str) -> Result<&str> {
+        self.text(name)?
+            .ok_or_else(|| self.invalid(name, "is missing"))
+    }
+
+    fn text(&self, name: &str) -> Result<Option<&str>> {
+        match self.object.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(other) => Err(self.invalid(name, &format!("is {}, not text", kind(other)))),
+        }
+    }
+
+    fn number(&self, name: &str) -> Result<Option<u64>> {
+        match self.object.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => value.as_u64().map(Some).ok_or_else(|| {
+                let problem = format!("is {}, not a number of bytes", kind(value));
+                self.invalid(name, &problem)
+            }),
+        }
+    }
+
+    fn invalid(&self, field: &str, problem: &str) -> Error {
+        Error::AnswerInvalid {
+            url: self.answer.url.clone(),
+            problem: format!("field {field}: {problem}"),
+        }
+    }
+}
+
+/// Whether an entry point is none: absolute on any system, or upwards. What it names is looked at
+/// when the release is there.
+fn leads_outside(path: &str) -> bool {
+    path.starts_with(['/', '\\'])
+        || path.contains(':')
+        || path.chars().any(char::is_control)
+        || path.split(['/', '\\']).any(|component| component == "..")
+}
+
+fn kind(value: &Value) -> String {
+    match value {
+        Value::Null => "null".to_owned(),
+        Value::Bool(_) => "a truth value".to_owned(),
+        Value::Number(number) => format!("the number {number}"),
+        Value::String(text) => format!("the text {:?}", excerpt(text.as_bytes())),
+        Value::Array(_) => "a list".to_owned(),
+        Value::Object(_) => "an object".to_owned(),
+    }
+}
+
+/// The beginning of what a server said, in one line that is safe to show.
+fn excerpt(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * EXCERPT)]);
+    let words: Vec<&str> = text
+        .split(|c: char| c.is_whitespace() || c.is_control())
+        .filter(|word| !word.is_empty())
+        .collect();
+    let line = words.join(" ");
+    match line.char_indices().nth(EXCERPT) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,322 @@
+use std::time::Duration;
+
+use castoff_testkit::http::{Reply, Server};
+use serde_json::json;
+
+use crate::fetch::tests::{PATIENT, SHORT, client, network, source};
+use crate::release::Release;
+use crate::{Code, Error, Result};
+
+const HASH: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+fn ask_within(server: &Server, timeout: Duration) -> Result<Release> {
+    let source = source(&server.url("/api/apps/1/active/"));
+    let client = client(&network(), &source);
+    crate::source::open(&source).latest(&client, None, timeout)
+}
+
+fn ask(reply: Reply) -> Result<Release> {
+    let server = Server::start();
+    server.route("/api/apps/1/active/", reply);
+    ask_within(&server, PATIENT)
+}
+
+fn ask_json(body: &str) -> Result<Release> {
+    ask(Reply::json(body))
+}
+
+/// A good answer in which some fields are changed; null removes one.
+fn ask_with(changes: &serde_json::Value) -> Result<Release> {
+    let mut answer = json!({"version": "1.0.0", "file": "/a.zip", "file_hash": HASH});
+    for (key, value) in changes.as_object().unwrap() {
+        answer[key] = value.clone();
+    }
+    ask_json(&answer.to_string())
+}
+
+#[test]
+fn the_documented_answer_is_a_release() {
+    let release = ask_json(&format!(
+        r#"{{"version":"1.0.1","download_url":"http://127.0.0.1:9/media/update_1.0.1.zip",
+            "file_hash":"{}","file_size":1048576,"is_active":true}}"#,
+        HASH.to_uppercase()
+    ))
+    .unwrap();
+    assert_eq!(release.version.as_str(), "1.0.1");
+    assert_eq!(
+        release.package.url,
+        "http://127.0.0.1:9/media/update_1.0.1.zip"
+    );
+    assert_eq!(release.package.sha256.to_string(), HASH);
+    assert_eq!(release.package.size, Some(1_048_576));
+    assert_eq!((release.notes.as_str(), release.entry_point), ("", None));
+}
+
+#[test]
+fn the_real_answer_is_a_release_whose_file_is_on_the_host_of_the_check() {
+    let server = Server::start();
+    server.route(
+        "/api/apps/1/active/",
+        Reply::json(&format!(
+            r#"{{"id":1,"version":"1.0.0","file":"/media/nuitkal_packs/2026/11/a1.zip",
+                "entry_point":"main.py","file_size":414,"file_hash":"{HASH}",
+                "upload_time":"2026-11-21T02:28:25.475039Z","changelog":"log 1.0.0",
+                "is_active":true,"app":"0d87"}}"#
+        )),
+    );
+    let release = ask_within(&server, PATIENT).unwrap();
+    let expected = server.url("/media/nuitkal_packs/2026/11/a1.zip");
+    assert_eq!(release.package.url, expected);
+    assert_eq!(release.package.size, Some(414));
+    assert_eq!(release.entry_point.as_deref(), Some("main.py"));
+    assert_eq!(release.notes, "log 1.0.0");
+}
+
+#[test]
+fn a_file_without_a_leading_slash_is_on_the_host_of_the_check_too() {
+    let release = ask_with(&json!({"file": "media/包 1.zip"})).unwrap();
+    let path = release.package.url.splitn(4, '/').nth(3).unwrap();
+    assert_eq!(path, "media/%E5%8C%85%201.zip");
+}
+
+#[test]
+fn an_address_that_is_null_or_empty_gives_way_to_the_next_field() {
+    for none in [json!(null), json!("")] {
+        let release = ask_with(&json!({"download_url": none})).unwrap();
+        assert!(release.package.url.ends_with("/a.zip"));
+    }
+}
+
+#[test]
+fn fields_are_called_as_configured() {
+    let server = Server::start();
+    let answer = json!({"v": "2", "u": ["not asked for"], "link": "/b", "sum": HASH, "n": "notes"});
+    server.route("/check", Reply::json(&answer.to_string()));
+    let mut source = source(&server.url("/check"));
+    source.fields.version = "v".to_owned();
+    source.fields.url = vec!["link".to_owned()];
+    source.fields.sha256 = "sum".to_owned();
+    source.fields.notes = "n".to_owned();
+    let client = client(&network(), &source);
+    let release = crate::source::open(&source)
+        .latest(&client, None, PATIENT)
+        .unwrap();
+    assert_eq!(
+        (release.version.as_str(), release.notes.as_str()),
+        ("2", "notes")
+    );
+    assert_eq!(release.package.url, server.url("/b"));
+}
+
+#[test]
+fn optional_fields_may_be_null_and_an_entry_point_empty() {
+    let nulls = json!({"file_size": null, "changelog": null, "entry_point": null});
+    let release = ask_with(&nulls).unwrap();
+    assert_eq!((release.package.size, release.entry_point), (None, None));
+    assert_eq!(
+        ask_with(&json!({"entry_point": ""})).unwrap().entry_point,
+        None
+    );
+}
+
+#[test]
+fn a_byte_order_mark_is_no_obstacle() {
+    let body = format!("\u{feff}{{\"version\":\"1\",\"file\":\"/a\",\"file_hash\":\"{HASH}\"}}");
+    assert_eq!(ask_json(&body).unwrap().version.as_str(), "1");
+}
+
+#[test]
+fn missing_and_mistyped_fields_are_named() {
+    for (changes, field) in [
+        (json!({"version": null}), "version"),
+        (json!({"version": 1.2}), "version"),
+        (json!({"file": null}), "download_url or file"),
+        (json!({"file": 7}), "file"),
+        (json!({"download_url": {"a": 1}}), "download_url"),
+        (json!({"file_hash": null}), "file_hash"),
+        (json!({"file_hash": ""}), "file_hash"),
+        (json!({"file_hash": &HASH[1..]}), "file_hash"),
+        (json!({"file_hash": HASH.replace('b', "x")}), "file_hash"),
+        (json!({"file_hash": [HASH]}), "file_hash"),
+        (json!({"file_size": "414"}), "file_size"),
+        (json!({"file_size": -1}), "file_size"),
+        (json!({"file_size": 1.5}), "file_size"),
+        (json!({"file_size": true}), "file_size"),
+        (json!({"changelog": ["a"]}), "changelog"),
+        (json!({"entry_point": false}), "entry_point"),
+    ] {
+        let Error::AnswerInvalid { problem, .. } = ask_with(&changes).unwrap_err() else {
+            panic!("{changes}");
+        };
+        assert!(
+            problem.starts_with(&format!("field {field}: ")),
+            "{problem}"
+        );
+    }
+}
+
+#[test]
+fn an_entry_point_outside_the_client_folder_is_refused() {
+    for outside in [
+        "/bin/sh",
+        "\\\\host\\share\\a.exe",
+        "C:\\a.exe",
+        "C:a.exe",
+        "../a.py",
+        "a/../../b.py",
+        "a\\..\\b.py",
+        "a\nb",
+    ] {
+        let error = ask_with(&json!({"entry_point": outside})).unwrap_err();
+        assert_eq!(error.code(), Code::AnswerInvalid, "{outside}");
+    }
+    for inside in [
+        "main.py",
+        "bin/app..old",
+        "./run.sh",
+        "bin\\app.exe",
+        "应用/主.py",
+    ] {
+        let release = ask_with(&json!({"entry_point": inside})).unwrap();
+        assert_eq!(release.entry_point.as_deref(), Some(inside));
+    }
+}
+
+#[test]
+fn an_address_with_another_scheme_or_credentials_is_refused() {
+    for link in [
+        "file:///etc/passwd",
+        "https://u:p@h/",
+        "//u@h/a",
+        "/a\r\nX: y",
+        "C:\\a",
+    ] {
+        for field in ["file", "download_url"] {
+            let error = ask_with(&json!({field: link})).unwrap_err();
+            assert_eq!(error.code(), Code::AnswerInvalid, "{link}");
+        }
+    }
+}
+
+#[test]
+fn duplicate_keys_are_refused_also_when_spelt_differently_or_nested() {
+    for body in [
+        format!(r#"{{"version":"1","file":"/a","file_hash":"{HASH}","version":"2"}}"#),
+        format!(r#"{{"version":"1","file":"/a","file_hash":"{HASH}","\u0066ile":"/b"}}"#),
+        format!(r#"{{"version":"1","file":"/a","file_hash":"{HASH}","x":[{{"a":1,"a":1}}]}}"#),
+    ] {
+        let error = ask_json(&body).unwrap_err();
+        assert_eq!(error.code(), Code::AnswerInvalid);
+        assert!(error.to_string().contains("twice"), "{error}");
+    }
+}
+
+#[test]
+fn deep_nesting_is_refused() {
+    for body in ["[".repeat(100_000), "{\"a\":".repeat(100_000)] {
+        assert_eq!(ask_json(&body).unwrap_err().code(), Code::AnswerInvalid);
+    }
+}
+
+#[test]
+fn what_is_no_json_object_is_quoted_in_short() {
+    for body in [
+        "",
+        "null",
+        "[]",
+        "\"1.0.0\"",
+        "{}{}",
+        "{\"version\":",
+        "\u{0}\u{1}",
+    ] {
+        assert_eq!(
+            ask_json(body).unwrap_err().code(),
+            Code::AnswerInvalid,
+            "{body:?}"
+        );
+    }
+    let invalid_utf8 = Reply::status(200).body(b"{\"version\":\"\xff\"}");
+    assert_eq!(ask(invalid_utf8).unwrap_err().code(), Code::AnswerInvalid);
+
+    let page = format!(
+        "<html>\r\n<title>Log \u{7}in</title>{}",
+        "页".repeat(10_000)
+    );
+    let said = ask(Reply::html(&page)).unwrap_err().to_string();
+    assert!(said.contains("text/html"), "{said}");
+    assert!(said.contains("<html> <title>Log in</title>"), "{said}");
+    assert!(said.len() < 700, "{} bytes", said.len());
+}
+
+#[test]
+fn a_404_of_the_django_server_says_which_it_is() {
+    let cases = [
+        (
+            r#"{"error":"应用 demo 没有激活版本"}"#,
+            Code::NoActiveVersion,
+        ),
+        (r#"{"error":"No active version"}"#, Code::NoActiveVersion),
+        (
+            r#"{"detail":"No App matches the given query."}"#,
+            Code::AppUnavailable,
+        ),
+        (r#"{"error":"not found"}"#, Code::HttpStatus),
+        ("<h1>Not Found</h1>", Code::HttpStatus),
+        ("[]", Code::HttpStatus),
+    ];
+    for (body, code) in cases {
+        let error = ask(Reply::status(404).body(body)).unwrap_err();
+        assert_eq!(error.code(), code, "{body}");
+    }
+    let later = Reply::status(400).body(r#"{"error":"该应用暂无激活版本"}"#);
+    assert_eq!(ask(later).unwrap_err().code(), Code::NoActiveVersion);
+}
+
+#[test]
+fn other_statuses_are_told_with_their_retry_after() {
+    for status in [304, 400, 401, 403, 410, 429, 500, 502, 503] {
+        let reply = Reply::status(status).header("Retry-After", "7");
+        let Error::HttpStatus {
+            status: told,
+            retry_after,
+            ..
+        } = ask(reply).unwrap_err()
+        else {
+            panic!("{status}");
+        };
+        assert_eq!((told, retry_after), (status, Some(Duration::from_secs(7))));
+    }
+}
+
+#[test]
+fn a_missing_slash_is_followed() {
+    let server = Server::start();
+    server.route(
+        "/api/apps/1/active",
+        Reply::redirect(301, "/api/apps/1/active/"),
+    );
+    let answer = json!({"version": "1", "file": "/a.zip", "file_hash": HASH});
+    server.route("/api/apps/1/active/", Reply::json(&answer.to_string()));
+    let source = source(&server.url("/api/apps/1/active"));
+    let client = client(&network(), &source);
+    let release = crate::source::open(&source)
+        .latest(&client, None, PATIENT)
+        .unwrap();
+    assert_eq!(release.package.url, server.url("/a.zip"));
+}
+
+#[test]
+fn a_source_that_says_nothing_is_given_up_in_time() {
+    let server = Server::start();
+    server.fallback(Reply::json("{}").silent());
+    assert_eq!(
+        ask_within(&server, SHORT).unwrap_err().code(),
+        Code::Unreachable
+    );
+}
+
+#[test]
+fn an_answer_beyond_a_mebibyte_is_too_large() {
+    let body = format!("{{\"changelog\": \"{}\"}}", "x".repeat(1 << 20));
+    assert_eq!(ask_json(&body).unwrap_err().code(), Code::TooLarge);
+}

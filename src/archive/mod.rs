@@ -1,5 +1,5 @@
 //! Archives: what is in a package, and the refusal of what must not be written.
 
-mod guard;
+pub mod guard;
 
-pub use guard::SafePath;
+pub use self::guard::SafePath;

@@ -484,7 +484,7 @@ mod tests {
 
     #[test]
     fn folding_what_is_folded_changes_nothing() {
-        for c in '\u{80}'..=char::MAX {
+        for c in '\u{80}'..='\u{1ffff}' {
             let once = fold(c.encode_utf8(&mut [0; 4]));
             assert_eq!(fold(&once), once, "{c:?}");
         }

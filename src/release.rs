@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, btree_map};
 use serde::{Deserialize, Serialize};
 
 use crate::archive::SafePath;
+use crate::archive::guard::{Node, check_tree};
 use crate::trust::Sha256;
 use crate::version::Version;
 use crate::{Error, Result};
@@ -91,7 +92,7 @@ impl FileList {
     /// Reads and checks a `castoff-files.json`.
     ///
     /// Fails with `FILE_LIST_INVALID` when it is no such document, lists a path twice (also when
-    /// only case or Unicode form differ), or a path that must not be written.
+    /// only case or Unicode form differ), or a path or link that must not be written.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let list: Self = serde_json::from_slice(bytes).map_err(|error| Error::FileListInvalid {
             problem: error.to_string(),
@@ -100,13 +101,13 @@ impl FileList {
             let problem = format!("format {} is not known to this launcher", list.castoff);
             return Err(Error::FileListInvalid { problem });
         }
-        let mut folded = std::collections::BTreeSet::new();
-        for path in list.files.keys() {
-            if !folded.insert(path.folded()) {
-                let problem = format!("{path} is there twice, but for case or Unicode form");
-                return Err(Error::FileListInvalid { problem });
-            }
-        }
+        let nodes = list.files.iter().map(|(path, listed)| match listed {
+            Listed::File { .. } => (path, Node::File),
+            Listed::Link { link } => (path, Node::Link(link)),
+        });
+        check_tree(nodes).map_err(|error| Error::FileListInvalid {
+            problem: error.to_string(),
+        })?;
         Ok(list)
     }
 }
@@ -143,4 +144,83 @@ fn unique<'de, D: serde::Deserializer<'de>>(
         }
     }
     deserializer.deserialize_map(Unique)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Code;
+
+    const DIGEST: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    /// A list with these members of `files`.
+    fn list(files: &str) -> String {
+        format!(r#"{{"castoff": 1, "version": "1.1.0", "whole": true, "files": {{{files}}}}}"#)
+    }
+
+    fn file(path: &str) -> String {
+        format!(r#""{path}": {{"size": 3, "sha256": "{DIGEST}"}}"#)
+    }
+
+    fn refused(text: &str) -> String {
+        let error = FileList::parse(text.as_bytes()).unwrap_err();
+        assert_eq!(error.code(), Code::FileListInvalid);
+        error.to_string()
+    }
+
+    #[test]
+    fn a_file_list_is_read() {
+        let text = list(&format!(
+            r#"{}, "lib/a.so": {{"link": "a.so.1"}}"#,
+            file("main.py")
+        ));
+        let parsed = FileList::parse(text.as_bytes()).unwrap();
+        assert!(parsed.whole && parsed.fits.is_empty());
+        let file = Listed::File {
+            size: 3,
+            sha256: DIGEST.parse().unwrap(),
+            executable: false,
+        };
+        assert_eq!(parsed.files[&"main.py".try_into().unwrap()], file);
+        let written = serde_json::to_vec(&parsed).unwrap();
+        assert_eq!(FileList::parse(&written).unwrap(), parsed);
+    }
+
+    #[test]
+    fn a_path_is_listed_once() {
+        let twice = format!("{}, {}", file("a"), file("a"));
+        assert!(refused(&list(&twice)).contains("a is there twice"));
+        for (one, other) in [("a", "A"), ("\u{e9}", "e\u{301}"), ("a", "A/b")] {
+            refused(&list(&format!("{}, {}", file(one), file(other))));
+        }
+    }
+
+    #[test]
+    fn a_path_or_link_that_must_not_be_written_is_not_listed() {
+        for path in ["../a", "/a", "C:x", ".castoff/state.json", ""] {
+            refused(&list(&file(path)));
+        }
+        refused(&list(r#""a": {"link": "/etc/passwd"}"#));
+        refused(&list(r#""a/b": {"link": "../.."}"#));
+        refused(&list(&format!(r#""a": {{"link": "b"}}, {}"#, file("a/c"))));
+    }
+
+    #[test]
+    fn what_a_file_list_may_not_say_is_refused() {
+        for text in [
+            "",
+            "[]",
+            r#"{"castoff": 1}"#,
+            &list(&file("a"))[..40],
+            &list(&file("a")).replace("\"castoff\": 1", "\"castoff\": 2"),
+            &list(&file("a")).replace("\"castoff\"", "\"more\": 1, \"castoff\""),
+            &list(&file("a")).replace("\"version\"", "\"whole\": true, \"version\""),
+            &list(&file("a")).replace("\"size\"", "\"more\": 1, \"size\""),
+            &list(&file("a")).replace("\"size\": 3", "\"size\": -3"),
+            &list(&file("a")).replace("\"size\": 3", "\"link\": \"b\""),
+            &list(&file("a")).replace(DIGEST, "abc"),
+        ] {
+            refused(text);
+        }
+    }
 }

@@ -1,5 +1,14 @@
 //! Archives: what is in a package, and the refusal of what must not be written.
+//!
+//! Promises: an opened [`Archive`] has only names and links that can be written together, on every
+//! system, without leaving the target folder ([`guard`]); all that can be known of its sizes
+//! without unpacking it is known and within the [`Limits`]; and whatever is unpacked is what its
+//! entry says, or the unpacking fails.
+//!
+//! Does not promise: that the archive is the publisher's. `trust` decides that, before.
 
-mod guard;
+pub mod guard;
+mod zip;
 
-pub use guard::SafePath;
+pub use self::guard::SafePath;
+pub use self::zip::{Archive, Entry, EntryKind, Extracted, Limits};

@@ -22,10 +22,14 @@
 //! | 75 | [`EXIT_TRY_AGAIN`] | something else is at work just now; try again |
 //! | 78 | [`EXIT_CONFIG`] | the configuration is missing or wrong |
 
+pub mod commands;
 pub mod logfile;
 pub mod messages;
 pub mod panic;
+mod session;
 pub mod terminal;
+
+pub use session::Session;
 
 use crate::{Code, Error};
 

@@ -18,42 +18,16 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::messages::{self, Lang, Text};
 use crate::Error;
 use crate::progress::{Event, Observer, Phase};
+use crate::updater::Outcome;
 use crate::version::Version;
 
 /// Lines of the publisher's notes that are shown: they fit on a small terminal with the bar.
 const MOST_NOTES: usize = 20;
 
-/// How an operation ended, for [`Terminal::outcome`].
-#[derive(Clone, Copy, Debug)]
-#[expect(
-    missing_docs,
-    reason = "each is what its text in the catalogues says of it"
-)]
-pub enum Outcome<'a> {
-    /// For commands that were asked; the launcher says nothing then.
-    UpToDate {
-        version: &'a Version,
-    },
-    /// A check found a version and was not asked to install it.
-    Available,
-    Installed {
-        version: &'a Version,
-    },
-    Updated {
-        from: &'a Version,
-        to: &'a Version,
-    },
-    RolledBack {
-        from: &'a Version,
-        to: Option<&'a Version>,
-    },
-}
-
 /// The observer of a person in front of a terminal, or of whoever reads stderr.
 pub struct Terminal {
     lang: Lang,
     name: String,
-    quiet: bool,
     log: Option<PathBuf>,
     /// Whether bars can be drawn.
     live: bool,
@@ -75,17 +49,16 @@ struct View {
 impl Terminal {
     /// For stderr. `name` is the app's, as people know it; `quiet` leaves out everything but what
     /// went wrong.
-    pub fn new(lang: Lang, name: &str, quiet: bool) -> Self {
+    pub fn new(lang: Lang, name: &str) -> Self {
         let dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
         let live = !dumb && io::stderr().is_terminal();
-        Self::to(Box::new(io::stderr()), live, lang, name, quiet)
+        Self::to(Box::new(io::stderr()), live, lang, name)
     }
 
-    fn to(out: Box<dyn Write + Send>, live: bool, lang: Lang, name: &str, quiet: bool) -> Self {
+    fn to(out: Box<dyn Write + Send>, live: bool, lang: Lang, name: &str) -> Self {
         Self {
             lang,
             name: name.to_owned(),
-            quiet,
             log: None,
             live,
             view: Mutex::new(View {
@@ -116,34 +89,30 @@ impl Terminal {
         text.render(self.lang, &[&name[..], values].concat())
     }
 
-    /// Says how it ended. The bar is gone afterwards.
-    pub fn outcome(&self, outcome: &Outcome<'_>) {
-        let line = match *outcome {
-            Outcome::Available => None,
-            Outcome::UpToDate { version } => {
-                let version = ("version", version.to_string());
-                Some(self.text(Text::OutcomeUpToDate, &[version]))
-            }
-            Outcome::Installed { version } => {
-                let version = ("version", version.to_string());
-                Some(self.text(Text::OutcomeInstalled, &[version]))
-            }
+    /// Says how an update ended. The bar is gone afterwards.
+    pub fn outcome(&self, outcome: &Outcome) {
+        let line = self.outcome_text(outcome);
+        let mut view = self.view();
+        view.clear();
+        self.announce(&mut view);
+        self.say(&mut view, &[line]);
+    }
+
+    /// How an update ended, in one line.
+    pub fn outcome_text(&self, outcome: &Outcome) -> String {
+        let version = |version: &Version| [("version", version.to_string())];
+        match outcome {
+            Outcome::UpToDate { version: v } => self.text(Text::OutcomeUpToDate, &version(v)),
+            Outcome::Installed { version: v } => self.text(Text::OutcomeInstalled, &version(v)),
+            Outcome::Pending { version: v } => self.text(Text::OutcomePending, &version(v)),
             Outcome::Updated { from, to } => {
                 let text = if to < from {
                     Text::OutcomeWentBack
                 } else {
                     Text::OutcomeUpdated
                 };
-                let versions = [("from", from.to_string()), ("to", to.to_string())];
-                Some(self.text(text, &versions))
+                self.text(text, &[("from", from.to_string()), ("to", to.to_string())])
             }
-            Outcome::RolledBack { from, to } => Some(self.rolled_back(from, to)),
-        };
-        let mut view = self.view();
-        view.clear();
-        if !self.quiet {
-            self.announce(&mut view);
-            self.say(&mut view, line.as_slice());
         }
     }
 
@@ -318,9 +287,6 @@ impl Terminal {
 
 impl Observer for Terminal {
     fn event(&self, event: &Event<'_>) {
-        if self.quiet && !matches!(event, Event::Warning(_) | Event::RolledBack { .. }) {
-            return;
-        }
         let mut view = self.view();
         let view = &mut *view;
         match *event {

@@ -10,32 +10,32 @@ use castoff_testkit::package::{Built, Package};
 use serde_json::{Value, json};
 
 /// The path of the check.
-pub const CHECK: &str = "/api/nuitkal_pack/apps/demo/active/";
+pub(crate) const CHECK: &str = "/api/nuitkal_pack/apps/demo/active/";
 
 /// A launcher's folder and its endpoint. Hermetic: nothing of the machine's configuration,
 /// language or proxies reaches the launcher.
-pub struct World {
-    pub server: Server,
+pub(crate) struct World {
+    pub(crate) server: Server,
     folder: tempfile::TempDir,
 }
 
 /// A finished run of the launcher.
 #[derive(Debug)]
-pub struct Run {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Run {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
     output: Output,
 }
 
 impl World {
     /// A launcher whose configuration is only what it needs.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with("")
     }
 
     /// The same with more configuration, which follows `[network]`.
-    pub fn with(config: &str) -> Self {
+    pub(crate) fn with(config: &str) -> Self {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let world = Self {
             server: Server::start(),
@@ -51,7 +51,7 @@ impl World {
     }
 
     /// Writes launcher.toml anew.
-    pub fn configure(&self, more: &str) {
+    pub(crate) fn configure(&self, more: &str) {
         let text = format!(
             "app = \"org.castoff.test\"\nname = \"Test App\"\nlog_dir = \"logs\"\nlanguage = \"en\"\n\
              [source]\nurl = \"{}\"\n[network]\nretries = 1\ncheck_timeout = 20\n{more}\n",
@@ -60,35 +60,35 @@ impl World {
         fs::write(self.home().join("launcher.toml"), text).unwrap();
     }
 
-    pub fn home(&self) -> &Path {
+    pub(crate) fn home(&self) -> &Path {
         self.folder.path()
     }
 
-    pub fn launcher(&self) -> PathBuf {
+    pub(crate) fn launcher(&self) -> PathBuf {
         self.home()
             .join(if cfg!(windows) { "MyApp.exe" } else { "MyApp" })
     }
 
-    pub fn client(&self) -> PathBuf {
+    pub(crate) fn client(&self) -> PathBuf {
         self.home().join("client")
     }
 
-    pub fn path(&self, relative: &str) -> PathBuf {
+    pub(crate) fn path(&self, relative: &str) -> PathBuf {
         self.client().join(relative)
     }
 
-    pub fn read(&self, relative: &str) -> String {
+    pub(crate) fn read(&self, relative: &str) -> String {
         fs::read_to_string(self.path(relative)).unwrap_or_else(|error| format!("<{error}>"))
     }
 
-    pub fn write(&self, relative: &str, text: &str) {
+    pub(crate) fn write(&self, relative: &str, text: &str) {
         let path = self.path(relative);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
 
     /// The check answer for a package, in the shape of the first real server.
-    pub fn answer(built: &Built, version: &str) -> Value {
+    pub(crate) fn answer(built: &Built, version: &str) -> Value {
         json!({
             "id": 1, "version": version, "file": format!("/media/{version}.zip"),
             "entry_point": "run.sh", "file_size": built.bytes.len(), "file_hash": built.sha256,
@@ -98,7 +98,7 @@ impl World {
     }
 
     /// Publishes a package and its check answer.
-    pub fn publish(&self, version: &str, package: Package) -> Built {
+    pub(crate) fn publish(&self, version: &str, package: Package) -> Built {
         let built = package.build();
         self.announce(&Self::answer(&built, version));
         self.media(
@@ -109,23 +109,23 @@ impl World {
     }
 
     /// Publishes an app of the given version: see [`app`].
-    pub fn publish_app(&self, version: &str) -> Built {
+    pub(crate) fn publish_app(&self, version: &str) -> Built {
         self.publish(version, app(version))
     }
 
-    pub fn announce(&self, answer: &Value) {
+    pub(crate) fn announce(&self, answer: &Value) {
         self.server.unroute(CHECK);
         self.server.route(CHECK, Reply::json(&answer.to_string()));
     }
 
-    pub fn media(&self, version: &str, reply: Reply) {
+    pub(crate) fn media(&self, version: &str, reply: Reply) {
         let path = format!("/media/{version}.zip");
         self.server.unroute(&path);
         self.server.route(&path, reply);
     }
 
     /// The launcher as a command, to be started somewhere else than in its folder.
-    pub fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(self.launcher());
         command
             .args(args)
@@ -140,38 +140,38 @@ impl World {
         command
     }
 
-    pub fn run(&self, args: &[&str]) -> Run {
+    pub(crate) fn run(&self, args: &[&str]) -> Run {
         Run::of(&mut self.command(args))
     }
 
     /// Runs with an order for the named steps, as `steps` reads it.
-    pub fn run_failing(&self, order: &str) -> Run {
+    pub(crate) fn run_failing(&self, order: &str) -> Run {
         Run::of(self.command(&[]).env("CASTOFF_FAIL", order))
     }
 
     /// The app's files: path to content (or link target) and mode, without Castoff's own.
-    pub fn tree(&self) -> BTreeMap<String, String> {
+    pub(crate) fn tree(&self) -> BTreeMap<String, String> {
         let mut tree = BTreeMap::new();
         collect(&self.client(), "", &mut tree);
         tree
     }
 
-    pub fn version(&self) -> String {
+    pub(crate) fn version(&self) -> String {
         let text = self.read("local_version.json");
         let value: Value = serde_json::from_str(&text).unwrap_or_default();
         value["version"].as_str().unwrap_or("none").to_owned()
     }
 
-    pub fn state(&self) -> Value {
+    pub(crate) fn state(&self) -> Value {
         serde_json::from_str(&self.read(".castoff/state.json")).unwrap_or_default()
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.home().join("logs/castoff.log")).unwrap_or_default()
     }
 
     /// The names of the backups.
-    pub fn backups(&self) -> Vec<String> {
+    pub(crate) fn backups(&self) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.path(".backup")) else {
             return Vec::new();
         };
@@ -183,7 +183,7 @@ impl World {
     }
 
     /// Checks that nothing half-done lies about: no journal, nothing staged, no half backup.
-    pub fn assert_tidy(&self) {
+    pub(crate) fn assert_tidy(&self) {
         for name in ["journal.json", "staging", "backup", "restoring"] {
             assert!(
                 !self.path(".castoff").join(name).exists(),
@@ -194,7 +194,7 @@ impl World {
 }
 
 impl Run {
-    pub fn of(command: &mut Command) -> Self {
+    pub(crate) fn of(command: &mut Command) -> Self {
         let output = command.output().unwrap();
         Self {
             code: output.status.code(),
@@ -206,7 +206,7 @@ impl Run {
 
     /// Checks that the app of `version` ran and the launcher passed its exit code on.
     #[track_caller]
-    pub fn assert_app(&self, version: &str) -> &Self {
+    pub(crate) fn assert_app(&self, version: &str) -> &Self {
         assert!(
             self.stdout.contains(&format!("app {version} ")),
             "no app {version}: {self:#?}"
@@ -217,7 +217,7 @@ impl Run {
 
     /// Checks that a person was told the code.
     #[track_caller]
-    pub fn assert_told(&self, code: &str) -> &Self {
+    pub(crate) fn assert_told(&self, code: &str) -> &Self {
         assert!(self.stderr.contains(code), "{code} was not told: {self:#?}");
         assert!(
             !self.stderr.contains('\u{1b}'),
@@ -227,7 +227,7 @@ impl Run {
     }
 
     #[track_caller]
-    pub fn assert_killed(&self) -> &Self {
+    pub(crate) fn assert_killed(&self) -> &Self {
         #[cfg(unix)]
         {
             use std::os::unix::process::ExitStatusExt;
@@ -243,7 +243,7 @@ impl Run {
 
 /// An app of 1.x: a script that says its version, a file that changes, one that stays, one that
 /// only this version has, one in a folder.
-pub fn app(version: &str) -> Package {
+pub(crate) fn app(version: &str) -> Package {
     Package::new(version)
         .executable("run.sh", script(version).as_bytes())
         .file(
@@ -260,7 +260,7 @@ pub fn app(version: &str) -> Package {
 }
 
 /// The same without the file that stays, for those who have `fits` installed.
-pub fn partial_app(version: &str, fits: &str) -> Package {
+pub(crate) fn partial_app(version: &str, fits: &str) -> Package {
     Package::new(version)
         .executable("run.sh", script(version).as_bytes())
         .file(
@@ -272,7 +272,7 @@ pub fn partial_app(version: &str, fits: &str) -> Package {
 }
 
 /// The entry point's text.
-pub fn script(version: &str) -> String {
+pub(crate) fn script(version: &str) -> String {
     format!("#!/bin/sh\necho \"app {version} $CASTOFF_VERSION args: $*\"\n")
 }
 
@@ -309,12 +309,12 @@ fn collect(folder: &Path, prefix: &str, tree: &mut BTreeMap<String, String>) {
 }
 
 #[cfg(unix)]
-pub fn mode(path: &Path) -> u32 {
+pub(crate) fn mode(path: &Path) -> u32 {
     use std::os::unix::fs::PermissionsExt;
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
 #[cfg(not(unix))]
-pub fn mode(_path: &Path) -> u32 {
+pub(crate) fn mode(_path: &Path) -> u32 {
     0
 }

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::archive::SafePath;
 use crate::disk;
+use crate::layout::locks::StateLock;
 use crate::release::Release;
 use crate::trust::Sha256;
 use crate::version::Version;
@@ -137,9 +138,19 @@ impl ClientFolder {
         }
     }
 
-    pub(crate) fn save_state(&self, state: &State) -> Result<()> {
-        disk::create_folders(&self.own())?;
-        disk::write_atomic(&self.state(), &pretty(state)?)
+    /// Changes what Castoff remembers, and makes it durable, if it is another then.
+    ///
+    /// Reading, changing and writing are one step: another launcher at the same time, which may
+    /// not be an updater, loses nothing of it.
+    pub(crate) fn change_state<T>(&self, change: impl FnOnce(&mut State) -> T) -> Result<T> {
+        let _lock = StateLock::take(self)?;
+        let before = self.load_state();
+        let mut state = before.clone();
+        let result = change(&mut state);
+        if state != before {
+            disk::write_atomic(&self.state(), &pretty(&state)?)?;
+        }
+        Ok(result)
     }
 
     /// The list of what is installed, where there is a usable one.
@@ -285,14 +296,14 @@ pub struct LastOutcome {
 }
 
 impl State {
-    /// Notes an outcome. Returns whether that is news: the same outcome for the same version is
-    /// not written again, because a start with nothing new should write nothing.
+    /// Notes an outcome. The same one for the same version keeps its time, because a start with
+    /// nothing new should write nothing.
     pub(crate) fn note(
         &mut self,
         outcome: &str,
         version: Option<&Version>,
         error: Option<&Error>,
-    ) -> bool {
+    ) {
         let error = error.map(Error::chain);
         let same = self.last.as_ref().is_some_and(|last| {
             last.outcome == outcome && last.version.as_ref() == version && last.error == error
@@ -305,7 +316,6 @@ impl State {
                 error,
             });
         }
-        !same
     }
 
     /// The mark of a package that failed its trial.

@@ -173,6 +173,7 @@ impl<'a> Updater<'a> {
 
     fn try_update(&self, force: bool) -> Result<Outcome> {
         self.recover()?;
+        self.tidy();
         let offer = self.offer()?;
         if !offer.is_news() {
             return Ok(Outcome::UpToDate {
@@ -199,9 +200,7 @@ impl<'a> Updater<'a> {
             && blames_the_package(error.code())
         {
             log::warn!("the package is left alone for a while");
-            let mut state = self.folder.load_state();
-            state.back_off(digest, Utc::now());
-            self.folder.save_state(&state)?;
+            self.folder.change_state(|state| state.back_off(digest, Utc::now()))?;
             disk::remove_tree(&self.folder.downloads())?;
         }
         result
@@ -287,6 +286,7 @@ impl<'a> Updater<'a> {
         self.clear_leftovers()?;
         self.observer.event(&Event::Phase(Phase::Fetch));
         disk::create_folders(&folder.downloads())?;
+        fetch::clear_others(&folder.downloads(), &release.package)?;
         disk::need_space(folder.root(), release.package.size.unwrap_or(0))?;
         let client = Client::new(&self.config.network, &self.config.source)?;
         let fetched = fetch::download(
@@ -303,9 +303,7 @@ impl<'a> Updater<'a> {
             Err(error) if error.code() == Code::AppRunning => {
                 log::info!("{error}; the update waits");
                 let version = release.version.clone();
-                let mut state = folder.load_state();
-                state.pending = Some(release);
-                folder.save_state(&state)?;
+                folder.change_state(|state| state.pending = Some(release))?;
                 return Ok(Outcome::Pending { version });
             }
             lock => lock?,
@@ -316,15 +314,16 @@ impl<'a> Updater<'a> {
             disk::remove_tree(&folder.own().join("backup"))?;
         }
         let committed = committed?;
-        reach(Step::CommitDone)?;
         // Nothing can be lost any more: what cannot be cleared now is cleared another time.
-        if let Err(error) = self
-            .clear_leftovers()
-            .and_then(|()| disk::remove_tree(&folder.downloads()))
-        {
+        let clear = || {
+            reach(Step::CommitDone)?;
+            self.clear_leftovers()?;
+            disk::remove_tree(&folder.downloads())?;
+            reach(Step::CommitCleared)
+        };
+        if let Err(error) = clear() {
             log::warn!("left for later: {}", error.chain());
         }
-        reach(Step::CommitCleared)?;
         let Committed { before, version } = committed;
         Ok(match before {
             Some(from) => Outcome::Updated { from, to: version },
@@ -356,6 +355,18 @@ impl<'a> Updater<'a> {
         Transaction::prepare(folder, &self.mutable, backed_up, change)?.commit()
     }
 
+    /// Clears away what an interrupted update has left, unless another is under way.
+    fn tidy(&self) {
+        let own = self.folder.own();
+        let left = self.folder.staging().exists() || own.join("backup").exists();
+        if left
+            && let Ok(_lock) = UpdateLock::take(&self.folder, Duration::ZERO)
+            && let Err(error) = self.clear_leftovers()
+        {
+            log::warn!("left for later: {}", error.chain());
+        }
+    }
+
     /// Removes what an interrupted update may have left, but for the download.
     fn clear_leftovers(&self) -> Result<()> {
         disk::remove_tree(&self.folder.staging())?;
@@ -367,12 +378,11 @@ impl<'a> Updater<'a> {
     /// fail.
     fn remember(&self, result: &Result<Outcome>) {
         let installed = self.installed();
-        let mut state = self.folder.load_state();
-        let news = match result {
+        let kept = self.folder.change_state(|state| match result {
             Ok(outcome) => state.note(outcome.as_str(), Some(outcome.version()), None),
             Err(error) => state.note(error.code().as_str(), installed.as_ref(), Some(error)),
-        };
-        if news && let Err(error) = self.folder.save_state(&state) {
+        });
+        if let Err(error) = kept {
             log::warn!("the outcome could not be kept: {}", error.chain());
         }
     }
@@ -412,7 +422,7 @@ impl<'a> Updater<'a> {
             let Some(trial) = trial else {
                 return self.start(&state, version.as_ref(), &run, invocation);
             };
-            match self.try_out(state, trial.clone(), &run, invocation)? {
+            match self.try_out(&state, trial.clone(), &run, invocation)? {
                 Tried::Ended(ended) => return Ok(ended),
                 Tried::Failed(error) => {
                     drop(run);
@@ -496,7 +506,7 @@ impl<'a> Updater<'a> {
     /// Starts a version on trial and waits for the verdict, and, if so configured, for its end.
     fn try_out(
         &self,
-        mut state: State,
+        state: &State,
         trial: Trial,
         run: &RunLock,
         invocation: Invocation<'_>,
@@ -518,15 +528,12 @@ impl<'a> Updater<'a> {
                 trial.tries
             )));
         }
-        let prepared = match self.prepare(&state, Some(&trial.version), run, invocation) {
+        let prepared = match self.prepare(state, Some(&trial.version), run, invocation) {
             Ok(prepared) => prepared,
             Err(error) => return Ok(Tried::Failed(error)),
         };
-        state.trial = Some(Trial {
-            tries: trial.tries + 1,
-            ..trial.clone()
-        });
-        self.folder.save_state(&state)?;
+        let counted = Trial { tries: trial.tries + 1, ..trial.clone() };
+        self.folder.change_state(|state| state.trial = Some(counted))?;
         let mut running = match prepared.spawn() {
             Ok(running) => running,
             Err(error) => return Ok(Tried::Failed(error)),
@@ -536,9 +543,8 @@ impl<'a> Updater<'a> {
             Verdict::Good { .. } => self.confirm(&trial)?,
             Verdict::Unproven { .. } => {
                 log::info!("version {} ended early and stays on trial", trial.version);
-                let mut state = self.folder.load_state();
-                state.trial = Some(Trial { tries: 0, ..trial });
-                self.folder.save_state(&state)?;
+                let unproven = Trial { tries: 0, ..trial };
+                self.folder.change_state(|state| state.trial = Some(unproven))?;
             }
         }
         let ended = if self.config.run.wait {
@@ -552,9 +558,7 @@ impl<'a> Updater<'a> {
     /// The new version has shown that it runs: it is no longer on trial, and old backups go.
     fn confirm(&self, trial: &Trial) -> Result<()> {
         log::info!("version {} has passed its trial", trial.version);
-        let mut state = self.folder.load_state();
-        state.trial = None;
-        self.folder.save_state(&state)?;
+        self.folder.change_state(|state| state.trial = None)?;
         if let Err(error) = backup::prune(
             &self.folder,
             self.config.update.keep,
@@ -584,9 +588,8 @@ impl<'a> Updater<'a> {
             to: undone.version.as_ref(),
             error: &error,
         });
-        let mut state = self.folder.load_state();
-        state.note("rolled-back", undone.version.as_ref(), Some(&error));
-        self.folder.save_state(&state)
+        let version = undone.version.as_ref();
+        self.folder.change_state(|state| state.note("rolled-back", version, Some(&error)))
     }
 }
 

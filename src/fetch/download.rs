@@ -59,6 +59,26 @@ pub struct Fetched {
     pub size: u64,
 }
 
+/// Half of the digest: enough to be unique, short enough for every file system's paths.
+fn file_stem(package: &Package) -> String {
+    let mut digest = package.sha256.to_string();
+    digest.truncate(32);
+    digest
+}
+
+/// Removes from `folder` what was fetched of other packages: releases that were replaced before
+/// they were whole.
+pub fn clear_others(folder: &Path, package: &Package) -> Result<()> {
+    let stem = file_stem(package);
+    for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
+        let entry = entry.map_err(Error::io("read", folder))?;
+        if !entry.file_name().to_string_lossy().starts_with(&stem) {
+            disk::remove_file(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Fetches a package into `folder`, unless it is there already.
 ///
 /// Repeats what may pass (connections, stalls, 408, 425, 429, 5xx) as often as `network.retries`
@@ -77,14 +97,14 @@ pub fn download(
         check_limit(client, &package.url, size)?;
     }
     disk::create_folders(folder)?;
-    // Half of the digest: enough to be unique, short enough for every file system's paths.
     let digest = package.sha256.to_string();
-    let finished = folder.join(format!("{}.package", &digest[..32]));
+    let name = file_stem(package);
+    let finished = folder.join(format!("{name}.package"));
     if let Some(fetched) = reuse(&finished, package)? {
         log::debug!("{} is there already", finished.display());
         return Ok(fetched);
     }
-    let mut part = Part::open(folder.join(format!("{}.part", &digest[..32])))?;
+    let mut part = Part::open(folder.join(format!("{name}.part")))?;
     steps::reach(Step::FetchOpened)?;
     if part.length > package.size.unwrap_or(client.network.max_package_size) {
         part.clear()?;

@@ -15,7 +15,7 @@ mod url;
 
 pub use client::{Answer, Client};
 
-pub use download::{Fetched, download};
+pub use download::{Fetched, clear_others, download};
 pub(crate) use url::Url;
 pub use url::resolve;
 

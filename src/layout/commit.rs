@@ -16,7 +16,7 @@ use crate::layout::backup::{self, BackedUp, Backup};
 use crate::layout::journal::{Change, Journal};
 use crate::layout::locks::ChangeLock;
 use crate::layout::tree::{self, Found};
-use crate::state::{ClientFolder, Content, FileRecord, Installed, State, Trial};
+use crate::state::{Bad, ClientFolder, Content, FileRecord, Installed, Trial};
 use crate::steps::{Step, reach};
 use crate::version::Version;
 use crate::{Error, Result};
@@ -111,7 +111,7 @@ impl<'a> Transaction<'a> {
             reach(Step::CommitRemove)?;
         }
         drop_byte_code(folder, self.journal.paths.keys(), &plan.kept)?;
-        remove_emptied(folder, plan.removes.iter(), &BTreeSet::new());
+        remove_emptied(folder, plan.removes.iter(), &plan.folders);
         for path in &self.journal.made {
             disk::create_folders(&path.below(folder.root()))?;
         }
@@ -138,16 +138,16 @@ impl<'a> Transaction<'a> {
         reach(Step::CommitListed)?;
         folder.set_local_version(&plan.release.version)?;
         reach(Step::CommitVersioned)?;
-        let mut state = folder.load_state();
-        state.entry_point.clone_from(&plan.release.entry_point);
-        state.pending = None;
-        state.trial = Some(Trial {
-            version: plan.release.version.clone(),
-            digest: plan.release.package.sha256,
-            backup: self.backed_up.backup.clone(),
-            tries: 0,
-        });
-        folder.save_state(&state)?;
+        folder.change_state(|state| {
+            state.entry_point.clone_from(&plan.release.entry_point);
+            state.pending = None;
+            state.trial = Some(Trial {
+                version: plan.release.version.clone(),
+                digest: plan.release.package.sha256,
+                backup: self.backed_up.backup.clone(),
+                tries: 0,
+            });
+        })?;
         reach(Step::CommitTrial)?;
         Journal::remove(folder)?;
         Ok(Committed {
@@ -389,18 +389,19 @@ fn put_everything_back(folder: &ClientFolder, journal: &Journal, mutable: &Patte
     sync_changed(folder, journal)?;
     reach(Step::UndoPaths)?;
 
-    let mut state = folder.load_state();
-    state.trial = None;
+    let mut entry_point = None;
     if let Some(backup) = backup {
         folder.save_installed(Some(&refreshed(folder, &backup)?))?;
         folder.put_local_version(backup.local_version.as_deref())?;
-        state.entry_point = backup.installed.entry_point;
+        entry_point = backup.installed.entry_point;
     } else {
         folder.save_installed(None)?;
         folder.put_local_version(None)?;
-        state.entry_point = None;
     }
-    folder.save_state(&state)?;
+    folder.change_state(|state| {
+        state.trial = None;
+        state.entry_point = entry_point;
+    })?;
     reach(Step::UndoVersioned)?;
     Journal::remove(folder)?;
     reach(Step::UndoDone)
@@ -529,15 +530,12 @@ pub(crate) fn roll_back(
     let Some(name) = &trial.backup else {
         return Ok(None);
     };
-    let mut state: State = folder.load_state();
-    if state.bad_mark(trial.digest).is_none() {
-        state.bad.push(crate::state::Bad {
-            version: trial.version.clone(),
-            digest: trial.digest,
-            why: why.to_owned(),
-        });
-    }
-    folder.save_state(&state)?;
+    folder.change_state(|state| {
+        if state.bad_mark(trial.digest).is_none() {
+            let (version, digest) = (trial.version.clone(), trial.digest);
+            state.bad.push(Bad { version, digest, why: why.to_owned() });
+        }
+    })?;
     reach(Step::UndoMarked)?;
     let undone = restore(folder, name, mutable, lock)?;
     // The backup is what is installed now, a second time.

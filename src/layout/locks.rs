@@ -1,8 +1,9 @@
-//! The two locks of a client folder.
+//! The locks of a client folder.
 //!
 //! `update.lock` is held by the one updater at work. `run.lock` is held shared by every started
 //! app, on Unix by the app itself (it inherits the open file), so that it outlives a launcher that
-//! does not wait; whoever changes the installed files needs it alone.
+//! does not wait; whoever changes the installed files needs it alone. `state.lock` is held for
+//! the instant in which `state.json` is read and written.
 //!
 //! Promises: a lock ends with the processes that hold it, however they end. Does not promise
 //! anything on file systems without locks: there the update is refused and the app starts.
@@ -83,6 +84,22 @@ impl RunLock {
     /// The open file that holds the lock, for the app to inherit.
     pub fn file(&self) -> &File {
         &self.file
+    }
+}
+
+/// The right to change what is remembered.
+#[must_use = "the lock ends when this is dropped"]
+#[derive(Debug)]
+pub(crate) struct StateLock {
+    _file: File,
+}
+
+impl StateLock {
+    /// Takes the lock, waiting for others, who hold it for the time of one small write.
+    pub(crate) fn take(folder: &ClientFolder) -> Result<Self> {
+        let file = open(folder, "state.lock")?;
+        file.lock().map_err(Error::io("lock", folder.root()))?;
+        Ok(Self { _file: file })
     }
 }
 

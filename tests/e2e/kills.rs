@@ -79,7 +79,7 @@ fn assert_end(world: &World, step: Step, what: &str) {
 fn orders(step: Step) -> Vec<String> {
     let name = step.as_str();
     let many = ["stage.file", "backup.file", "commit.rename", "undo.path"].contains(&name);
-    let counts: &[u32] = if many { &[1, 2, 4] } else { &[1] };
+    let counts: &[u32] = if many { &[1, 2, 3] } else { &[1] };
     counts
         .iter()
         .map(|count| format!("{name}@{count}"))

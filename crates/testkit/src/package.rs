@@ -81,7 +81,7 @@ impl Package {
         }
     }
 
-    /// Adds an ordinary file.
+    /// Adds an ordinary file, in the place of what has the same path.
     #[must_use]
     pub fn file(self, path: &str, content: impl AsRef<[u8]>) -> Self {
         let content = content.as_ref().to_vec();
@@ -120,6 +120,7 @@ impl Package {
     }
 
     fn item(mut self, path: &str, item: Item) -> Self {
+        self.items.retain(|(known, _)| known != path);
         self.items.push((path.to_owned(), item));
         self
     }

@@ -85,7 +85,10 @@ while IFS=$'\t' read -r package old new old_file new_file; do
     python3 - "$package" "$old" "$new" "$out/$old_file" "$out/$new_file" <<'PYTHON'
 import sys, zipfile
 name, old, new, *files = sys.argv[1:]
-a, b = ({e.filename: (e.CRC, e.file_size) for e in zipfile.ZipFile(f).infolist() if not e.is_dir()} for f in files)
+a, b = (
+    {e.filename: (e.CRC, e.file_size) for e in zipfile.ZipFile(f).infolist() if not e.is_dir()}
+    for f in files
+)
 changed = sum(1 for path in b if path in a and a[path] != b[path])
 print(f"{name} {old} -> {new}: {len(b):,} files, {sum(s for _, s in b.values()) / 1e6:,.1f} MB;"
       f" {changed:,} changed, {len(b.keys() - a.keys()):,} new, {len(a.keys() - b.keys()):,} gone")

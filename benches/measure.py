@@ -13,10 +13,10 @@ Called by benches/measure.sh, which builds the launcher and the packages first. 
   big      peak memory, 1 GB package  with  curl, sha256sum, unzip
 
 Every round does each once, in an order that turns from round to round; the launcher's and the
-tools' files lie on one file system, synced before each installation and update. A ratio is the median
-of the launcher's figures over the median of the other's. "To the entry point" is the time until
-the started program takes its first look at the clock: the entry point is a copy of date(1), told
-by its argument to print nanoseconds.
+tools' files lie on one file system, synced before each installation and update. A ratio is the
+median of the launcher's figures over the median of the other's. "To the entry point" is the time
+until the started program takes its first look at the clock: the entry point is a copy of date(1),
+told by its argument to print nanoseconds.
 """
 
 import argparse
@@ -94,7 +94,8 @@ class Bench:
             try:
                 first = int(printed.split()[-1])
             except (IndexError, ValueError):
-                raise Fault(f"{command} did not start the entry point; it said:\n{complaint}") from None
+                said = f"{command} did not start the entry point; it said:\n{complaint}"
+                raise Fault(said) from None
             self.note(group, "to the entry point", who, (first - begun_clock) / 1e6)
 
     def peak(self, command, folder, group, who):
@@ -334,7 +335,10 @@ def main():
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--starts", type=int, default=20, help="starts a round")
     parser.add_argument("--packages", default="target/bench-packages")
-    parser.add_argument("--work", type=os.path.abspath, default=os.path.abspath("target"), help="where everything is installed to")
+    parser.add_argument(
+        "--work", type=os.path.abspath, default=os.path.abspath("target"),
+        help="where everything is installed to",
+    )
     parser.add_argument("--flavour", choices=["plain", "listed"], default="listed")
     parser.add_argument("--big", action="store_true")
     parser.add_argument("--server", choices=["auto", "nginx", "python"], default="auto")

@@ -38,7 +38,8 @@ if [ -z "$launcher" ]; then
 fi
 
 packages=target/bench-packages
-if [ ! -e "$packages/v2-listed.zip" ] || { [ ${#big[@]} -gt 0 ] && [ ! -e "$packages/big.zip" ]; }; then
+if [ ! -e "$packages/v2-listed.zip" ] ||
+    { [ ${#big[@]} -gt 0 ] && [ ! -e "$packages/big.zip" ]; }; then
     python3 benches/make-package.py "$packages" "${big[@]}" >&2
 fi
 

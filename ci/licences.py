@@ -62,7 +62,8 @@ def main():
     allowed = set(licences["allow"])
     exceptions = {entry["crate"]: set(entry["allow"]) for entry in licences.get("exceptions", [])}
     command = ["cargo", "metadata", "--format-version", "1", "--locked"]
-    metadata = json.loads(subprocess.run(command, cwd=root, stdout=subprocess.PIPE, check=True).stdout)
+    answer = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, check=True).stdout
+    metadata = json.loads(answer)
     refused = []
     for package in metadata["packages"]:
         name, version, licence = package["name"], package["version"], package["license"]
@@ -74,7 +75,8 @@ def main():
             refused.append(f"{name} {version}: {licence or 'no licence is named'}")
     for line in refused:
         print(line, file=sys.stderr)
-    print(f"{len(metadata['packages'])} packages, {len(refused)} with a licence that is not allowed")
+    count = len(metadata["packages"])
+    print(f"{count} packages, {len(refused)} with a licence that is not allowed")
     return 1 if refused else 0
 
 

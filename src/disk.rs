@@ -16,7 +16,7 @@
 )]
 
 use std::fs::{self, File, Metadata};
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -47,6 +47,13 @@ pub fn open_part(path: &Path) -> Result<File> {
         .map_err(Error::io("open", path))
 }
 
+/// Throws away what is in an open file, and begins at its start again. `path` is for messages.
+pub fn empty(mut file: &File, path: &Path) -> Result<()> {
+    file.set_len(0)
+        .and_then(|()| file.rewind())
+        .map_err(Error::io("truncate", path))
+}
+
 /// Makes a file that must not exist yet. It is executable for those who may read it, if asked.
 pub fn create_file(path: &Path, executable: bool) -> Result<File> {
     let mut options = File::options();
@@ -59,6 +66,16 @@ pub fn create_file(path: &Path, executable: bool) -> Result<File> {
     #[cfg(not(unix))]
     let _ = executable;
     options.open(path).map_err(Error::io("create", path))
+}
+
+/// Opens a file to which whole lines are added, by several processes at once; makes it when it
+/// does not exist.
+pub fn open_to_append(path: &Path) -> Result<File> {
+    File::options()
+        .append(true)
+        .create(true)
+        .open(path)
+        .map_err(Error::io("open", path))
 }
 
 /// Removes a file or a link; one that is not there is no error.

@@ -298,12 +298,7 @@ pub struct LastOutcome {
 impl State {
     /// Notes an outcome. The same one for the same version keeps its time, because a start with
     /// nothing new should write nothing.
-    pub(crate) fn note(
-        &mut self,
-        outcome: &str,
-        version: Option<&Version>,
-        error: Option<&Error>,
-    ) {
+    pub(crate) fn note(&mut self, outcome: &str, version: Option<&Version>, error: Option<&Error>) {
         let error = error.map(Error::chain);
         let same = self.last.as_ref().is_some_and(|last| {
             last.outcome == outcome && last.version.as_ref() == version && last.error == error

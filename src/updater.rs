@@ -200,7 +200,8 @@ impl<'a> Updater<'a> {
             && blames_the_package(error.code())
         {
             log::warn!("the package is left alone for a while");
-            self.folder.change_state(|state| state.back_off(digest, Utc::now()))?;
+            self.folder
+                .change_state(|state| state.back_off(digest, Utc::now()))?;
             disk::remove_tree(&self.folder.downloads())?;
         }
         result
@@ -532,8 +533,12 @@ impl<'a> Updater<'a> {
             Ok(prepared) => prepared,
             Err(error) => return Ok(Tried::Failed(error)),
         };
-        let counted = Trial { tries: trial.tries + 1, ..trial.clone() };
-        self.folder.change_state(|state| state.trial = Some(counted))?;
+        let counted = Trial {
+            tries: trial.tries + 1,
+            ..trial.clone()
+        };
+        self.folder
+            .change_state(|state| state.trial = Some(counted))?;
         let mut running = match prepared.spawn() {
             Ok(running) => running,
             Err(error) => return Ok(Tried::Failed(error)),
@@ -544,7 +549,8 @@ impl<'a> Updater<'a> {
             Verdict::Unproven { .. } => {
                 log::info!("version {} ended early and stays on trial", trial.version);
                 let unproven = Trial { tries: 0, ..trial };
-                self.folder.change_state(|state| state.trial = Some(unproven))?;
+                self.folder
+                    .change_state(|state| state.trial = Some(unproven))?;
             }
         }
         let ended = if self.config.run.wait {
@@ -589,7 +595,8 @@ impl<'a> Updater<'a> {
             error: &error,
         });
         let version = undone.version.as_ref();
-        self.folder.change_state(|state| state.note("rolled-back", version, Some(&error)))
+        self.folder
+            .change_state(|state| state.note("rolled-back", version, Some(&error)))
     }
 }
 

@@ -8,7 +8,6 @@
 //! Writability is tried, not asked for: access lists, read-only mounts and quotas do not show in
 //! a file's mode. What is found holds for the moment; a later write can still fail.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -127,10 +126,8 @@ fn writable(folder: &Path) -> bool {
         std::process::id(),
         TRIES.fetch_add(1, Ordering::Relaxed)
     ));
-    // The one file that is made elsewhere than in `disk`: an empty one that nobody reads.
-    let made = File::options().write(true).create_new(true).open(&probe);
     // Closed before it is removed, which Windows wants.
-    let made = made.map(drop).is_ok();
+    let made = disk::create_file(&probe, false).map(drop).is_ok();
     made && disk::remove_file(&probe).is_ok()
 }
 

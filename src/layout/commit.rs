@@ -533,7 +533,11 @@ pub(crate) fn roll_back(
     folder.change_state(|state| {
         if state.bad_mark(trial.digest).is_none() {
             let (version, digest) = (trial.version.clone(), trial.digest);
-            state.bad.push(Bad { version, digest, why: why.to_owned() });
+            state.bad.push(Bad {
+                version,
+                digest,
+                why: why.to_owned(),
+            });
         }
     })?;
     reach(Step::UndoMarked)?;

@@ -267,7 +267,6 @@ pub(crate) fn check_way(
                 let denied = io::ErrorKind::PermissionDenied.into();
                 return Err(Error::io("change", &on_disk)(denied));
             }
-            Found::Folder | Found::Nothing => {}
             Found::Link(_) if !gone(&parent) => {
                 return refuse("it is a link, and not on the preserve list");
             }
@@ -275,7 +274,8 @@ pub(crate) fn check_way(
                 return refuse("it is a file where the new version has a folder");
             }
             Found::Other => return refuse("it is neither a file nor a folder"),
-            Found::Link(_) | Found::File { .. } => {}
+            // Nothing wrong, nothing there yet, or removed first.
+            Found::Folder | Found::Nothing | Found::Link(_) | Found::File { .. } => {}
         }
     }
     Ok(())

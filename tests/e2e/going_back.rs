@@ -18,7 +18,7 @@ fn installed() -> World {
 }
 
 /// The new version fails; the old one starts in the same run, and the bad one is not tried again.
-fn assert_rolled_back(package: Package, code: &str) {
+fn assert_rolled_back(package: &Package, code: &str) {
     let world = installed();
     let before = world.tree();
     world.publish("1.1.0", package);
@@ -45,7 +45,7 @@ fn assert_rolled_back(package: Package, code: &str) {
 #[test]
 fn a_version_that_dies_by_a_signal_is_undone() {
     assert_rolled_back(
-        with_entry("1.1.0", "#!/bin/sh\nkill -SEGV $$\n"),
+        &with_entry("1.1.0", "#!/bin/sh\nkill -SEGV $$\n"),
         "TRIAL_FAILED",
     );
 }
@@ -55,7 +55,7 @@ fn a_version_whose_entry_point_is_missing_is_undone() {
     let package = Package::new("1.1.0")
         .file("other.txt", b"no entry point")
         .list();
-    assert_rolled_back(package, "ENTRY_MISSING");
+    assert_rolled_back(&package, "ENTRY_MISSING");
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn a_version_whose_entry_point_cannot_be_executed_is_undone() {
     let package = app("1.1.0").executable("run.sh", b"\x7fELF this is no program");
     let world = installed();
     let mut answer = World::answer(
-        &world.publish("1.1.0", package.executable("run", b"\x7fELF no program")),
+        &world.publish("1.1.0", &package.executable("run", b"\x7fELF no program")),
         "1.1.0",
     );
     answer["entry_point"] = "run".into();
@@ -80,7 +80,7 @@ fn an_early_exit_is_no_crash_and_stays_on_trial() {
     let world = installed();
     world.publish(
         "1.1.0",
-        with_entry("1.1.0", "#!/bin/sh\necho early\nexit 3\n"),
+        &with_entry("1.1.0", "#!/bin/sh\necho early\nexit 3\n"),
     );
     for _ in 0..5 {
         let run = world.run(&[]);
@@ -99,7 +99,7 @@ fn a_machine_that_dies_with_the_new_version_does_not_try_for_ever() {
     let world = installed();
     world.publish(
         "1.1.0",
-        with_entry("1.1.0", "#!/bin/sh\nkill -KILL $PPID\n"),
+        &with_entry("1.1.0", "#!/bin/sh\nkill -KILL $PPID\n"),
     );
     for _ in 0..3 {
         world.run(&[]).assert_killed();
@@ -114,7 +114,7 @@ fn a_machine_that_dies_with_the_new_version_does_not_try_for_ever() {
 #[test]
 fn a_first_install_that_dies_has_nothing_to_go_back_to_and_says_so() {
     let world = World::new();
-    world.publish("1.0.0", with_entry("1.0.0", "#!/bin/sh\nkill -SEGV $$\n"));
+    world.publish("1.0.0", &with_entry("1.0.0", "#!/bin/sh\nkill -SEGV $$\n"));
     let run = world.run(&[]);
     run.assert_told("TRIAL_FAILED");
     assert_ne!(run.code, Some(0));

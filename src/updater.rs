@@ -350,7 +350,9 @@ impl<'a> Updater<'a> {
         disk::need_space(folder.root(), plan.bytes().saturating_add(copies))?;
         self.observer.event(&Event::Phase(Phase::Stage));
         let staged = stage::stage(folder, plan, archive, self.observer)?;
-        self.observer.event(&Event::Phase(Phase::BackUp));
+        if !staged.plan.installed.files.is_empty() {
+            self.observer.event(&Event::Phase(Phase::BackUp));
+        }
         let backed_up = backup::back_up(folder, staged, &self.mutable, change)?;
         self.observer.event(&Event::Phase(Phase::Commit));
         Transaction::prepare(folder, &self.mutable, backed_up, change)?.commit()

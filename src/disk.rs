@@ -388,6 +388,7 @@ pub fn in_parallel<I: Sync, R: Send>(
             match handle.join() {
                 Ok(Ok(results)) => all.extend(results),
                 Ok(Err(worker_error)) => error = Some(worker_error),
+                // Where panics do not end the process at once, as in tests.
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }

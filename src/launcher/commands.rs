@@ -11,7 +11,6 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::launcher::messages::{Text, sanitise, size};
-use crate::launcher::panic::caught;
 use crate::launcher::{EXIT_CONFIG, Session};
 use crate::layout::backup;
 use crate::layout::journal::Journal;
@@ -84,11 +83,11 @@ impl Session {
                 let launcher = std::env::current_exe().ok();
                 return self.run(args, launcher.as_deref());
             }
-            Command::Check => caught(|| self.check()),
-            Command::Update { force } => caught(|| self.update(*force)),
-            Command::Backups => caught(|| self.backups()),
-            Command::Restore { backup } => caught(|| self.restore(backup)),
-            Command::Doctor => caught(|| self.doctor()),
+            Command::Check => self.check(),
+            Command::Update { force } => self.update(*force),
+            Command::Backups => self.backups(),
+            Command::Restore { backup } => self.restore(backup),
+            Command::Doctor => self.doctor(),
             Command::Version => Ok(version()),
         };
         match told {

@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{self, Config, Places};
 use crate::launcher::messages::{Lang, Text};
-use crate::launcher::panic::caught;
 use crate::launcher::terminal::Terminal;
-use crate::launcher::{exit_code, logfile};
+use crate::launcher::{exit_code, logfile, panic};
 use crate::updater::{Invocation, Outcome, Updater};
 use crate::{Code, Error, Result};
 
@@ -56,7 +55,11 @@ impl Session {
     /// What a double-click does: brings the app up to date, or leaves it as it is, and starts it.
     /// Returns the app's exit code, or one of the launcher's own when no app ran.
     pub fn run(&self, args: &[OsString], launcher: Option<&Path>) -> u8 {
-        let failed_update = match caught(|| self.updater()?.update(false)) {
+        let update = match panic::survived() {
+            Some(what) => Err(Error::Internal { what }),
+            None => self.updater().and_then(|updater| updater.update(false)),
+        };
+        let failed_update = match update {
             // Nothing new is nothing to tell: the app starts, and that is what was asked for.
             Ok(Outcome::UpToDate { .. }) => None,
             Ok(outcome) => {
@@ -83,7 +86,10 @@ impl Session {
             launcher,
             cwd: cwd.as_deref(),
         };
-        match caught(|| self.updater()?.launch(invocation)) {
+        match self
+            .updater()
+            .and_then(|updater| updater.launch(invocation))
+        {
             Ok(end) => end.pass_on(),
             Err(Error::NotInstalled { folder, .. }) => {
                 let source = failed_update.map(Box::new);

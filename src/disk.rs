@@ -161,7 +161,11 @@ pub fn clone_file(from: &Path, to: &Path) -> Result<bool> {
 
 /// Copies content, mode and modification time.
 pub fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::copy(from, to).map_err(Error::io("copy", from))?;
+    // Not `fs::copy`: it gives the copy its mode first, and a read-only one keeps no time.
+    let mut source = File::open(from).map_err(Error::io("open", from))?;
+    let mut copy = create_file(to, false)?;
+    io::copy(&mut source, &mut copy).map_err(Error::io("copy", from))?;
+    drop(copy);
     keep_mode_and_time(from, to)
 }
 
@@ -281,6 +285,22 @@ pub fn sync_folder(path: &Path) -> Result<()> {
     #[cfg(not(unix))]
     let _ = path;
     Ok(())
+}
+
+/// Up to so many folders are synced one by one; a sync of the whole file system waits for what
+/// others write too.
+const MANY: usize = 16;
+
+/// Makes what was renamed and removed in these folders of one client folder durable.
+pub fn sync_folders(folders: &[PathBuf]) -> Result<()> {
+    #[cfg(target_os = "linux")]
+    if folders.len() > MANY && syncfs_reports_errors() {
+        return sync_tree(&[&folders[0]]);
+    }
+    in_parallel(SYNC_THREADS, folders, &|folder: &PathBuf| {
+        sync_folder(folder)
+    })
+    .map(|_| ())
 }
 
 /// Makes everything below the folders durable: files, then the folders that name them.

@@ -223,10 +223,7 @@ impl Session {
         let interrupted = Journal::lies_in(folder);
         let free = disk::free_space(existing(folder.root().to_path_buf()).as_path()).ok();
         let offer = updater.offer();
-        let entry = state
-            .entry_point
-            .as_deref()
-            .or(self.config.entry_point.as_deref());
+        let entry = updater.entry_point();
         let none = self.say(Text::LabelNone);
         let mut text = String::new();
         self.row(&mut text, Text::LabelName, &self.config.name);
@@ -242,7 +239,11 @@ impl Session {
             Text::LabelInstalled,
             installed.as_deref().unwrap_or(none),
         );
-        self.row(&mut text, Text::LabelEntryPoint, entry.unwrap_or(none));
+        self.row(
+            &mut text,
+            Text::LabelEntryPoint,
+            entry.as_deref().unwrap_or(none),
+        );
         self.row(&mut text, Text::LabelSource, &self.config.source.url);
         let offered = match &offer {
             Ok(offer) => offer.release.version.to_string(),

@@ -52,6 +52,18 @@ impl Session {
         Updater::new(&self.config, &self.places.client, &self.terminal)
     }
 
+    /// The app that is to be started: that of the client folder, or, as long as there is none, the
+    /// one that was installed beside the launcher where this user may not write.
+    fn startable(&self) -> Result<Updater<'_>> {
+        let updater = self.updater()?;
+        match &self.places.read_only {
+            Some(read_only) if updater.installed().is_none() => {
+                Updater::new(&self.config, read_only, &self.terminal)
+            }
+            _ => Ok(updater),
+        }
+    }
+
     /// What a double-click does: brings the app up to date, or leaves it as it is, and starts it.
     /// Returns the app's exit code, or one of the launcher's own when no app ran.
     pub fn run(&self, args: &[OsString], launcher: Option<&Path>) -> u8 {
@@ -87,7 +99,7 @@ impl Session {
             cwd: cwd.as_deref(),
         };
         match self
-            .updater()
+            .startable()
             .and_then(|updater| updater.launch(invocation))
         {
             Ok(end) => end.pass_on(),
@@ -108,7 +120,11 @@ impl Session {
 
     /// The update failed and the app starts all the same, if there is one.
     fn report_before_start(&self, error: &Error) {
-        let Some(version) = self.updater().ok().and_then(|updater| updater.installed()) else {
+        let Some(version) = self
+            .startable()
+            .ok()
+            .and_then(|updater| updater.installed())
+        else {
             // The start will fail, and then says why.
             return;
         };

@@ -281,6 +281,20 @@ pub(crate) fn check_way(
     Ok(())
 }
 
+/// Whether a folder on the way to `path` is a link or a mount point: what lies beyond is not the
+/// client folder's.
+pub(crate) fn leads_elsewhere(root: &Path, path: &SafePath) -> Result<bool> {
+    for parent in path.parents() {
+        let on_disk = parent.below(root);
+        match look(&on_disk)? {
+            Found::Link(_) => return Ok(true),
+            Found::Folder if !same_device(root, &on_disk)? => return Ok(true),
+            _ => {}
+        }
+    }
+    Ok(false)
+}
+
 /// The digest of a file's content, wherever it is.
 pub(crate) fn digest_of(path: &Path) -> Result<(Sha256, u64)> {
     let file = File::open(path).map_err(Error::io("open", path))?;

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod going_back;
+mod hostile;
 mod install;
 mod kills;
 mod start;

@@ -9,6 +9,7 @@
 //! a file's mode. What is found holds for the moment; a later write can still fail.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -130,8 +131,15 @@ fn writable(folder: &Path) -> bool {
     // The one file that is made elsewhere than in `disk`: an empty one that nobody reads.
     let made = File::options().write(true).create_new(true).open(&probe);
     // Closed before it is removed, which Windows wants.
-    let made = made.map(drop).is_ok();
-    made && disk::remove_file(&probe).is_ok()
+    match made.map(drop) {
+        Ok(()) => disk::remove_file(&probe).is_ok(),
+        // A full disk is not one that this user may not write: to go elsewhere would be to install
+        // the app a second time.
+        Err(error) => matches!(
+            error.kind(),
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+        ),
+    }
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use crate::fetch::{self, Client};
 use crate::layout::backup::{self, Kept};
 use crate::layout::journal::Journal;
 use crate::layout::locks::{ChangeLock, RunLock, UpdateLock};
-use crate::layout::{self, Committed, Transaction};
+use crate::layout::{self, Committed, Transaction, UndoHeed};
 use crate::plan::{Heed, Plan};
 use crate::progress::{Event, Observer, Phase};
 use crate::release::Release;
@@ -200,7 +200,8 @@ impl<'a> Updater<'a> {
             && blames_the_package(error.code())
         {
             log::warn!("the package is left alone for a while");
-            self.folder.change_state(|state| state.back_off(digest, Utc::now()))?;
+            self.folder
+                .change_state(|state| state.back_off(digest, Utc::now()))?;
             disk::remove_tree(&self.folder.downloads())?;
         }
         result
@@ -394,8 +395,15 @@ impl<'a> Updater<'a> {
         let kept = backup::find(&self.folder, wanted)?;
         let change = ChangeLock::take(&self.folder)?;
         self.observer.event(&Event::Phase(Phase::Undo));
-        layout::restore(&self.folder, &kept.name, &self.mutable, &change)?;
+        layout::restore(&self.folder, &kept.name, self.undo_heed(), &change)?;
         Ok(kept)
+    }
+
+    fn undo_heed(&self) -> UndoHeed<'_> {
+        UndoHeed {
+            preserve: &self.preserve,
+            mutable: &self.mutable,
+        }
     }
 
     /// Starts the app and, if it is on trial, judges it; a version that fails is undone and the
@@ -409,7 +417,16 @@ impl<'a> Updater<'a> {
         const ROUNDS: u32 = 4;
         for _ in 0..ROUNDS {
             self.recover()?;
-            let run = RunLock::take(&self.folder, COMMIT_PATIENCE)?;
+            let lock = match RunLock::take(&self.folder, COMMIT_PATIENCE) {
+                Err(error) if error.code() == Code::UpdateRunning => return Err(error),
+                // Where no lock can be had no update can be either: it takes the same one.
+                Err(error) => {
+                    log::warn!("the app starts without a lock: {}", error.chain());
+                    None
+                }
+                Ok(lock) => Some(lock),
+            };
+            let run = lock.as_ref();
             if Journal::lies_in(&self.folder) {
                 continue;
             }
@@ -420,15 +437,14 @@ impl<'a> Updater<'a> {
                 .clone()
                 .filter(|trial| Some(&trial.version) == version.as_ref());
             let Some(trial) = trial else {
-                return self.start(&state, version.as_ref(), &run, invocation);
+                return self.start(&state, version.as_ref(), run, invocation);
             };
-            match self.try_out(&state, trial.clone(), &run, invocation)? {
+            let error = match self.try_out(&state, trial.clone(), run, invocation)? {
                 Tried::Ended(ended) => return Ok(ended),
-                Tried::Failed(error) => {
-                    drop(run);
-                    self.go_back(&trial, error)?;
-                }
-            }
+                Tried::Failed(error) => error,
+            };
+            drop(lock);
+            self.go_back(&trial, error)?;
         }
         Err(Error::Internal {
             what: "the app was not started after several rounds".into(),
@@ -439,7 +455,7 @@ impl<'a> Updater<'a> {
         &self,
         state: &State,
         version: Option<&Version>,
-        run: &RunLock,
+        run: Option<&RunLock>,
         invocation: Invocation<'_>,
     ) -> Result<entry::Prepared> {
         let not_installed = || Error::NotInstalled {
@@ -468,7 +484,7 @@ impl<'a> Updater<'a> {
             version,
             launcher: invocation.launcher,
             cwd: invocation.cwd,
-            keep_open: Some(run.file()),
+            keep_open: run.map(RunLock::file),
         });
         match prepared {
             Err(Error::EntryMissing { .. }) if version.is_none() => Err(not_installed()),
@@ -488,7 +504,7 @@ impl<'a> Updater<'a> {
         &self,
         state: &State,
         version: Option<&Version>,
-        run: &RunLock,
+        run: Option<&RunLock>,
         invocation: Invocation<'_>,
     ) -> Result<entry::End> {
         let prepared = self.prepare(state, version, run, invocation)?;
@@ -508,7 +524,7 @@ impl<'a> Updater<'a> {
         &self,
         state: &State,
         trial: Trial,
-        run: &RunLock,
+        run: Option<&RunLock>,
         invocation: Invocation<'_>,
     ) -> Result<Tried> {
         if let Some(bad) = state.bad_mark(trial.digest) {
@@ -532,19 +548,22 @@ impl<'a> Updater<'a> {
             Ok(prepared) => prepared,
             Err(error) => return Ok(Tried::Failed(error)),
         };
-        let counted = Trial { tries: trial.tries + 1, ..trial.clone() };
-        self.folder.change_state(|state| state.trial = Some(counted))?;
+        let counted = Trial {
+            tries: trial.tries + 1,
+            ..trial.clone()
+        };
+        self.keep_or_warn(|state| state.trial = Some(counted));
         let mut running = match prepared.spawn() {
             Ok(running) => running,
             Err(error) => return Ok(Tried::Failed(error)),
         };
         match running.judge(self.config.run.trial)? {
             Verdict::Failed { how } => return Ok(failed(how)),
-            Verdict::Good { .. } => self.confirm(&trial)?,
+            Verdict::Good { .. } => self.confirm(&trial),
             Verdict::Unproven { .. } => {
                 log::info!("version {} ended early and stays on trial", trial.version);
                 let unproven = Trial { tries: 0, ..trial };
-                self.folder.change_state(|state| state.trial = Some(unproven))?;
+                self.keep_or_warn(|state| state.trial = Some(unproven));
             }
         }
         let ended = if self.config.run.wait {
@@ -556,9 +575,9 @@ impl<'a> Updater<'a> {
     }
 
     /// The new version has shown that it runs: it is no longer on trial, and old backups go.
-    fn confirm(&self, trial: &Trial) -> Result<()> {
+    fn confirm(&self, trial: &Trial) {
         log::info!("version {} has passed its trial", trial.version);
-        self.folder.change_state(|state| state.trial = None)?;
+        self.keep_or_warn(|state| state.trial = None);
         if let Err(error) = backup::prune(
             &self.folder,
             self.config.update.keep,
@@ -566,7 +585,14 @@ impl<'a> Updater<'a> {
         ) {
             log::warn!("old backups stay: {}", error.chain());
         }
-        Ok(())
+    }
+
+    /// Changes what is remembered of a trial. A disk that is full or may not be written keeps
+    /// nothing, and that is no reason not to start the app, or to leave it alone once it runs.
+    fn keep_or_warn(&self, change: impl FnOnce(&mut State)) {
+        if let Err(error) = self.folder.change_state(change) {
+            log::warn!("the trial could not be recorded: {}", error.chain());
+        }
     }
 
     /// Undoes a version that failed its trial. With nothing to go back to, that is the error.
@@ -579,7 +605,8 @@ impl<'a> Updater<'a> {
         self.observer.event(&Event::Phase(Phase::Undo));
         let _lock = UpdateLock::take(&self.folder, COMMIT_PATIENCE)?;
         let change = ChangeLock::take(&self.folder)?;
-        let back = layout::roll_back(&self.folder, trial, &error.chain(), &self.mutable, &change)?;
+        let heed = self.undo_heed();
+        let back = layout::roll_back(&self.folder, trial, &error.chain(), heed, &change)?;
         let Some(undone) = back else {
             return Err(error);
         };
@@ -589,7 +616,8 @@ impl<'a> Updater<'a> {
             error: &error,
         });
         let version = undone.version.as_ref();
-        self.folder.change_state(|state| state.note("rolled-back", version, Some(&error)))
+        self.folder
+            .change_state(|state| state.note("rolled-back", version, Some(&error)))
     }
 }
 

@@ -53,6 +53,22 @@ impl Session {
         Updater::new(&self.config, &self.places.client, &self.terminal)
     }
 
+    /// The updater of what is to be started: this user's copy or, unless the copy is newer, the
+    /// installation beside the launcher that this user may not write.
+    fn starter(&self) -> Result<Updater<'_>> {
+        let copy = self.updater()?;
+        let Some(read_only) = &self.places.read_only else {
+            return Ok(copy);
+        };
+        let original = Updater::new(&self.config, read_only, &self.terminal)?;
+        let version = original.installed();
+        Ok(if version.is_some() && version >= copy.installed() {
+            original
+        } else {
+            copy
+        })
+    }
+
     /// What a double-click does: brings the app up to date, or leaves it as it is, and starts it.
     /// Returns the app's exit code, or one of the launcher's own when no app ran.
     pub fn run(&self, args: &[OsString], launcher: Option<&Path>) -> u8 {
@@ -83,7 +99,7 @@ impl Session {
             launcher,
             cwd: cwd.as_deref(),
         };
-        match caught(|| self.updater()?.launch(invocation)) {
+        match caught(|| self.starter()?.launch(invocation)) {
             Ok(end) => end.pass_on(),
             Err(Error::NotInstalled { folder, .. }) => {
                 let source = failed_update.map(Box::new);
@@ -102,7 +118,7 @@ impl Session {
 
     /// The update failed and the app starts all the same, if there is one.
     fn report_before_start(&self, error: &Error) {
-        let Some(version) = self.updater().ok().and_then(|updater| updater.installed()) else {
+        let Some(version) = self.starter().ok().and_then(|updater| updater.installed()) else {
             // The start will fail, and then says why.
             return;
         };

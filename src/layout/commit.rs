@@ -16,6 +16,7 @@ use crate::layout::backup::{self, BackedUp, Backup};
 use crate::layout::journal::{Change, Journal};
 use crate::layout::locks::ChangeLock;
 use crate::layout::tree::{self, Found};
+use crate::plan::Plan;
 use crate::state::{Bad, ClientFolder, Content, FileRecord, Installed, Trial};
 use crate::steps::{Step, reach};
 use crate::version::Version;
@@ -36,6 +37,15 @@ pub struct Committed {
 pub struct Undone {
     /// The version that is installed now; `None` for a folder without one.
     pub version: Option<Version>,
+}
+
+/// The patterns of the configuration that a restore heeds.
+#[derive(Clone, Copy)]
+pub struct UndoHeed<'a> {
+    /// What stays as it is, if it is there.
+    pub preserve: &'a Patterns,
+    /// What apps write in place besides the kinds that are known for it.
+    pub mutable: &'a Patterns,
 }
 
 /// A commit that is ready to begin: everything is staged, backed up and synced.
@@ -71,7 +81,7 @@ impl<'a> Transaction<'a> {
             let before = backed_up.before.get(path).cloned();
             journal.paths.insert(path.clone(), Change { before, after });
         }
-        journal.made = missing_folders(folder, plan.folders.iter());
+        journal.made = missing_folders(folder, plan);
         let transaction = Self {
             folder,
             mutable,
@@ -90,7 +100,13 @@ impl<'a> Transaction<'a> {
     /// error that is returned is the commit's own, or `RECOVERY_FAILED`.
     pub fn commit(self) -> Result<Committed> {
         let folder = self.folder;
-        self.journal.write(folder)?;
+        if let Err(error) = self.journal.write(folder) {
+            // It may lie there all the same, and then it needs the backup.
+            if Journal::remove(folder).is_ok() {
+                self.discard_backup();
+            }
+            return Err(error);
+        }
         match self.change() {
             Ok(committed) => Ok(committed),
             Err(error) => {
@@ -227,13 +243,19 @@ fn only_removed(
     Ok(true)
 }
 
-/// The folders that do not exist yet, those above before those below.
-fn missing_folders<'p>(
-    folder: &ClientFolder,
-    needed: impl Iterator<Item = &'p SafePath>,
-) -> Vec<SafePath> {
-    let missing: BTreeSet<SafePath> = needed
-        .filter(|path| !path.below(folder.root()).is_dir())
+/// The folders that do not exist yet, those above before those below. One that changes its case
+/// does not exist yet, wherever the file system finds it under its old name.
+fn missing_folders(folder: &ClientFolder, plan: &Plan) -> Vec<SafePath> {
+    let (mut old, mut names) = (BTreeSet::new(), BTreeSet::new());
+    if !plan.renamed.is_empty() {
+        old.extend(plan.installed.files.keys().flat_map(SafePath::parents));
+        names.extend(old.iter().map(SafePath::folded));
+    }
+    let changes_case = |path: &SafePath| !old.contains(path) && names.contains(&path.folded());
+    let missing: BTreeSet<SafePath> = plan
+        .folders
+        .iter()
+        .filter(|path| changes_case(path) || !path.below(folder.root()).is_dir())
         .cloned()
         .collect();
     missing.into_iter().collect()
@@ -260,11 +282,15 @@ pub fn recover(
     }))
 }
 
-/// Puts a backup back: the tree becomes the backup's version, but for what the user added.
+/// Puts a backup back: the tree becomes the backup's version, but for what the user added and for
+/// what is there and preserved.
+///
+/// Fails with `TARGET_UNSAFE` or `PERMISSION_DENIED`, and changes nothing, when something is in
+/// the way.
 pub fn restore(
     folder: &ClientFolder,
     name: &str,
-    mutable: &Patterns,
+    heed: UndoHeed<'_>,
     _lock: &ChangeLock,
 ) -> Result<Undone> {
     let backup = Backup::load(folder, name)?;
@@ -277,7 +303,8 @@ pub fn restore(
         let users = !record.owned
             && !backup.overwritten.contains(path)
             && !now.is_some_and(|now| now.owned);
-        if users && tree::look(&path.below(folder.root()))? != Found::Nothing {
+        let stays = users || heed.preserve.matches(path.as_str(), false);
+        if stays && tree::look(&path.below(folder.root()))? != Found::Nothing {
             continue;
         }
         let after = now.map(|now| now.content.clone());
@@ -290,6 +317,9 @@ pub fn restore(
         );
     }
     for (path, record) in installed.files.iter().filter(|(_, record)| record.owned) {
+        if heed.preserve.matches(path.as_str(), false) {
+            continue;
+        }
         journal.paths.entry(path.clone()).or_insert_with(|| Change {
             before: None,
             after: Some(record.content.clone()),
@@ -307,9 +337,10 @@ pub fn restore(
         .filter(|parent| !stays.contains(parent))
         .collect();
     journal.made = emptied.into_iter().collect();
+    check_ways(folder, &journal)?;
     journal.write(folder)?;
     reach(Step::UndoJournalled)?;
-    undo(folder, &journal, mutable)?;
+    undo(folder, &journal, heed.mutable)?;
     Ok(Undone {
         version: backup.version,
     })
@@ -322,13 +353,8 @@ fn undo(folder: &ClientFolder, journal: &Journal, mutable: &Patterns) -> Result<
         .map_err(|error| failed(folder, journal.backup.as_deref(), error))
 }
 
-fn put_everything_back(folder: &ClientFolder, journal: &Journal, mutable: &Patterns) -> Result<()> {
-    let root = folder.root();
-    let backup = journal
-        .backup
-        .as_deref()
-        .map(|name| Backup::load(folder, name))
-        .transpose()?;
+/// Checks the way to every path that an undo may change.
+fn check_ways(folder: &ClientFolder, journal: &Journal) -> Result<()> {
     let nothing_before = |path: &SafePath| {
         journal
             .paths
@@ -337,8 +363,19 @@ fn put_everything_back(folder: &ClientFolder, journal: &Journal, mutable: &Patte
     };
     let mut seen = HashSet::new();
     for path in journal.paths.keys() {
-        tree::check_way(root, path, &nothing_before, &mut seen)?;
+        tree::check_way(folder.root(), path, &nothing_before, &mut seen)?;
     }
+    Ok(())
+}
+
+fn put_everything_back(folder: &ClientFolder, journal: &Journal, mutable: &Patterns) -> Result<()> {
+    let root = folder.root();
+    let backup = journal
+        .backup
+        .as_deref()
+        .map(|name| Backup::load(folder, name))
+        .transpose()?;
+    check_ways(folder, journal)?;
     // What came with the new version goes first: a file of it may lie where a folder was.
     for (path, change) in journal
         .paths
@@ -391,7 +428,7 @@ fn put_everything_back(folder: &ClientFolder, journal: &Journal, mutable: &Patte
 
     let mut entry_point = None;
     if let Some(backup) = backup {
-        folder.save_installed(Some(&refreshed(folder, &backup)?))?;
+        folder.save_installed(Some(&refreshed(folder, journal, &backup)?))?;
         folder.put_local_version(backup.local_version.as_deref())?;
         entry_point = backup.installed.entry_point;
     } else {
@@ -407,11 +444,17 @@ fn put_everything_back(folder: &ClientFolder, journal: &Journal, mutable: &Patte
     reach(Step::UndoDone)
 }
 
-/// The backup's list with the times that the files have now: copies and links keep theirs.
-fn refreshed(folder: &ClientFolder, backup: &Backup) -> Result<Installed> {
+/// The backup's list with the times that the files have now: copies and links keep theirs. What
+/// was not put back is recorded as it is.
+fn refreshed(folder: &ClientFolder, journal: &Journal, backup: &Backup) -> Result<Installed> {
     let mut installed = backup.installed.clone();
     for (path, record) in &mut installed.files {
-        if let Found::File { modified, .. } = tree::look(&path.below(folder.root()))? {
+        let on_disk = path.below(folder.root());
+        if !journal.paths.contains_key(path) {
+            if let Some(now) = tree::record(&on_disk, Some(record))? {
+                *record = now;
+            }
+        } else if let Found::File { modified, .. } = tree::look(&on_disk)? {
             record.modified = modified;
         }
     }
@@ -524,7 +567,7 @@ pub(crate) fn roll_back(
     folder: &ClientFolder,
     trial: &Trial,
     why: &str,
-    mutable: &Patterns,
+    heed: UndoHeed<'_>,
     lock: &ChangeLock,
 ) -> Result<Option<Undone>> {
     let Some(name) = &trial.backup else {
@@ -533,11 +576,15 @@ pub(crate) fn roll_back(
     folder.change_state(|state| {
         if state.bad_mark(trial.digest).is_none() {
             let (version, digest) = (trial.version.clone(), trial.digest);
-            state.bad.push(Bad { version, digest, why: why.to_owned() });
+            state.bad.push(Bad {
+                version,
+                digest,
+                why: why.to_owned(),
+            });
         }
     })?;
     reach(Step::UndoMarked)?;
-    let undone = restore(folder, name, mutable, lock)?;
+    let undone = restore(folder, name, heed, lock)?;
     // The backup is what is installed now, a second time.
     backup::discard(folder, name)?;
     Ok(Some(undone))

@@ -69,9 +69,12 @@ pub struct RunLock {
 
 impl RunLock {
     /// Takes the lock, waiting at most `patience` for a commit under way; then fails with
-    /// `UPDATE_RUNNING`.
+    /// `UPDATE_RUNNING`. Any other error says that there is no lock to be had: the file system has
+    /// none, or is full, or may not be written.
     pub fn take(folder: &ClientFolder, patience: Duration) -> Result<Self> {
-        let file = open(folder, "run.lock")?;
+        // Whoever may not write the folder can share the lock all the same, if it is there.
+        let file = open(folder, "run.lock")
+            .or_else(|error| File::open(folder.own().join("run.lock")).map_err(|_| error))?;
         let deadline = Instant::now() + patience;
         if wait(deadline, folder.root(), || file.try_lock_shared())? {
             return Ok(Self { file });

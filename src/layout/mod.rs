@@ -16,4 +16,4 @@ pub mod locks;
 pub mod tree;
 
 pub(crate) use commit::roll_back;
-pub use commit::{Committed, Transaction, Undone, recover, restore};
+pub use commit::{Committed, Transaction, UndoHeed, Undone, recover, restore};

@@ -162,3 +162,45 @@ fn a_damaged_backup_is_not_restored_and_not_deleted() {
     run.assert_told("RECOVERY_FAILED");
     assert!(kept.exists());
 }
+
+#[test]
+fn what_is_preserved_stays_through_a_restore() {
+    let world = World::with("[update]\npreserve = [\"data/\", \"new.ini\"]");
+    world.publish_app("1.0.0");
+    world.run(&[]).assert_app("1.0.0");
+    let restore = || {
+        let run = world.run(&["--castoff", "backups", "restore", "1.0.0"]);
+        assert_eq!(run.code, Some(0), "{run:#?}");
+    };
+    let update = || {
+        world.publish("1.1.0", app("1.1.0").file("new.ini", "default"));
+        world.run(&[]).assert_app("1.1.0");
+    };
+    update();
+    world.write("data/changes.txt", "mine");
+    world.write("new.ini", "mine too");
+    restore();
+    assert_eq!(world.read("data/changes.txt"), "mine");
+    assert_eq!(world.read("new.ini"), "mine too");
+    // What is recorded is what is there, so that the next backup is right.
+    update();
+    std::fs::remove_file(world.path("data/changes.txt")).unwrap();
+    restore();
+    assert_eq!(world.read("data/changes.txt"), "mine");
+}
+
+#[test]
+fn a_restore_with_a_link_in_the_way_changes_nothing() {
+    let world = installed();
+    world.publish_app("1.1.0");
+    world.run(&[]).assert_app("1.1.0");
+    let elsewhere = world.home().join("elsewhere");
+    std::fs::rename(world.path("data"), &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, world.path("data")).unwrap();
+    let before = world.tree();
+    let run = world.run(&["--castoff", "backups", "restore", "1.0.0"]);
+    run.assert_told("TARGET_UNSAFE");
+    assert_eq!(world.tree(), before);
+    world.assert_tidy();
+    world.run(&[]).assert_app("1.1.0");
+}

@@ -1,6 +1,8 @@
 //! End to end: the launcher's executable, a release endpoint, real packages, real processes.
 
 mod bad_input;
+#[cfg(target_os = "linux")]
+mod disks;
 mod going_back;
 mod hostile;
 mod install;

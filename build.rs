@@ -8,6 +8,11 @@
 //!   `None`. It must be TOML; whether its keys and values are right is for the configuration's own
 //!   tests and for `castoff doctor`, which know them.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a build writes where Cargo tells it to, not to an installation"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fmt::Write as _;

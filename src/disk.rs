@@ -16,7 +16,7 @@
 )]
 
 use std::fs::{self, File, Metadata};
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -47,6 +47,13 @@ pub fn open_part(path: &Path) -> Result<File> {
         .map_err(Error::io("open", path))
 }
 
+/// Throws away what is in an open file, and begins at its start again. `path` is for messages.
+pub fn empty(mut file: &File, path: &Path) -> Result<()> {
+    file.set_len(0)
+        .and_then(|()| file.rewind())
+        .map_err(Error::io("truncate", path))
+}
+
 /// Makes a file that must not exist yet. It is executable for those who may read it, if asked.
 pub fn create_file(path: &Path, executable: bool) -> Result<File> {
     let mut options = File::options();
@@ -59,6 +66,16 @@ pub fn create_file(path: &Path, executable: bool) -> Result<File> {
     #[cfg(not(unix))]
     let _ = executable;
     options.open(path).map_err(Error::io("create", path))
+}
+
+/// Opens a file to which whole lines are added, by several processes at once; makes it when it
+/// does not exist.
+pub fn open_to_append(path: &Path) -> Result<File> {
+    File::options()
+        .append(true)
+        .create(true)
+        .open(path)
+        .map_err(Error::io("open", path))
 }
 
 /// Removes a file or a link; one that is not there is no error.
@@ -144,7 +161,11 @@ pub fn clone_file(from: &Path, to: &Path) -> Result<bool> {
 
 /// Copies content, mode and modification time.
 pub fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::copy(from, to).map_err(Error::io("copy", from))?;
+    // Not `fs::copy`: it gives the copy its mode first, and a read-only one keeps no time.
+    let mut source = File::open(from).map_err(Error::io("open", from))?;
+    let mut copy = create_file(to, false)?;
+    io::copy(&mut source, &mut copy).map_err(Error::io("copy", from))?;
+    drop(copy);
     keep_mode_and_time(from, to)
 }
 
@@ -266,6 +287,22 @@ pub fn sync_folder(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Up to so many folders are synced one by one; a sync of the whole file system waits for what
+/// others write too.
+const MANY: usize = 16;
+
+/// Makes what was renamed and removed in these folders of one client folder durable.
+pub fn sync_folders(folders: &[PathBuf]) -> Result<()> {
+    #[cfg(target_os = "linux")]
+    if folders.len() > MANY && syncfs_reports_errors() {
+        return sync_tree(&[&folders[0]]);
+    }
+    in_parallel(SYNC_THREADS, folders, &|folder: &PathBuf| {
+        sync_folder(folder)
+    })
+    .map(|_| ())
+}
+
 /// Makes everything below the folders durable: files, then the folders that name them.
 ///
 /// One call for the whole file system where that reports errors (Linux since 5.8), because
@@ -371,6 +408,7 @@ pub fn in_parallel<I: Sync, R: Send>(
             match handle.join() {
                 Ok(Ok(results)) => all.extend(results),
                 Ok(Err(worker_error)) => error = Some(worker_error),
+                // Where panics do not end the process at once, as in tests.
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }

@@ -11,7 +11,6 @@ use castoff::launcher::commands::Command;
 use castoff::launcher::{Session, panic};
 
 fn main() -> ExitCode {
-    panic::install();
     let executable = std::env::current_exe().ok();
     let home = executable
         .as_deref()
@@ -28,6 +27,10 @@ fn main() -> ExitCode {
     } else {
         (Ok(Command::Run { args }), false)
     };
+    panic::install(match command {
+        Ok(Command::Run { .. }) => panic::After::StartTheApp,
+        _ => panic::After::Report,
+    });
     let code = match Session::open(&home) {
         Ok(session) => match command {
             Ok(command) => session.work(&command, json),

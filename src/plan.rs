@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::archive::{Archive, Entry, EntryKind, SafePath};
-use crate::config::Patterns;
+use crate::config::{Patterns, Rules};
 use crate::disk;
 use crate::layout::tree::{self, Found};
 use crate::release::{FileList, Listed, Release};
@@ -57,24 +57,15 @@ pub(crate) struct Write {
     pub(crate) perhaps: Option<FileRecord>,
 }
 
-/// The patterns of the configuration that a plan heeds.
-#[derive(Clone, Copy)]
-pub struct Heed<'a> {
-    /// What an update never overwrites or removes.
-    pub preserve: &'a Patterns,
-    /// Files outside the list that a backup leaves out.
-    pub backup_excludes: &'a Patterns,
-}
-
 impl Plan {
     /// Compares a verified package with what is installed.
     pub fn make(
         folder: &ClientFolder,
         release: Release,
         archive: &Archive,
-        heed: Heed<'_>,
+        rules: &Rules,
     ) -> Result<Self> {
-        let installed = installed(folder, heed)?;
+        let installed = installed(folder, rules)?;
         let list = archive.file_list()?;
         if let Some(list) = &list {
             check_list(list, &release, archive, &installed, folder)?;
@@ -89,17 +80,17 @@ impl Plan {
             renamed: BTreeSet::new(),
         };
         for (index, entry) in archive.entries().iter().enumerate() {
-            plan.take(folder, index, entry, list.as_ref(), heed.preserve)?;
+            plan.take(folder, index, entry, list.as_ref(), &rules.preserve)?;
         }
         match &list {
-            Some(list) => plan.apply_list(folder, list, heed.preserve)?,
+            Some(list) => plan.apply_list(folder, list, &rules.preserve)?,
             None => plan.keep_the_rest(folder)?,
         }
         plan.fold(folder)?;
         let folders = archive.folders().iter();
         plan.folders.extend(
             folders
-                .filter(|path| !heed.preserve.matches(path.as_str(), true))
+                .filter(|path| !rules.preserve.matches(path.as_str(), true))
                 .cloned(),
         );
         plan.folders
@@ -128,7 +119,9 @@ impl Plan {
         }
         let on_disk = path.below(folder.root());
         let found = tree::look(&on_disk)?;
-        if found != Found::Nothing && preserve.matches(path.as_str(), false) {
+        if preserve.matches(path.as_str(), false)
+            && (found != Found::Nothing || tree::leads_elsewhere(folder.root(), path)?)
+        {
             return Ok(());
         }
         let listed = list.and_then(|list| list.files.get(path));
@@ -234,12 +227,15 @@ impl Plan {
         Ok(())
     }
 
-    /// Without a list: everything that is there stays.
+    /// Without a list: everything that is there stays, and what came with a release is the new
+    /// version's too.
     fn keep_the_rest(&mut self, folder: &ClientFolder) -> Result<()> {
         let written: BTreeSet<&SafePath> = self.writes.iter().map(|write| &write.path).collect();
         for (path, record) in &self.installed.files {
             if !written.contains(path)
                 && !self.kept.contains_key(path)
+                // What was merely found and is not overwritten is the user's from now on.
+                && record.owned
                 && tree::look(&path.below(folder.root()))? != Found::Nothing
             {
                 self.kept.insert(path.clone(), record.clone());
@@ -317,7 +313,7 @@ fn has(record: &FileRecord, listed: &Listed) -> bool {
 
 /// What is installed: the list, if it is of the version that `local_version.json` names; else the
 /// folder is looked through.
-fn installed(folder: &ClientFolder, heed: Heed<'_>) -> Result<Installed> {
+fn installed(folder: &ClientFolder, rules: &Rules) -> Result<Installed> {
     let version = folder.local_version().map(|local| local.version);
     let listed = folder.load_installed();
     if let Some(listed) = &listed
@@ -325,14 +321,19 @@ fn installed(folder: &ClientFolder, heed: Heed<'_>) -> Result<Installed> {
     {
         return Ok(listed.clone());
     }
-    let leave_out = [heed.preserve, heed.backup_excludes];
+    let leave_out = [&rules.preserve, &rules.backup_excludes];
     let files = tree::adopt(folder, &leave_out, listed.as_ref())?;
     log::info!(
         "the folder has no list of its version; {} files were found",
         files.len()
     );
+    let state = folder.load_state();
+    let entry_point = state
+        .entry_of(version.as_ref())
+        .and_then(|entry| entry.path.clone());
     Ok(Installed {
         version,
+        entry_point,
         files,
         ..Installed::default()
     })

@@ -16,6 +16,7 @@ use chrono::{DateTime, SubsecRound, Utc};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::archive::SafePath;
+use crate::archive::guard::Node;
 use crate::disk;
 use crate::layout::locks::StateLock;
 use crate::release::Release;
@@ -228,12 +229,22 @@ pub enum Content {
     Link(String),
 }
 
+impl Content {
+    /// As the guard of names and links sees it.
+    pub(crate) fn node(&self) -> Node<'_> {
+        match self {
+            Self::File { .. } => Node::File,
+            Self::Link(target) => Node::Link(target),
+        }
+    }
+}
+
 /// `state.json`: what Castoff remembers from one start to the next.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct State {
-    /// What to start, as the installed release named it.
-    pub entry_point: Option<String>,
+    /// What the installed release says of what to start.
+    pub entry: Option<EntryPoint>,
     /// The version on trial.
     pub trial: Option<Trial>,
     /// Packages that failed their trial here and are not installed again.
@@ -244,6 +255,17 @@ pub struct State {
     pub pending: Option<Release>,
     /// How the last update went.
     pub last: Option<LastOutcome>,
+}
+
+/// What to start, as a release names it, and of which version: when the Python client has installed another one, it is
+/// worth nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EntryPoint {
+    /// The version that it belongs to.
+    pub version: Option<Version>,
+    /// The path, relative to the client folder; `None` when the release leaves it to the
+    /// configuration.
+    pub path: Option<String>,
 }
 
 /// A version that has not shown yet that it runs.
@@ -298,12 +320,7 @@ pub struct LastOutcome {
 impl State {
     /// Notes an outcome. The same one for the same version keeps its time, because a start with
     /// nothing new should write nothing.
-    pub(crate) fn note(
-        &mut self,
-        outcome: &str,
-        version: Option<&Version>,
-        error: Option<&Error>,
-    ) {
+    pub(crate) fn note(&mut self, outcome: &str, version: Option<&Version>, error: Option<&Error>) {
         let error = error.map(Error::chain);
         let same = self.last.as_ref().is_some_and(|last| {
             last.outcome == outcome && last.version.as_ref() == version && last.error == error
@@ -316,6 +333,36 @@ impl State {
                 error,
             });
         }
+    }
+
+    /// What is remembered of the entry point of `version`.
+    pub(crate) fn entry_of(&self, version: Option<&Version>) -> Option<&EntryPoint> {
+        self.entry
+            .as_ref()
+            .filter(|entry| entry.version.as_ref() == version)
+    }
+
+    /// The trial of a package, if that is what is on trial.
+    pub(crate) fn trial_of(&mut self, digest: Sha256) -> Option<&mut Trial> {
+        self.trial.as_mut().filter(|trial| trial.digest == digest)
+    }
+
+    /// Marks a package, so that it is not installed again by itself.
+    pub(crate) fn mark_bad(&mut self, version: &Version, digest: Sha256, why: &str) {
+        if self.bad_mark(digest).is_none() {
+            let (version, why) = (version.clone(), why.to_owned());
+            self.bad.push(Bad {
+                version,
+                digest,
+                why,
+            });
+        }
+    }
+
+    /// Forgets whatever speaks against a package.
+    pub(crate) fn forgive(&mut self, digest: Sha256) {
+        self.bad.retain(|bad| bad.digest != digest);
+        self.backing_off.retain(|entry| entry.digest != digest);
     }
 
     /// The mark of a package that failed its trial.

@@ -1,6 +1,6 @@
 //! The named steps at which an update can be interrupted, and the means to interrupt it there.
 //!
-//! Every place between two changes of the disk calls [`reach`] with its [`Step`]. In ordinary
+//! Every place between two changes of the disk calls `reach` with its [`Step`]. In ordinary
 //! builds that is nothing. Built with the feature `failpoints` (as the tests are), the variable
 //! `CASTOFF_FAIL=commit.rename@3=kill` makes the process kill itself when it reaches that step for
 //! the third time; `error` makes the step fail and `full` makes it fail as a full disk does.

@@ -18,15 +18,15 @@ use std::time::Duration;
 use chrono::Utc;
 
 use crate::archive::Archive;
-use crate::config::{Config, Downgrade, Patterns};
+use crate::config::{Config, Downgrade, Rules};
 use crate::disk;
 use crate::entry::{self, Launch, Verdict};
 use crate::fetch::{self, Client};
-use crate::layout::backup::{self, Kept};
+use crate::layout::backup::{self, Backup, Kept};
 use crate::layout::journal::Journal;
 use crate::layout::locks::{ChangeLock, RunLock, UpdateLock};
-use crate::layout::{self, Committed, Transaction, UndoHeed};
-use crate::plan::{Heed, Plan};
+use crate::layout::{self, Committed, Transaction};
+use crate::plan::Plan;
 use crate::progress::{Event, Observer, Phase};
 use crate::release::Release;
 use crate::source;
@@ -39,6 +39,10 @@ use crate::{Code, Error, Result};
 
 /// How long to wait for another updater before the app is started as it is.
 const UPDATE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long to wait for other launchers that are just about to start the app, or for what a crashed
+/// app has left running for a moment, before files are put back.
+const CHANGE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long to wait for a commit or an undo by another launcher: they take seconds, and to start
 /// the app meanwhile would be to start a mixture.
@@ -56,9 +60,7 @@ pub struct Updater<'a> {
     config: &'a Config,
     folder: ClientFolder,
     observer: &'a dyn Observer,
-    preserve: Patterns,
-    mutable: Patterns,
-    backup_excludes: Patterns,
+    rules: Rules,
 }
 
 /// How an update ended, when it did not fail.
@@ -146,9 +148,7 @@ impl<'a> Updater<'a> {
             config,
             folder: ClientFolder::new(root, &config.version_file),
             observer,
-            preserve: Patterns::parse(&config.update.preserve)?,
-            mutable: Patterns::parse(&config.update.mutable)?,
-            backup_excludes: Patterns::parse(&config.update.backup_excludes)?,
+            rules: Rules::of(&config.update)?,
         })
     }
 
@@ -160,6 +160,21 @@ impl<'a> Updater<'a> {
     /// The version that is installed, if one is.
     pub fn installed(&self) -> Option<Version> {
         self.folder.local_version().map(|local| local.version)
+    }
+
+    /// What is to be started: what the installed release names, else what is configured.
+    pub fn entry_point(&self) -> Option<String> {
+        let version = self.installed();
+        let named = match self.folder.load_state().entry_of(version.as_ref()) {
+            Some(entry) => entry.path.clone(),
+            // The list knows it too, and is only read where the state does not.
+            None => self
+                .folder
+                .load_installed()
+                .filter(|installed| installed.version == version)
+                .and_then(|installed| installed.entry_point),
+        };
+        named.or_else(|| self.config.entry_point.clone())
     }
 
     /// Brings the app up to date, or leaves it as it is. The outcome is kept in `state.json`.
@@ -180,19 +195,18 @@ impl<'a> Updater<'a> {
                 version: offer.release.version,
             });
         }
-        let state = self.folder.load_state();
-        self.admit(&offer, &state, force)?;
-        self.observer.event(&Event::Found {
-            installed: offer.installed.as_ref(),
-            offered: &offer.release.version,
-            notes: &offer.release.notes,
-        });
-        let _lock = UpdateLock::take(&self.folder, UPDATE_PATIENCE)?;
+        let _lock = self.lock(UPDATE_PATIENCE)?;
         if self.installed() != offer.installed {
             // Another updater was quicker; what it installed is on trial or good already.
             let version = self.installed().unwrap_or(offer.release.version);
             return Ok(Outcome::UpToDate { version });
         }
+        self.admit(&offer, force)?;
+        self.observer.event(&Event::Found {
+            installed: offer.installed.as_ref(),
+            offered: &offer.release.version,
+            notes: &offer.release.notes,
+        });
         let release = offer.release;
         let digest = release.package.sha256;
         let result = self.install(release);
@@ -200,31 +214,39 @@ impl<'a> Updater<'a> {
             && blames_the_package(error.code())
         {
             log::warn!("the package is left alone for a while");
-            self.folder
-                .change_state(|state| state.back_off(digest, Utc::now()))?;
-            disk::remove_tree(&self.folder.downloads())?;
+            let noted = self
+                .folder
+                .change_state(|state| state.back_off(digest, Utc::now()));
+            let cleared = disk::remove_tree(&self.folder.downloads());
+            if let Err(error) = noted.and(cleared) {
+                log::warn!("{}", error.chain());
+            }
         }
         result
     }
 
     /// If an update was interrupted: puts back what was there before it.
     pub fn recover(&self) -> Result<()> {
-        if !Journal::lies_in(&self.folder) {
-            return Ok(());
-        }
-        let _lock = UpdateLock::take(&self.folder, COMMIT_PATIENCE)?;
-        // The journal may have been of an updater at work, which has ended by now.
-        if !Journal::lies_in(&self.folder) {
-            return Ok(());
-        }
-        self.observer.event(&Event::Phase(Phase::Recover));
-        let change = ChangeLock::take(&self.folder)?;
-        if let Some(undone) = layout::recover(&self.folder, &self.mutable, &change)? {
-            self.observer.event(&Event::Recovered {
-                version: undone.version.as_ref(),
-            });
+        if Journal::lies_in(&self.folder) {
+            // The journal may be of an updater at work: then it is gone when that has ended.
+            drop(self.lock(COMMIT_PATIENCE)?);
         }
         Ok(())
+    }
+
+    /// Becomes the one updater of the folder. Whoever was that before may have been killed, so
+    /// that this is also where an interrupted update is undone.
+    fn lock(&self, patience: Duration) -> Result<UpdateLock> {
+        let lock = UpdateLock::take(&self.folder, patience)?;
+        if Journal::lies_in(&self.folder) {
+            self.observer.event(&Event::Phase(Phase::Recover));
+            let change = ChangeLock::take(&self.folder, CHANGE_PATIENCE)?;
+            if let Some(undone) = layout::recover(&self.folder, &self.rules, &change)? {
+                let version = undone.version.as_ref();
+                self.observer.event(&Event::Recovered { version });
+            }
+        }
+        Ok(lock)
     }
 
     /// Asks the source, and falls back on a release that is fetched already and waits.
@@ -239,6 +261,11 @@ impl<'a> Updater<'a> {
             source::open(&self.config.source).latest(&client, installed.as_ref(), timeout)
         });
         let release = match (answer, self.folder.load_state().pending) {
+            (Ok(release), Some(pending)) if pending.package != release.package => {
+                // Withdrawn while it waited.
+                self.folder.change_state(|state| state.pending = None)?;
+                release
+            }
             (Ok(release), _) => release,
             (Err(error), Some(pending)) => {
                 self.observer.event(&Event::Warning(&error));
@@ -250,7 +277,8 @@ impl<'a> Updater<'a> {
     }
 
     /// Whether an offer may be taken.
-    fn admit(&self, offer: &Offer, state: &State, force: bool) -> Result<()> {
+    fn admit(&self, offer: &Offer, force: bool) -> Result<()> {
+        let state = self.folder.load_state();
         let release = &offer.release;
         if let Some(installed) = &offer.installed
             && release.version < *installed
@@ -285,6 +313,13 @@ impl<'a> Updater<'a> {
     fn install(&self, release: Release) -> Result<Outcome> {
         let folder = &self.folder;
         self.clear_leftovers()?;
+        let waits = folder.load_state().pending.as_ref() == Some(&release);
+        if waits && ChangeLock::take(folder, Duration::ZERO).is_err() {
+            // Fetched already, and the app still runs.
+            return Ok(Outcome::Pending {
+                version: release.version,
+            });
+        }
         self.observer.event(&Event::Phase(Phase::Fetch));
         disk::create_folders(&folder.downloads())?;
         fetch::clear_others(&folder.downloads(), &release.package)?;
@@ -300,7 +335,7 @@ impl<'a> Updater<'a> {
         let verified = trust::verify(fetched, &release.package)?;
         let archive = Archive::open(verified.into_file(), &release.package.url)?;
 
-        let change = match ChangeLock::take(folder) {
+        let change = match ChangeLock::take(folder, Duration::ZERO) {
             Err(error) if error.code() == Code::AppRunning => {
                 log::info!("{error}; the update waits");
                 let version = release.version.clone();
@@ -310,9 +345,10 @@ impl<'a> Updater<'a> {
             lock => lock?,
         };
         let committed = self.replace(release, &archive, &change);
-        if committed.is_err() {
-            disk::remove_tree(&folder.staging())?;
-            disk::remove_tree(&folder.own().join("backup"))?;
+        if committed.is_err()
+            && let Err(error) = self.clear_staged()
+        {
+            log::warn!("left for later: {}", error.chain());
         }
         let committed = committed?;
         // Nothing can be lost any more: what cannot be cleared now is cleared another time.
@@ -341,19 +377,23 @@ impl<'a> Updater<'a> {
     ) -> Result<Committed> {
         let folder = &self.folder;
         self.observer.event(&Event::Phase(Phase::Plan));
-        let heed = Heed {
-            preserve: &self.preserve,
-            backup_excludes: &self.backup_excludes,
-        };
-        let plan = Plan::make(folder, release, archive, heed)?;
-        let copies = backup::bytes_to_copy(&plan, &self.mutable);
+        let plan = Plan::make(folder, release, archive, &self.rules)?;
+        // Before anything is unpacked: what is in the way now will be in the way then.
+        layout::probe(
+            folder,
+            plan.writes.iter().map(|write| &write.path),
+            &plan.removes,
+        )?;
+        let copies = backup::bytes_to_copy(&plan, &self.rules.mutable);
         disk::need_space(folder.root(), plan.bytes().saturating_add(copies))?;
         self.observer.event(&Event::Phase(Phase::Stage));
         let staged = stage::stage(folder, plan, archive, self.observer)?;
-        self.observer.event(&Event::Phase(Phase::BackUp));
-        let backed_up = backup::back_up(folder, staged, &self.mutable, change)?;
+        if !staged.plan.installed.files.is_empty() {
+            self.observer.event(&Event::Phase(Phase::BackUp));
+        }
+        let backed_up = backup::back_up(folder, staged, &self.rules.mutable, change)?;
         self.observer.event(&Event::Phase(Phase::Commit));
-        Transaction::prepare(folder, &self.mutable, backed_up, change)?.commit()
+        Transaction::prepare(folder, &self.rules, backed_up, change)?.commit()
     }
 
     /// Clears away what an interrupted update has left, unless another is under way.
@@ -370,6 +410,23 @@ impl<'a> Updater<'a> {
 
     /// Removes what an interrupted update may have left, but for the download.
     fn clear_leftovers(&self) -> Result<()> {
+        self.clear_staged()?;
+        // A backup of what is installed now is one whose update never came about.
+        let installed = self.installed();
+        let needed = self
+            .folder
+            .load_state()
+            .trial
+            .and_then(|trial| trial.backup);
+        for kept in backup::list(&self.folder) {
+            if kept.backup.version == installed && Some(&kept.name) != needed.as_ref() {
+                backup::discard(&self.folder, &kept.name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn clear_staged(&self) -> Result<()> {
         disk::remove_tree(&self.folder.staging())?;
         disk::remove_tree(&self.folder.own().join("backup"))?;
         disk::remove_file(&self.folder.own().join("restoring"))
@@ -388,22 +445,25 @@ impl<'a> Updater<'a> {
         }
     }
 
-    /// Puts a backup back, by its name or version. Fails while the app runs.
+    /// Puts a backup back, by its name or version, and leaves the version that it replaces alone
+    /// from then on. Fails while the app runs.
     pub fn restore(&self, wanted: &str) -> Result<Kept> {
-        self.recover()?;
-        let _lock = UpdateLock::take(&self.folder, UPDATE_PATIENCE)?;
+        let _lock = self.lock(UPDATE_PATIENCE)?;
         let kept = backup::find(&self.folder, wanted)?;
-        let change = ChangeLock::take(&self.folder)?;
+        let change = ChangeLock::take(&self.folder, Duration::ZERO)?;
         self.observer.event(&Event::Phase(Phase::Undo));
-        layout::restore(&self.folder, &kept.name, self.undo_heed(), &change)?;
-        Ok(kept)
-    }
-
-    fn undo_heed(&self) -> UndoHeed<'_> {
-        UndoHeed {
-            preserve: &self.preserve,
-            mutable: &self.mutable,
+        let left = self
+            .folder
+            .load_installed()
+            .and_then(|left| Some((left.version?, left.digest?)));
+        layout::restore(&self.folder, &kept.name, &self.rules, &change)?;
+        if let Some((version, digest)) = left {
+            // Else the next start would install it again.
+            self.folder.change_state(|state| {
+                state.mark_bad(&version, digest, "a backup was put back in its place");
+            })?;
         }
+        Ok(kept)
     }
 
     /// Starts the app and, if it is on trial, judges it; a version that fails is undone and the
@@ -417,16 +477,7 @@ impl<'a> Updater<'a> {
         const ROUNDS: u32 = 4;
         for _ in 0..ROUNDS {
             self.recover()?;
-            let lock = match RunLock::take(&self.folder, COMMIT_PATIENCE) {
-                Err(error) if error.code() == Code::UpdateRunning => return Err(error),
-                // Where no lock can be had no update can be either: it takes the same one.
-                Err(error) => {
-                    log::warn!("the app starts without a lock: {}", error.chain());
-                    None
-                }
-                Ok(lock) => Some(lock),
-            };
-            let run = lock.as_ref();
+            let run = RunLock::take(&self.folder, COMMIT_PATIENCE)?;
             if Journal::lies_in(&self.folder) {
                 continue;
             }
@@ -437,14 +488,14 @@ impl<'a> Updater<'a> {
                 .clone()
                 .filter(|trial| Some(&trial.version) == version.as_ref());
             let Some(trial) = trial else {
-                return self.start(&state, version.as_ref(), run, invocation);
+                return self.start(version.as_ref(), &run, invocation);
             };
-            let error = match self.try_out(&state, trial.clone(), run, invocation)? {
-                Tried::Ended(ended) => return Ok(ended),
-                Tried::Failed(error) => error,
+            let failed = match self.try_out(&state, &trial, &run, invocation)? {
+                Tried::Ended(end) => return Ok(end),
+                Tried::Failed(failed) => failed,
             };
-            drop(lock);
-            self.go_back(&trial, error)?;
+            drop(run);
+            self.go_back(&trial, failed)?;
         }
         Err(Error::Internal {
             what: "the app was not started after several rounds".into(),
@@ -453,20 +504,16 @@ impl<'a> Updater<'a> {
 
     fn prepare(
         &self,
-        state: &State,
         version: Option<&Version>,
-        run: Option<&RunLock>,
+        run: &RunLock,
         invocation: Invocation<'_>,
     ) -> Result<entry::Prepared> {
         let not_installed = || Error::NotInstalled {
             folder: self.folder.root().to_path_buf(),
             source: None,
         };
-        let entry = state
-            .entry_point
-            .as_deref()
-            .or(self.config.entry_point.as_deref());
-        let Some(entry) = entry else {
+        let entry = self.entry_point();
+        let Some(entry) = entry.as_deref() else {
             return Err(match version {
                 None => not_installed(),
                 Some(_) => Error::EntryInvalid {
@@ -484,7 +531,7 @@ impl<'a> Updater<'a> {
             version,
             launcher: invocation.launcher,
             cwd: invocation.cwd,
-            keep_open: run.map(RunLock::file),
+            keep_open: run.file(),
         });
         match prepared {
             Err(Error::EntryMissing { .. }) if version.is_none() => Err(not_installed()),
@@ -502,12 +549,11 @@ impl<'a> Updater<'a> {
     /// Starts an app that is not on trial.
     fn start(
         &self,
-        state: &State,
         version: Option<&Version>,
-        run: Option<&RunLock>,
+        run: &RunLock,
         invocation: Invocation<'_>,
     ) -> Result<entry::End> {
-        let prepared = self.prepare(state, version, run, invocation)?;
+        let prepared = self.prepare(version, run, invocation)?;
         if cfg!(unix) && self.config.run.wait {
             return Err(prepared.exec());
         }
@@ -523,75 +569,82 @@ impl<'a> Updater<'a> {
     fn try_out(
         &self,
         state: &State,
-        trial: Trial,
-        run: Option<&RunLock>,
+        trial: &Trial,
+        run: &RunLock,
         invocation: Invocation<'_>,
     ) -> Result<Tried> {
-        if let Some(bad) = state.bad_mark(trial.digest) {
-            // Marked, and the launcher was stopped before it could go back.
-            let (version, how) = (trial.version.to_string(), bad.why.clone());
-            return Ok(Tried::Failed(Error::TrialFailed { version, how }));
-        }
         let failed = |how: String| {
             Tried::Failed(Error::TrialFailed {
                 version: trial.version.to_string(),
                 how,
             })
         };
-        if trial.tries >= MAX_TRIES {
-            return Ok(failed(format!(
-                "{} starts ended without a verdict",
-                trial.tries
-            )));
+        // With nothing to go back to, it is tried for as long as it is there.
+        let way_back = trial.backup.as_deref();
+        if way_back.is_some_and(|name| Backup::load(&self.folder, name).is_ok()) {
+            if let Some(bad) = state.bad_mark(trial.digest) {
+                // Marked, and the launcher was stopped before it could go back.
+                return Ok(failed(bad.why.clone()));
+            }
+            if trial.tries >= MAX_TRIES {
+                return Ok(failed(format!(
+                    "{} starts ended without a verdict",
+                    trial.tries
+                )));
+            }
         }
-        let prepared = match self.prepare(state, Some(&trial.version), run, invocation) {
-            Ok(prepared) => prepared,
-            Err(error) => return Ok(Tried::Failed(error)),
-        };
-        let counted = Trial {
-            tries: trial.tries + 1,
-            ..trial.clone()
-        };
-        self.keep_or_warn(|state| state.trial = Some(counted));
-        let mut running = match prepared.spawn() {
+        let mut running = match self
+            .prepare(Some(&trial.version), run, invocation)
+            .and_then(|prepared| {
+                self.note_trial(trial, |trial| trial.tries += 1);
+                prepared.spawn()
+            }) {
             Ok(running) => running,
+            Err(error) if is_the_machines(&error) => return Err(error),
             Err(error) => return Ok(Tried::Failed(error)),
         };
         match running.judge(self.config.run.trial)? {
             Verdict::Failed { how } => return Ok(failed(how)),
-            Verdict::Good { .. } => self.confirm(&trial),
+            Verdict::Good { .. } => self.confirm(trial),
             Verdict::Unproven { .. } => {
                 log::info!("version {} ended early and stays on trial", trial.version);
-                let unproven = Trial { tries: 0, ..trial };
-                self.keep_or_warn(|state| state.trial = Some(unproven));
+                self.note_trial(trial, |trial| trial.tries = 0);
             }
         }
-        let ended = if self.config.run.wait {
+        let end = if self.config.run.wait {
             running.wait()?
         } else {
             entry::End::Code(0)
         };
-        Ok(Tried::Ended(ended))
+        Ok(Tried::Ended(end))
+    }
+
+    /// Changes what is remembered of a trial, if it is still that one. The app runs or is about to:
+    /// that it cannot be remembered is no reason to stop it.
+    fn note_trial(&self, trial: &Trial, change: impl FnOnce(&mut Trial)) {
+        let noted = self.folder.change_state(|state| {
+            if let Some(trial) = state.trial_of(trial.digest) {
+                change(trial);
+            }
+        });
+        if let Err(error) = noted {
+            log::warn!("the trial could not be noted: {}", error.chain());
+        }
     }
 
     /// The new version has shown that it runs: it is no longer on trial, and old backups go.
     fn confirm(&self, trial: &Trial) {
         log::info!("version {} has passed its trial", trial.version);
-        self.keep_or_warn(|state| state.trial = None);
-        if let Err(error) = backup::prune(
-            &self.folder,
-            self.config.update.keep,
-            trial.backup.as_deref(),
-        ) {
-            log::warn!("old backups stay: {}", error.chain());
-        }
-    }
-
-    /// Changes what is remembered of a trial. A disk that is full or may not be written keeps
-    /// nothing, and that is no reason not to start the app, or to leave it alone once it runs.
-    fn keep_or_warn(&self, change: impl FnOnce(&mut State)) {
-        if let Err(error) = self.folder.change_state(change) {
-            log::warn!("the trial could not be recorded: {}", error.chain());
+        let confirmed = self.folder.change_state(|state| {
+            if state.trial_of(trial.digest).is_some() {
+                state.trial = None;
+            }
+        });
+        let keep = self.config.update.keep;
+        let pruned =
+            confirmed.and_then(|()| backup::prune(&self.folder, keep, trial.backup.as_deref()));
+        if let Err(error) = pruned {
+            log::warn!("left for later: {}", error.chain());
         }
     }
 
@@ -602,22 +655,56 @@ impl<'a> Updater<'a> {
             trial.version,
             error.chain()
         );
+        let _lock = self.lock(COMMIT_PATIENCE)?;
+        let change = ChangeLock::take(&self.folder, CHANGE_PATIENCE)?;
+        let still = self.folder.load_state().trial;
+        if still.is_none_or(|still| still.digest != trial.digest) {
+            // Another launcher has gone back, or was luckier with it.
+            return Ok(());
+        }
         self.observer.event(&Event::Phase(Phase::Undo));
-        let _lock = UpdateLock::take(&self.folder, COMMIT_PATIENCE)?;
-        let change = ChangeLock::take(&self.folder)?;
-        let heed = self.undo_heed();
-        let back = layout::roll_back(&self.folder, trial, &error.chain(), heed, &change)?;
-        let Some(undone) = back else {
-            return Err(error);
+        let why = error.chain();
+        let undone = match layout::roll_back(&self.folder, trial, &why, &self.rules, &change) {
+            Ok(Some(undone)) => undone,
+            Ok(None) => return Err(error),
+            Err(worse) if !matches!(worse.code(), Code::BackupDamaged | Code::BackupNotFound) => {
+                return Err(worse);
+            }
+            Err(worse) => {
+                // Nothing was changed. Such a backup is no way back at the next start either.
+                log::error!("no way back: {}", worse.chain());
+                self.note_trial(trial, |trial| trial.backup = None);
+                return Err(error);
+            }
         };
+        let version = undone.version.as_ref();
         self.observer.event(&Event::RolledBack {
             from: &trial.version,
-            to: undone.version.as_ref(),
+            to: version,
             error: &error,
         });
-        let version = undone.version.as_ref();
-        self.folder
-            .change_state(|state| state.note("rolled-back", version, Some(&error)))
+        let noted = self
+            .folder
+            .change_state(|state| state.note("rolled-back", version, Some(&error)));
+        if let Err(error) = noted {
+            log::warn!("the outcome could not be kept: {}", error.chain());
+        }
+        Ok(())
+    }
+}
+
+/// Whether a start failed for want of something that the version cannot help: memory, processes.
+fn is_the_machines(error: &Error) -> bool {
+    use std::io::ErrorKind::{OutOfMemory, QuotaExceeded, ResourceBusy, WouldBlock};
+    match error {
+        Error::StartFailed { source, .. } => {
+            matches!(
+                source.kind(),
+                OutOfMemory | QuotaExceeded | ResourceBusy | WouldBlock
+            )
+        }
+        Error::Io { .. } => true,
+        _ => false,
     }
 }
 

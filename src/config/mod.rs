@@ -27,7 +27,7 @@ mod places;
 mod value;
 
 pub use layers::{Origin, Origins};
-pub use patterns::Patterns;
+pub use patterns::{Patterns, Rules};
 pub use places::Places;
 pub use value::Kind;
 

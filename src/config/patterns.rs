@@ -12,6 +12,7 @@
 use gix_glob::pattern::Case;
 use gix_glob::wildmatch::Mode;
 
+use crate::config::UpdateConfig;
 use crate::{Error, Result};
 
 const CASE: Case = if cfg!(any(windows, target_os = "macos")) {
@@ -115,6 +116,28 @@ fn unclosed(text: &str) -> Option<&'static str> {
         }
     }
     None
+}
+
+/// The patterns of `[update]`, which say what an update may not do to whose files.
+#[derive(Debug)]
+pub struct Rules {
+    /// What an update never overwrites or removes.
+    pub preserve: Patterns,
+    /// What apps write in place, so that a backup copies it.
+    pub mutable: Patterns,
+    /// Files outside the file list that a backup leaves out.
+    pub backup_excludes: Patterns,
+}
+
+impl Rules {
+    /// The rules of a configuration.
+    pub fn of(config: &UpdateConfig) -> Result<Self> {
+        Ok(Self {
+            preserve: Patterns::parse(&config.preserve)?,
+            mutable: Patterns::parse(&config.mutable)?,
+            backup_excludes: Patterns::parse(&config.backup_excludes)?,
+        })
+    }
 }
 
 #[cfg(test)]

@@ -8,15 +8,13 @@
 //! Writability is tried, not asked for: access lists, read-only mounts and quotas do not show in
 //! a file's mode. What is found holds for the moment; a later write can still fail.
 
-use std::fs::File;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use directories::BaseDirs;
 
 use super::Config;
-use crate::disk;
+use crate::{Code, disk};
 
 /// The folders that this run works with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,17 +126,12 @@ fn writable(folder: &Path) -> bool {
         std::process::id(),
         TRIES.fetch_add(1, Ordering::Relaxed)
     ));
-    // The one file that is made elsewhere than in `disk`: an empty one that nobody reads.
-    let made = File::options().write(true).create_new(true).open(&probe);
     // Closed before it is removed, which Windows wants.
-    match made.map(drop) {
+    match disk::create_file(&probe, false).map(drop) {
         Ok(()) => disk::remove_file(&probe).is_ok(),
         // A full disk is not one that this user may not write: to go elsewhere would be to install
         // the app a second time.
-        Err(error) => matches!(
-            error.kind(),
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded
-        ),
+        Err(error) => error.code() == Code::DiskFull,
     }
 }
 

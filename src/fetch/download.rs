@@ -577,10 +577,7 @@ impl Part {
 
     /// Throws all bytes away.
     fn clear(&mut self) -> Result<()> {
-        self.file
-            .set_len(0)
-            .and_then(|()| self.file.rewind())
-            .map_err(Error::io("truncate", &self.path))?;
+        disk::empty(&self.file, &self.path)?;
         self.hasher = Hasher::default();
         self.length = 0;
         self.resumed = false;

@@ -11,7 +11,6 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::launcher::messages::{Text, sanitise, size};
-use crate::launcher::panic::caught;
 use crate::launcher::{EXIT_CONFIG, Session};
 use crate::layout::backup;
 use crate::layout::journal::Journal;
@@ -84,11 +83,11 @@ impl Session {
                 let launcher = std::env::current_exe().ok();
                 return self.run(args, launcher.as_deref());
             }
-            Command::Check => caught(|| self.check()),
-            Command::Update { force } => caught(|| self.update(*force)),
-            Command::Backups => caught(|| self.backups()),
-            Command::Restore { backup } => caught(|| self.restore(backup)),
-            Command::Doctor => caught(|| self.doctor()),
+            Command::Check => self.check(),
+            Command::Update { force } => self.update(*force),
+            Command::Backups => self.backups(),
+            Command::Restore { backup } => self.restore(backup),
+            Command::Doctor => self.doctor(),
             Command::Version => Ok(version()),
         };
         match told {
@@ -224,10 +223,7 @@ impl Session {
         let interrupted = Journal::lies_in(folder);
         let free = disk::free_space(existing(folder.root().to_path_buf()).as_path()).ok();
         let offer = updater.offer();
-        let entry = state
-            .entry_point
-            .as_deref()
-            .or(self.config.entry_point.as_deref());
+        let entry = updater.entry_point();
         let none = self.say(Text::LabelNone);
         let mut text = String::new();
         self.row(&mut text, Text::LabelName, &self.config.name);
@@ -243,7 +239,11 @@ impl Session {
             Text::LabelInstalled,
             installed.as_deref().unwrap_or(none),
         );
-        self.row(&mut text, Text::LabelEntryPoint, entry.unwrap_or(none));
+        self.row(
+            &mut text,
+            Text::LabelEntryPoint,
+            entry.as_deref().unwrap_or(none),
+        );
         self.row(&mut text, Text::LabelSource, &self.config.source.url);
         let offered = match &offer {
             Ok(offer) => offer.release.version.to_string(),

@@ -130,7 +130,11 @@ impl LogFile {
         if fs::metadata(&path).is_ok_and(|found| found.len() >= self.largest) {
             self.rotate();
         }
-        let file = open_to_append(&path)?;
+        let file = disk::open_to_append(&path)
+            .or_else(|_| {
+                disk::create_folders(&self.folder).and_then(|()| disk::open_to_append(&path))
+            })
+            .map_err(io::Error::other)?;
         let size = file.metadata()?.len();
         Ok((file, size))
     }
@@ -163,18 +167,6 @@ impl Write for LogFile {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// The one place here that writes beside [`disk`], whose files are for one writer and are synced.
-fn open_to_append(path: &Path) -> io::Result<File> {
-    let open = || File::options().append(true).create(true).open(path);
-    match open() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            fs::create_dir_all(path.parent().unwrap_or(path))?;
-            open()
-        }
-        opened => opened,
     }
 }
 

@@ -1,90 +1,91 @@
-//! Faults of Castoff itself: logged with their place, never shown raw, and caught.
+//! Faults of Castoff itself: logged with their place, never shown raw, and survived.
 //!
-//! An app that is installed must start even when the updater has a bug. So the update runs inside
-//! [`caught`], which turns a panic into [`Error::Internal`]; [`install`] keeps the standard hook
-//! from printing at a person who can do nothing with it.
+//! An app that is installed must start even when the updater has a bug. So a panic in the launcher
+//! starts the launcher anew, in the place of the process that has panicked, and the new one does
+//! without an update: it undoes what the journal says is half done, tells the person what
+//! happened, and starts the app. Nothing of the broken process's memory or locks is used again,
+//! and the launcher needs no tables for unwinding, which would be a sixth of its size.
 //!
-//! Not promised: what a panic left half done is put in order by the journal, not here. Where
-//! panics abort (no profile of ours), or one strikes while another is handled, nothing is caught.
+//! Not promised: anything about a second panic in a row, beyond a message and an exit code; or
+//! about faults that are no panics, such as an exhausted stack.
 
-use std::any::Any;
-use std::cell::RefCell;
-use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
+use std::panic::{self, PanicHookInfo};
+use std::process::Command;
 use std::thread;
 
-use crate::{Error, Result};
+use crate::Error;
+use crate::launcher::{EXIT_INTERNAL, Session};
 
-thread_local! {
-    /// Where this thread panicked last: the hook knows the place, but only `caught` can return it.
-    static LAST: RefCell<Option<String>> = const { RefCell::new(None) };
+/// Tells the new process what the one before has panicked about.
+const VARIABLE: &str = "CASTOFF_PANIC";
+
+/// What becomes of a process that panics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// It starts anew, without an update.
+    StartTheApp,
+    /// It reports and ends.
+    Report,
 }
 
-/// Sends every panic to the log, and to nobody else.
-pub fn install() {
-    panic::set_hook(Box::new(|info| {
+/// Decides what happens at a panic, in any thread, from now on.
+pub fn install(after: After) {
+    panic::set_hook(Box::new(move |info| {
         let what = describe(info);
         let thread = thread::current();
-        log::error!(
-            "panic in thread {}: {what}",
-            thread.name().unwrap_or("without a name")
-        );
-        LAST.set(Some(what));
+        let name = thread.name().unwrap_or("without a name");
+        log::error!("panic in thread {name}: {what}");
+        if after == After::StartTheApp && survived().is_none() {
+            start_anew(&what);
+        }
+        Session::report_unopened(&Error::Internal { what });
+        end();
     }));
 }
 
-/// Runs `work`; a panic in it comes back as [`Error::Internal`].
-///
-/// The error names the place of the panic when [`install`] has been called before and the panic
-/// happened on this thread.
-pub fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    LAST.set(None);
-    // Whoever calls this gives up what `work` had in hand, so that nothing half changed is seen.
-    panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
-        let what = LAST
-            .take()
-            .unwrap_or_else(|| message(payload.as_ref()).to_owned());
-        Err(Error::Internal { what })
-    })
+/// What the process before this one has panicked about, if this one stands in its place.
+pub fn survived() -> Option<String> {
+    std::env::var(VARIABLE).ok()
+}
+
+/// Replaces this process by a new one of the same arguments. Returns only if that fails.
+fn start_anew(what: &str) {
+    let Ok(executable) = std::env::current_exe() else {
+        return;
+    };
+    let mut command = Command::new(executable);
+    command
+        .args(std::env::args_os().skip(1))
+        .env(VARIABLE, what);
+    #[cfg(unix)]
+    {
+        use std::os::unix::process::CommandExt;
+        log::error!("cannot start anew: {}", command.exec());
+    }
+    // Windows cannot replace a process, and its locks end with this one: it must not wait.
+    #[cfg(not(unix))]
+    if command.spawn().is_ok() {
+        end();
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "after a panic there is nothing left to return to"
+)]
+fn end() -> ! {
+    std::process::exit(EXIT_INTERNAL.into())
 }
 
 fn describe(info: &PanicHookInfo<'_>) -> String {
-    let message = message(info.payload());
-    match info.location() {
-        Some(place) => format!("{message}, at {place}"),
-        None => message.to_owned(),
-    }
-}
-
-/// The text that was given to `panic!`.
-fn message(payload: &(dyn Any + Send)) -> &str {
-    payload
+    let payload = info.payload();
+    let message = payload
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("a panic without a message")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_panic_becomes_an_error_that_names_its_place() {
-        let before = panic::take_hook();
-        install();
-        let result = caught(|| -> Result<()> { panic!("no such {}", "thing") });
-        panic::set_hook(before);
-        let Err(Error::Internal { what }) = result else {
-            panic!("got {result:?}");
-        };
-        assert!(what.starts_with("no such thing, at "), "{what}");
-        assert!(what.contains(file!()), "{what}");
-    }
-
-    #[test]
-    fn anything_else_passes_through() {
-        assert_eq!(caught(|| Ok(7)).ok(), Some(7));
-        let error = caught(|| -> Result<()> { Err(Error::InsecureUrl { url: "x".into() }) });
-        assert!(matches!(error, Err(Error::InsecureUrl { .. })));
+        .unwrap_or("a panic without a message");
+    match info.location() {
+        Some(place) => format!("{message}, at {place}"),
+        None => message.to_owned(),
     }
 }

@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{self, Config, Places};
 use crate::launcher::messages::{Lang, Text};
-use crate::launcher::panic::caught;
 use crate::launcher::terminal::Terminal;
-use crate::launcher::{exit_code, logfile};
+use crate::launcher::{exit_code, logfile, panic};
 use crate::updater::{Invocation, Outcome, Updater};
 use crate::{Code, Error, Result};
 
@@ -53,26 +52,26 @@ impl Session {
         Updater::new(&self.config, &self.places.client, &self.terminal)
     }
 
-    /// The updater of what is to be started: this user's copy or, unless the copy is newer, the
-    /// installation beside the launcher that this user may not write.
-    fn starter(&self) -> Result<Updater<'_>> {
-        let copy = self.updater()?;
-        let Some(read_only) = &self.places.read_only else {
-            return Ok(copy);
-        };
-        let original = Updater::new(&self.config, read_only, &self.terminal)?;
-        let version = original.installed();
-        Ok(if version.is_some() && version >= copy.installed() {
-            original
-        } else {
-            copy
-        })
+    /// The app that is to be started: that of the client folder, or, as long as there is none, the
+    /// one that was installed beside the launcher where this user may not write.
+    fn startable(&self) -> Result<Updater<'_>> {
+        let updater = self.updater()?;
+        match &self.places.read_only {
+            Some(read_only) if updater.installed().is_none() => {
+                Updater::new(&self.config, read_only, &self.terminal)
+            }
+            _ => Ok(updater),
+        }
     }
 
     /// What a double-click does: brings the app up to date, or leaves it as it is, and starts it.
     /// Returns the app's exit code, or one of the launcher's own when no app ran.
     pub fn run(&self, args: &[OsString], launcher: Option<&Path>) -> u8 {
-        let failed_update = match caught(|| self.updater()?.update(false)) {
+        let update = match panic::survived() {
+            Some(what) => Err(Error::Internal { what }),
+            None => self.updater().and_then(|updater| updater.update(false)),
+        };
+        let failed_update = match update {
             // Nothing new is nothing to tell: the app starts, and that is what was asked for.
             Ok(Outcome::UpToDate { .. }) => None,
             Ok(outcome) => {
@@ -99,7 +98,10 @@ impl Session {
             launcher,
             cwd: cwd.as_deref(),
         };
-        match caught(|| self.starter()?.launch(invocation)) {
+        match self
+            .startable()
+            .and_then(|updater| updater.launch(invocation))
+        {
             Ok(end) => end.pass_on(),
             Err(Error::NotInstalled { folder, .. }) => {
                 let source = failed_update.map(Box::new);
@@ -118,7 +120,11 @@ impl Session {
 
     /// The update failed and the app starts all the same, if there is one.
     fn report_before_start(&self, error: &Error) {
-        let Some(version) = self.starter().ok().and_then(|updater| updater.installed()) else {
+        let Some(version) = self
+            .startable()
+            .ok()
+            .and_then(|updater| updater.installed())
+        else {
             // The start will fail, and then says why.
             return;
         };

@@ -422,8 +422,8 @@ mod tests {
     struct Paper(Arc<Mutex<Vec<u8>>>);
 
     impl Paper {
-        fn terminal(&self, lang: Lang, quiet: bool) -> Terminal {
-            Terminal::to(Box::new(self.clone()), false, lang, "Example", quiet)
+        fn terminal(&self, lang: Lang) -> Terminal {
+            Terminal::to(Box::new(self.clone()), false, lang, "Example")
         }
 
         fn text(&self) -> String {
@@ -545,8 +545,8 @@ mod tests {
             ],
         );
         terminal.outcome(&Outcome::Updated {
-            from: &old,
-            to: &new,
+            from: old,
+            to: new.clone(),
         });
         terminal.event(&Event::Starting {
             entry: Path::new("client/app"),
@@ -559,7 +559,7 @@ mod tests {
         for lang in Lang::ALL {
             let paper = Paper::default();
             let terminal = paper
-                .terminal(lang, true)
+                .terminal(lang)
                 .with_log(Some("logs/castoff.log".into()));
             for error in samples() {
                 let installed = [("version", "1.2.3".to_owned())];
@@ -574,25 +574,24 @@ mod tests {
         let (old, new) = (version("1.2.3"), version("1.3.0"));
         for lang in Lang::ALL {
             let paper = Paper::default();
-            let terminal = paper.terminal(lang, false);
+            let terminal = paper.terminal(lang);
             for outcome in [
-                Outcome::UpToDate { version: &old },
-                Outcome::Installed { version: &new },
-                Outcome::Updated {
-                    from: &old,
-                    to: &new,
+                Outcome::UpToDate {
+                    version: old.clone(),
+                },
+                Outcome::Installed {
+                    version: new.clone(),
                 },
                 Outcome::Updated {
-                    from: &new,
-                    to: &old,
+                    from: old.clone(),
+                    to: new.clone(),
                 },
-                Outcome::RolledBack {
-                    from: &new,
-                    to: Some(&old),
+                Outcome::Updated {
+                    from: new.clone(),
+                    to: old.clone(),
                 },
-                Outcome::RolledBack {
-                    from: &new,
-                    to: None,
+                Outcome::Pending {
+                    version: new.clone(),
                 },
             ] {
                 terminal.outcome(&outcome);
@@ -603,8 +602,9 @@ mod tests {
                     offered: &new,
                     notes: "",
                 });
-                terminal.outcome(&Outcome::Available);
+                terminal.event(&Event::Phase(Phase::Fetch));
             }
+            terminal.error(&unreachable(), "");
             insta::assert_snapshot!(format!("outcomes_{}", lang.tag()), paper.text());
         }
     }
@@ -613,7 +613,7 @@ mod tests {
     fn updates() {
         for lang in Lang::ALL {
             let paper = Paper::default();
-            whole_update(&paper.terminal(lang, false));
+            whole_update(&paper.terminal(lang));
             insta::assert_snapshot!(format!("update_{}", lang.tag()), paper.text());
         }
     }
@@ -625,7 +625,7 @@ mod tests {
         for lang in Lang::ALL {
             let paper = Paper::default();
             show(
-                &paper.terminal(lang, false),
+                &paper.terminal(lang),
                 &[
                     Event::Recovered {
                         version: Some(&old),
@@ -654,7 +654,7 @@ mod tests {
         for live in [false, true] {
             let paper = Paper::default();
             let out = Box::new(paper.clone());
-            let terminal = Terminal::to(out, live, Lang::En, "Example", false);
+            let terminal = Terminal::to(out, live, Lang::En, "Example");
             nothing_new(&terminal, &version);
             assert_eq!(paper.text(), "");
             assert!(terminal.view().bar.is_none());
@@ -665,7 +665,7 @@ mod tests {
     fn a_version_that_is_refused_is_no_news() {
         let (old, new) = (version("1.2.3"), version("1.3.0"));
         let paper = Paper::default();
-        let terminal = paper.terminal(Lang::En, false);
+        let terminal = paper.terminal(Lang::En);
         terminal.event(&Event::Found {
             installed: Some(&old),
             offered: &new,
@@ -676,20 +676,10 @@ mod tests {
     }
 
     #[test]
-    fn a_quiet_terminal_tells_only_what_went_wrong() {
-        let paper = Paper::default();
-        let terminal = paper.terminal(Lang::En, true);
-        whole_update(&terminal);
-        assert_eq!(paper.text(), "");
-        terminal.event(&Event::Warning(&unreachable()));
-        assert_eq!(paper.text().lines().count(), 1);
-    }
-
-    #[test]
     fn a_live_terminal_leaves_no_bar_behind() {
         let paper = Paper::default();
         let out = Box::new(paper.clone());
-        let terminal = Terminal::to(out, true, Lang::En, "Example", false);
+        let terminal = Terminal::to(out, true, Lang::En, "Example");
         terminal.event(&Event::Phase(Phase::Fetch));
         terminal.event(&Event::Total {
             bytes: Some(9),
@@ -708,7 +698,7 @@ mod tests {
 
     #[test]
     fn a_closed_stderr_is_no_error() {
-        let terminal = Terminal::to(Box::new(Closed), false, Lang::En, "Example", false);
+        let terminal = Terminal::to(Box::new(Closed), false, Lang::En, "Example");
         whole_update(&terminal);
         terminal.error(&unreachable(), "");
     }
@@ -716,16 +706,18 @@ mod tests {
     #[test]
     fn long_notes_are_cut() {
         let paper = Paper::default();
-        let terminal = paper.terminal(Lang::En, false);
+        let terminal = paper.terminal(Lang::En);
         terminal.event(&Event::Found {
             installed: None,
             offered: &version("1.0.0"),
             notes: &"line\n".repeat(1000),
         });
-        terminal.outcome(&Outcome::Available);
-        // The news, the heading, the notes, and the sign that there are more.
-        assert_eq!(paper.text().lines().count(), 2 + MOST_NOTES + 1);
-        assert!(paper.text().ends_with("…\n"));
+        terminal.outcome(&Outcome::Installed {
+            version: version("1.0.0"),
+        });
+        // The news, the heading, the notes, the sign that there are more, and the outcome.
+        assert_eq!(paper.text().lines().count(), 2 + MOST_NOTES + 2);
+        assert!(paper.text().contains("…\n"));
     }
 
     #[test]

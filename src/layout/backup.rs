@@ -18,6 +18,7 @@ use chrono::{DateTime, SubsecRound, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::archive::SafePath;
+use crate::archive::guard::check_tree;
 use crate::config::Patterns;
 use crate::disk;
 use crate::layout::locks::ChangeLock;
@@ -64,16 +65,26 @@ pub struct Kept {
 impl Backup {
     /// Reads a backup's description.
     pub fn load(folder: &ClientFolder, name: &str) -> Result<Self> {
-        let path = folder.backups().join(name);
+        let path = path_of(folder, name)?;
         let found: Option<Self> =
             state::read_json(&path.join("backup.json")).map_err(|error| Error::BackupDamaged {
                 path: path.clone(),
                 problem: error.chain(),
             })?;
-        found.ok_or_else(|| Error::BackupNotFound {
+        let backup = found.ok_or_else(|| Error::BackupNotFound {
             version: name.to_owned(),
             folder: folder.backups(),
-        })
+        })?;
+        check_tree(
+            backup
+                .records()
+                .map(|(path, record)| (path, record.content.node())),
+        )
+        .map_err(|error| Error::BackupDamaged {
+            path,
+            problem: error.chain(),
+        })?;
+        Ok(backup)
     }
 
     /// Everything that is kept, by path.
@@ -123,7 +134,7 @@ pub(crate) fn prune(folder: &ClientFolder, keep: usize, needed: Option<&str>) ->
 
 /// Removes a backup: first its description, so that half of one is never taken for whole.
 pub(crate) fn discard(folder: &ClientFolder, name: &str) -> Result<()> {
-    let path = folder.backups().join(name);
+    let path = path_of(folder, name)?;
     disk::remove_durably(&path.join("backup.json"))?;
     disk::remove_tree(&path)
 }
@@ -236,12 +247,13 @@ fn fill(
         reach(Step::BackUpFile)?;
     }
     reach(Step::BackUpFilled)?;
+    disk::create_folders(&folder.backups())?;
     disk::sync_tree(&[&temporary, staged])?;
     disk::write_atomic(&temporary.join("backup.json"), &state::compact(backup)?)?;
-    disk::create_folders(&folder.backups())?;
     let name = free_name(folder, backup.version.as_ref());
     disk::rename(&temporary, &folder.backups().join(&name))?;
     disk::sync_folder(&folder.backups())?;
+    disk::sync_folder(folder.root())?;
     reach(Step::BackUpSynced)?;
     Ok(name)
 }
@@ -256,6 +268,17 @@ fn free_name(folder: &ClientFolder, version: Option<&Version>) -> String {
         number += 1;
     }
     name
+}
+
+/// A name beside a folder that is in the way.
+fn free_path(path: &Path) -> PathBuf {
+    let free = |number: u32| path.with_added_extension(format!("kept-{number}"));
+    let taken = |number: &u32| fs::symlink_metadata(free(*number)).is_ok();
+    free(
+        (1..u32::MAX)
+            .find(|number| !taken(number))
+            .unwrap_or(u32::MAX),
+    )
 }
 
 /// Kinds of files that no app writes in place: programs, libraries, code, media, fonts. Every
@@ -305,9 +328,41 @@ pub(crate) fn bytes_to_copy(plan: &Plan, mutable: &Patterns) -> u64 {
     copied.sum()
 }
 
-/// The path of a backup's folder, for messages.
-pub fn path_of(folder: &ClientFolder, name: &str) -> PathBuf {
-    folder.backups().join(name)
+/// A backup's folder. The name may come from a file that others can write: it must not lead
+/// anywhere else.
+pub(crate) fn path_of(folder: &ClientFolder, name: &str) -> Result<PathBuf> {
+    match SafePath::try_from(name) {
+        Ok(safe) if safe.parent().is_none() => Ok(safe.below(&folder.backups())),
+        _ => Err(Error::BackupNotFound {
+            version: name.to_owned(),
+            folder: folder.backups(),
+        }),
+    }
+}
+
+/// Checks that a backup has a file as a journal wants it back.
+pub(crate) fn check(
+    folder: &ClientFolder,
+    name: &str,
+    path: &SafePath,
+    content: &Content,
+) -> Result<()> {
+    let Content::File { size, sha256, .. } = content else {
+        return Ok(());
+    };
+    let kept = path_of(folder, name)?;
+    let damaged = |problem| Error::BackupDamaged {
+        path: kept.clone(),
+        problem,
+    };
+    let (got, bytes) =
+        tree::digest_of(&path.below(&kept)).map_err(|error| damaged(error.chain()))?;
+    if (got, bytes) != (*sha256, *size) {
+        return Err(damaged(format!(
+            "{path} has SHA-256 {got}, expected {sha256}"
+        )));
+    }
+    Ok(())
 }
 
 /// Puts one path back as the backup has it, by a temporary name beside the journal and a rename.
@@ -318,22 +373,13 @@ pub(crate) fn put_back(
     content: &Content,
     mutable: &Patterns,
 ) -> Result<()> {
-    let from = path.below(&folder.backups().join(name));
+    let from = path.below(&path_of(folder, name)?);
     let temporary = folder.own().join("restoring");
     disk::remove_file(&temporary)?;
     match content {
         Content::Link(target) => disk::symlink(target, &temporary)?,
-        Content::File { size, sha256, mode } => {
-            let damaged = |problem: String| Error::BackupDamaged {
-                path: folder.backups().join(name),
-                problem,
-            };
-            let (got, bytes) = tree::digest_of(&from).map_err(|error| damaged(error.chain()))?;
-            if (got, bytes) != (*sha256, *size) {
-                return Err(damaged(format!(
-                    "{path} has SHA-256 {got}, expected {sha256}"
-                )));
-            }
+        Content::File { mode, .. } => {
+            check(folder, name, path, content)?;
             if written_in_place(path, *mode, mutable) {
                 disk::copy(&from, &temporary)?;
             } else {
@@ -344,8 +390,13 @@ pub(crate) fn put_back(
     }
     let to = path.below(folder.root());
     if tree::look(&to)? == Found::Folder {
-        // The new version had a folder here; what it put there is gone by now.
-        disk::remove_empty_folder(&to);
+        // The new version had a folder here. What came with it is gone by now; what the app has
+        // put there since is kept beside it.
+        if !disk::remove_empty_folder(&to) {
+            let aside = free_path(&to);
+            log::warn!("{} is kept as {}", to.display(), aside.display());
+            disk::rename(&to, &aside)?;
+        }
     }
     // Two names of one file: a rename would do nothing, and leave the temporary name.
     disk::rename(&temporary, &to)?;

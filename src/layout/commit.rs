@@ -10,14 +10,14 @@ use std::fs;
 use std::path::Path;
 
 use crate::archive::SafePath;
-use crate::config::Patterns;
+use crate::config::Rules;
 use crate::disk;
 use crate::layout::backup::{self, BackedUp, Backup};
 use crate::layout::journal::{Change, Journal};
 use crate::layout::locks::ChangeLock;
 use crate::layout::tree::{self, Found};
 use crate::plan::Plan;
-use crate::state::{Bad, ClientFolder, Content, FileRecord, Installed, Trial};
+use crate::state::{ClientFolder, Content, EntryPoint, FileRecord, Installed, Trial};
 use crate::steps::{Step, reach};
 use crate::version::Version;
 use crate::{Error, Result};
@@ -39,20 +39,11 @@ pub struct Undone {
     pub version: Option<Version>,
 }
 
-/// The patterns of the configuration that a restore heeds.
-#[derive(Clone, Copy)]
-pub struct UndoHeed<'a> {
-    /// What stays as it is, if it is there.
-    pub preserve: &'a Patterns,
-    /// What apps write in place besides the kinds that are known for it.
-    pub mutable: &'a Patterns,
-}
-
 /// A commit that is ready to begin: everything is staged, backed up and synced.
 #[must_use = "nothing is installed until the transaction is committed"]
 pub struct Transaction<'a> {
     folder: &'a ClientFolder,
-    mutable: &'a Patterns,
+    rules: &'a Rules,
     backed_up: BackedUp,
     journal: Journal,
     _lock: &'a ChangeLock,
@@ -62,7 +53,7 @@ impl<'a> Transaction<'a> {
     /// Probes every target. Nothing is changed; an error leaves the app untouched.
     pub fn prepare(
         folder: &'a ClientFolder,
-        mutable: &'a Patterns,
+        rules: &'a Rules,
         backed_up: BackedUp,
         lock: &'a ChangeLock,
     ) -> Result<Self> {
@@ -84,12 +75,12 @@ impl<'a> Transaction<'a> {
         journal.made = missing_folders(folder, plan);
         let transaction = Self {
             folder,
-            mutable,
+            rules,
             backed_up,
             journal,
             _lock: lock,
         };
-        if let Err(error) = probe(folder, &transaction.journal) {
+        if let Err(error) = transaction.probe() {
             transaction.discard_backup();
             return Err(error);
         }
@@ -101,8 +92,7 @@ impl<'a> Transaction<'a> {
     pub fn commit(self) -> Result<Committed> {
         let folder = self.folder;
         if let Err(error) = self.journal.write(folder) {
-            // It may lie there all the same, and then it needs the backup.
-            if Journal::remove(folder).is_ok() {
+            if !Journal::lies_in(folder) {
                 self.discard_backup();
             }
             return Err(error);
@@ -111,7 +101,11 @@ impl<'a> Transaction<'a> {
             Ok(committed) => Ok(committed),
             Err(error) => {
                 log::error!("the commit failed and is undone: {}", error.chain());
-                undo(folder, &self.journal, self.mutable)?;
+                // The undo may need the room.
+                if let Err(error) = disk::remove_tree(&folder.staging()) {
+                    log::warn!("{}", error.chain());
+                }
+                undo(folder, &self.journal, self.rules)?;
                 self.discard_backup();
                 Err(error)
             }
@@ -128,7 +122,7 @@ impl<'a> Transaction<'a> {
         }
         drop_byte_code(folder, self.journal.paths.keys(), &plan.kept)?;
         remove_emptied(folder, plan.removes.iter(), &plan.folders);
-        for path in &self.journal.made {
+        for path in &plan.folders {
             disk::create_folders(&path.below(folder.root()))?;
         }
         for path in self.backed_up.staged.records.keys() {
@@ -155,7 +149,10 @@ impl<'a> Transaction<'a> {
         folder.set_local_version(&plan.release.version)?;
         reach(Step::CommitVersioned)?;
         folder.change_state(|state| {
-            state.entry_point.clone_from(&plan.release.entry_point);
+            let version = Some(plan.release.version.clone());
+            let path = plan.release.entry_point.clone();
+            state.entry = Some(EntryPoint { version, path });
+            state.forgive(plan.release.package.sha256);
             state.pending = None;
             state.trial = Some(Trial {
                 version: plan.release.version.clone(),
@@ -172,6 +169,13 @@ impl<'a> Transaction<'a> {
         })
     }
 
+    /// Checks every path that changes: the way to it, and what is there.
+    fn probe(&self) -> Result<()> {
+        let plan = &self.backed_up.staged.plan;
+        let writes = self.backed_up.staged.records.keys();
+        probe(self.folder, writes, &plan.removes)
+    }
+
     /// After an undo the backup is what is installed, a second time.
     fn discard_backup(&self) {
         if let Some(name) = &self.backed_up.backup
@@ -182,22 +186,24 @@ impl<'a> Transaction<'a> {
     }
 }
 
-/// Checks every path that changes: the way to it, and what is there.
-fn probe(folder: &ClientFolder, journal: &Journal) -> Result<()> {
+/// Checks every path that a commit would change: the way to it, and what is there.
+pub(crate) fn probe<'p>(
+    folder: &ClientFolder,
+    writes: impl Iterator<Item = &'p SafePath>,
+    removes: &BTreeSet<SafePath>,
+) -> Result<()> {
     let root = folder.root();
     if !disk::may_change(root) {
         let denied = std::io::ErrorKind::PermissionDenied.into();
         return Err(Error::io("change", root)(denied));
     }
-    let removed = |path: &SafePath| {
-        journal
-            .paths
-            .get(path)
-            .is_some_and(|change| change.after.is_none())
-    };
+    let goes = |path: &SafePath| removes.contains(path);
     let mut seen = HashSet::new();
-    for (path, change) in &journal.paths {
-        tree::check_way(root, path, &removed, &mut seen)?;
+    for path in removes {
+        tree::check_way(root, path, &goes, &mut seen)?;
+    }
+    for path in writes {
+        tree::check_way(root, path, &goes, &mut seen)?;
         let on_disk = path.below(root);
         let refuse = |problem| {
             Err(Error::TargetUnsafe {
@@ -206,7 +212,7 @@ fn probe(folder: &ClientFolder, journal: &Journal) -> Result<()> {
             })
         };
         match tree::look(&on_disk)? {
-            Found::Folder if change.after.is_some() && !only_removed(&on_disk, path, &removed)? => {
+            Found::Folder if !only_removed(&on_disk, path, &goes)? => {
                 return refuse("it is a folder with files in it, where the new version has a file");
             }
             Found::Other => return refuse("it is neither a file nor a folder"),
@@ -252,10 +258,14 @@ fn missing_folders(folder: &ClientFolder, plan: &Plan) -> Vec<SafePath> {
         names.extend(old.iter().map(SafePath::folded));
     }
     let changes_case = |path: &SafePath| !old.contains(path) && names.contains(&path.folded());
+    // A link to a folder is none: the new version's folder takes its place.
+    let exists = |path: &SafePath| {
+        fs::symlink_metadata(path.below(folder.root())).is_ok_and(|found| found.is_dir())
+    };
     let missing: BTreeSet<SafePath> = plan
         .folders
         .iter()
-        .filter(|path| changes_case(path) || !path.below(folder.root()).is_dir())
+        .filter(|path| changes_case(path) || !exists(path))
         .cloned()
         .collect();
     missing.into_iter().collect()
@@ -266,31 +276,33 @@ fn missing_folders(folder: &ClientFolder, plan: &Plan) -> Vec<SafePath> {
 ///
 /// Fails with `RECOVERY_FAILED` when that cannot be done; then the journal and the backup stay,
 /// and the app must not be started.
-pub fn recover(
-    folder: &ClientFolder,
-    mutable: &Patterns,
-    _lock: &ChangeLock,
-) -> Result<Option<Undone>> {
+pub fn recover(folder: &ClientFolder, rules: &Rules, _lock: &ChangeLock) -> Result<Option<Undone>> {
     let journal = Journal::load(folder).map_err(|error| failed(folder, None, error))?;
     let Some(journal) = journal else {
         return Ok(None);
     };
     log::warn!("transaction {} was interrupted and is undone", journal.id);
-    undo(folder, &journal, mutable)?;
+    // The undo may need the room; what cannot be removed now is no reason to stop.
+    for leftover in [folder.staging(), folder.own().join("backup")] {
+        if let Err(error) = disk::remove_tree(&leftover) {
+            log::warn!("{}", error.chain());
+        }
+    }
+    undo(folder, &journal, rules)?;
     Ok(Some(Undone {
         version: journal.before,
     }))
 }
 
 /// Puts a backup back: the tree becomes the backup's version, but for what the user added and for
-/// what is there and preserved.
+/// what is on the preserve list.
 ///
-/// Fails with `TARGET_UNSAFE` or `PERMISSION_DENIED`, and changes nothing, when something is in
-/// the way.
+/// Everything that can be checked is checked first: an error before the journal is written leaves
+/// all as it is.
 pub fn restore(
     folder: &ClientFolder,
     name: &str,
-    heed: UndoHeed<'_>,
+    rules: &Rules,
     _lock: &ChangeLock,
 ) -> Result<Undone> {
     let backup = Backup::load(folder, name)?;
@@ -303,7 +315,7 @@ pub fn restore(
         let users = !record.owned
             && !backup.overwritten.contains(path)
             && !now.is_some_and(|now| now.owned);
-        let stays = users || heed.preserve.matches(path.as_str(), false);
+        let stays = users || rules.preserve.matches(path.as_str(), false);
         if stays && tree::look(&path.below(folder.root()))? != Found::Nothing {
             continue;
         }
@@ -316,10 +328,11 @@ pub fn restore(
             },
         );
     }
-    for (path, record) in installed.files.iter().filter(|(_, record)| record.owned) {
-        if heed.preserve.matches(path.as_str(), false) {
-            continue;
-        }
+    let came_with_it = installed
+        .files
+        .iter()
+        .filter(|(path, record)| record.owned && !rules.preserve.matches(path.as_str(), false));
+    for (path, record) in came_with_it {
         journal.paths.entry(path.clone()).or_insert_with(|| Change {
             before: None,
             after: Some(record.content.clone()),
@@ -337,24 +350,37 @@ pub fn restore(
         .filter(|parent| !stays.contains(parent))
         .collect();
     journal.made = emptied.into_iter().collect();
-    check_ways(folder, &journal)?;
+    check_restore(folder, name, &journal)?;
     journal.write(folder)?;
     reach(Step::UndoJournalled)?;
-    undo(folder, &journal, heed.mutable)?;
+    undo(folder, &journal, rules)?;
     Ok(Undone {
         version: backup.version,
     })
 }
 
-/// Makes every path of a journal what it was before, and what is recorded too. Compares before it
-/// acts, so that it can be repeated after a kill at any point.
-fn undo(folder: &ClientFolder, journal: &Journal, mutable: &Patterns) -> Result<()> {
-    put_everything_back(folder, journal, mutable)
-        .map_err(|error| failed(folder, journal.backup.as_deref(), error))
+/// Checks that a journal can be undone: the ways, the room, and every file of the backup that will
+/// be needed.
+fn check_restore(folder: &ClientFolder, name: &str, journal: &Journal) -> Result<()> {
+    let root = folder.root();
+    check_ways(root, journal)?;
+    let mut needed = 0;
+    for (path, change) in &journal.paths {
+        let Some(before) = &change.before else {
+            continue;
+        };
+        let now = tree::content_of(&path.below(root))?;
+        if !now.is_some_and(|now| tree::same(before, &now)) {
+            backup::check(folder, name, path, before)?;
+            if let Content::File { size, .. } = before {
+                needed += size;
+            }
+        }
+    }
+    disk::need_space(root, needed)
 }
 
-/// Checks the way to every path that an undo may change.
-fn check_ways(folder: &ClientFolder, journal: &Journal) -> Result<()> {
+fn check_ways(root: &Path, journal: &Journal) -> Result<()> {
     let nothing_before = |path: &SafePath| {
         journal
             .paths
@@ -362,20 +388,27 @@ fn check_ways(folder: &ClientFolder, journal: &Journal) -> Result<()> {
             .is_some_and(|change| change.before.is_none())
     };
     let mut seen = HashSet::new();
-    for path in journal.paths.keys() {
-        tree::check_way(folder.root(), path, &nothing_before, &mut seen)?;
-    }
-    Ok(())
+    journal
+        .paths
+        .keys()
+        .try_for_each(|path| tree::check_way(root, path, &nothing_before, &mut seen))
 }
 
-fn put_everything_back(folder: &ClientFolder, journal: &Journal, mutable: &Patterns) -> Result<()> {
+/// Makes every path of a journal what it was before, and what is recorded too. Compares before it
+/// acts, so that it can be repeated after a kill at any point.
+fn undo(folder: &ClientFolder, journal: &Journal, rules: &Rules) -> Result<()> {
+    put_everything_back(folder, journal, rules)
+        .map_err(|error| failed(folder, journal.backup.as_deref(), error))
+}
+
+fn put_everything_back(folder: &ClientFolder, journal: &Journal, rules: &Rules) -> Result<()> {
     let root = folder.root();
     let backup = journal
         .backup
         .as_deref()
         .map(|name| Backup::load(folder, name))
         .transpose()?;
-    check_ways(folder, journal)?;
+    check_ways(root, journal)?;
     // What came with the new version goes first: a file of it may lie where a folder was.
     for (path, change) in journal
         .paths
@@ -392,7 +425,9 @@ fn put_everything_back(folder: &ClientFolder, journal: &Journal, mutable: &Patte
         }
         reach(Step::UndoPath)?;
     }
-    drop_byte_code(folder, journal.paths.keys(), &BTreeMap::new())?;
+    let listed = backup.as_ref().map(|backup| &backup.installed.files);
+    let nothing = BTreeMap::new();
+    drop_byte_code(folder, journal.paths.keys(), listed.unwrap_or(&nothing))?;
     for path in journal.made.iter().rev() {
         disk::remove_empty_folder(&path.below(root));
     }
@@ -418,7 +453,7 @@ fn put_everything_back(folder: &ClientFolder, journal: &Journal, mutable: &Patte
                 if let Some(parent) = on_disk.parent() {
                     disk::create_folders(parent)?;
                 }
-                backup::put_back(folder, name, path, before, mutable)?;
+                backup::put_back(folder, name, path, before, &rules.mutable)?;
             }
         }
         reach(Step::UndoPath)?;
@@ -426,18 +461,23 @@ fn put_everything_back(folder: &ClientFolder, journal: &Journal, mutable: &Patte
     sync_changed(folder, journal)?;
     reach(Step::UndoPaths)?;
 
-    let mut entry_point = None;
+    let mut entry = None;
     if let Some(backup) = backup {
         folder.save_installed(Some(&refreshed(folder, journal, &backup)?))?;
         folder.put_local_version(backup.local_version.as_deref())?;
-        entry_point = backup.installed.entry_point;
+        let version = backup.version;
+        let path = backup.installed.entry_point;
+        entry = Some(EntryPoint { version, path });
     } else {
         folder.save_installed(None)?;
         folder.put_local_version(None)?;
     }
     folder.change_state(|state| {
-        state.trial = None;
-        state.entry_point = entry_point;
+        // The version before may still be on trial: an update that was undone proves nothing.
+        if state.trial.as_ref().map(|trial| &trial.version) == journal.after.as_ref() {
+            state.trial = None;
+        }
+        state.entry = entry;
     })?;
     reach(Step::UndoVersioned)?;
     Journal::remove(folder)?;
@@ -462,36 +502,29 @@ fn refreshed(folder: &ClientFolder, journal: &Journal, backup: &Backup) -> Resul
 }
 
 fn failed(folder: &ClientFolder, backup: Option<&str>, source: Error) -> Error {
-    let backup = match backup {
-        Some(name) => backup::path_of(folder, name).display().to_string(),
-        None => folder.backups().display().to_string(),
-    };
+    let kept = backup.and_then(|name| backup::path_of(folder, name).ok());
     Error::RecoveryFailed {
         folder: folder.root().to_path_buf(),
-        backup,
+        backup: kept
+            .unwrap_or_else(|| folder.backups())
+            .display()
+            .to_string(),
         source: Box::new(source),
     }
 }
 
-/// Up to so many folders are synced one by one; a sync of the whole file system waits for what
-/// others write too.
-const MANY: usize = 16;
-
-/// Makes renames and removals durable: the folders in which they happened.
+/// Makes renames and removals durable: in every folder on the way to what changed, since folders
+/// may have been made and removed too.
 fn sync_changed(folder: &ClientFolder, journal: &Journal) -> Result<()> {
-    let folders: BTreeSet<_> = journal
-        .paths
-        .keys()
-        .filter_map(|path| path.below(folder.root()).parent().map(Path::to_path_buf))
+    let parents = journal.paths.keys().flat_map(SafePath::parents);
+    let folders: BTreeSet<SafePath> = parents.chain(journal.made.iter().cloned()).collect();
+    let mut folders: Vec<_> = folders
+        .iter()
+        .map(|path| path.below(folder.root()))
         .filter(|path| path.is_dir())
         .collect();
-    if folders.len() > MANY {
-        return disk::sync_tree(&[folder.root()]);
-    }
-    folders
-        .iter()
-        .try_for_each(|folder| disk::sync_folder(folder))?;
-    disk::sync_folder(folder.root())
+    folders.push(folder.root().to_path_buf());
+    disk::sync_folders(&folders)
 }
 
 /// Removes folders that the removal of `paths` has emptied, but those in `stays`.
@@ -567,24 +600,15 @@ pub(crate) fn roll_back(
     folder: &ClientFolder,
     trial: &Trial,
     why: &str,
-    heed: UndoHeed<'_>,
+    rules: &Rules,
     lock: &ChangeLock,
 ) -> Result<Option<Undone>> {
     let Some(name) = &trial.backup else {
         return Ok(None);
     };
-    folder.change_state(|state| {
-        if state.bad_mark(trial.digest).is_none() {
-            let (version, digest) = (trial.version.clone(), trial.digest);
-            state.bad.push(Bad {
-                version,
-                digest,
-                why: why.to_owned(),
-            });
-        }
-    })?;
+    folder.change_state(|state| state.mark_bad(&trial.version, trial.digest, why))?;
     reach(Step::UndoMarked)?;
-    let undone = restore(folder, name, heed, lock)?;
+    let undone = restore(folder, name, rules, lock)?;
     // The backup is what is installed now, a second time.
     backup::discard(folder, name)?;
     Ok(Some(undone))

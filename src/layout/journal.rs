@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::archive::SafePath;
+use crate::archive::guard::check_tree;
 use crate::disk;
 use crate::state::{self, ClientFolder, Content};
 use crate::version::Version;
@@ -69,18 +70,28 @@ impl Journal {
     /// One that cannot be read is an error and not "none": a mixture may lie there.
     pub fn load(folder: &ClientFolder) -> Result<Option<Self>> {
         let journal: Option<Self> = state::read_json(&folder.journal())?;
-        match journal {
-            Some(journal) if journal.castoff != 1 => Err(Error::StateInvalid {
+        if let Some(journal) = &journal {
+            let invalid = |problem| Error::StateInvalid {
                 path: folder.journal(),
-                problem: format!("format {} is not known to this version", journal.castoff),
-            }),
-            journal => Ok(journal),
+                problem,
+            };
+            if journal.castoff != 1 {
+                let problem = format!("format {} is not known to this version", journal.castoff);
+                return Err(invalid(problem));
+            }
+            let before = journal
+                .paths
+                .iter()
+                .filter_map(|(path, change)| Some((path, change.before.as_ref()?.node())));
+            check_tree(before).map_err(|error| invalid(error.chain()))?;
         }
+        Ok(journal)
     }
 
     /// Whether a journal lies in a folder.
     pub fn lies_in(folder: &ClientFolder) -> bool {
-        folder.journal().exists()
+        // What cannot be told is taken for a journal: a mixture must not be started.
+        folder.journal().try_exists().unwrap_or(true)
     }
 
     pub(crate) fn write(&self, folder: &ClientFolder) -> Result<()> {

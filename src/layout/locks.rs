@@ -5,8 +5,8 @@
 //! does not wait; whoever changes the installed files needs it alone. `state.lock` is held for
 //! the instant in which `state.json` is read and written.
 //!
-//! Promises: a lock ends with the processes that hold it, however they end. Does not promise
-//! anything on file systems without locks: there the update is refused and the app starts.
+//! Promises: a lock ends with the processes that hold it, however they end. Where this user may not
+//! write, or the file system has no locks, nothing is updated and the app starts all the same.
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
@@ -18,6 +18,11 @@ use crate::{Error, Result};
 
 /// How often a lock that is taken is tried again.
 const POLL: Duration = Duration::from_millis(20);
+
+/// How long others may take for one small write on a slow disk.
+const STATE_PATIENCE: Duration = Duration::from_secs(5);
+
+const RUN_LOCK: &str = "run.lock";
 
 /// The right to be the one updater of a folder.
 #[must_use = "the lock ends when this is dropped"]
@@ -48,10 +53,11 @@ pub struct ChangeLock {
 }
 
 impl ChangeLock {
-    /// Takes the lock at once, or fails with `APP_RUNNING`.
-    pub fn take(folder: &ClientFolder) -> Result<Self> {
-        let file = open(folder, "run.lock")?;
-        if wait(Instant::now(), folder.root(), || file.try_lock())? {
+    /// Takes the lock, waiting at most `patience`; then fails with `APP_RUNNING`.
+    pub fn take(folder: &ClientFolder, patience: Duration) -> Result<Self> {
+        let file = open(folder, RUN_LOCK)?;
+        let deadline = Instant::now() + patience;
+        if wait(deadline, folder.root(), || file.try_lock())? {
             return Ok(Self { _file: file });
         }
         Err(Error::AppRunning {
@@ -64,29 +70,38 @@ impl ChangeLock {
 #[must_use = "the lock ends when this is dropped"]
 #[derive(Debug)]
 pub struct RunLock {
-    file: File,
+    file: Option<File>,
 }
 
 impl RunLock {
     /// Takes the lock, waiting at most `patience` for a commit under way; then fails with
-    /// `UPDATE_RUNNING`. Any other error says that there is no lock to be had: the file system has
-    /// none, or is full, or may not be written.
+    /// `UPDATE_RUNNING`. Where no lock can be had at all, none is held: who cannot write a lock
+    /// cannot change the files either, but who can may be another user.
     pub fn take(folder: &ClientFolder, patience: Duration) -> Result<Self> {
-        // Whoever may not write the folder can share the lock all the same, if it is there.
-        let file = open(folder, "run.lock")
-            .or_else(|error| File::open(folder.own().join("run.lock")).map_err(|_| error))?;
-        let deadline = Instant::now() + patience;
-        if wait(deadline, folder.root(), || file.try_lock_shared())? {
-            return Ok(Self { file });
+        let opened = open(folder, RUN_LOCK).or_else(|error| {
+            // Another user's: it can be locked without being writable.
+            File::open(folder.own().join(RUN_LOCK)).map_err(|_| error)
+        });
+        let locked = opened.and_then(|file| {
+            let deadline = Instant::now() + patience;
+            let taken = wait(deadline, folder.root(), || file.try_lock_shared())?;
+            Ok((file, taken))
+        });
+        match locked {
+            Ok((file, true)) => Ok(Self { file: Some(file) }),
+            Ok((_, false)) => Err(Error::UpdateRunning {
+                path: folder.root().to_path_buf(),
+            }),
+            Err(error) => {
+                log::warn!("the app runs without a lock: {}", error.chain());
+                Ok(Self { file: None })
+            }
         }
-        Err(Error::UpdateRunning {
-            path: folder.root().to_path_buf(),
-        })
     }
 
     /// The open file that holds the lock, for the app to inherit.
-    pub fn file(&self) -> &File {
-        &self.file
+    pub fn file(&self) -> Option<&File> {
+        self.file.as_ref()
     }
 }
 
@@ -101,8 +116,13 @@ impl StateLock {
     /// Takes the lock, waiting for others, who hold it for the time of one small write.
     pub(crate) fn take(folder: &ClientFolder) -> Result<Self> {
         let file = open(folder, "state.lock")?;
-        file.lock().map_err(Error::io("lock", folder.root()))?;
-        Ok(Self { _file: file })
+        let deadline = Instant::now() + STATE_PATIENCE;
+        if wait(deadline, folder.root(), || file.try_lock())? {
+            return Ok(Self { _file: file });
+        }
+        Err(Error::UpdateRunning {
+            path: folder.root().to_path_buf(),
+        })
     }
 }
 
@@ -147,11 +167,11 @@ mod tests {
         let app = RunLock::take(&folder, Duration::ZERO).unwrap();
         let other = RunLock::take(&folder, Duration::ZERO).unwrap();
         assert_eq!(
-            ChangeLock::take(&folder).unwrap_err().code(),
+            ChangeLock::take(&folder, POLL).unwrap_err().code(),
             Code::AppRunning
         );
         drop((app, other));
-        let change = ChangeLock::take(&folder).unwrap();
+        let change = ChangeLock::take(&folder, Duration::ZERO).unwrap();
         assert_eq!(
             RunLock::take(&folder, POLL).unwrap_err().code(),
             Code::UpdateRunning

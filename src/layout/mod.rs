@@ -15,5 +15,5 @@ pub mod journal;
 pub mod locks;
 pub mod tree;
 
-pub(crate) use commit::roll_back;
-pub use commit::{Committed, Transaction, UndoHeed, Undone, recover, restore};
+pub use commit::{Committed, Transaction, Undone, recover, restore};
+pub(crate) use commit::{probe, roll_back};

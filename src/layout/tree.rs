@@ -284,7 +284,6 @@ pub(crate) fn check_way(
                 let denied = io::ErrorKind::PermissionDenied.into();
                 return Err(Error::io("change", &on_disk)(denied));
             }
-            Found::Folder | Found::Nothing => {}
             Found::Link(_) if !gone(&parent) => {
                 return refuse("it is a link, and not on the preserve list");
             }
@@ -292,10 +291,25 @@ pub(crate) fn check_way(
                 return refuse("it is a file where the new version has a folder");
             }
             Found::Other => return refuse("it is neither a file nor a folder"),
-            Found::Link(_) | Found::File { .. } => {}
+            // Nothing wrong, nothing there yet, or removed first.
+            Found::Folder | Found::Nothing | Found::Link(_) | Found::File { .. } => {}
         }
     }
     Ok(())
+}
+
+/// Whether a folder on the way to `path` is a link or a mount point: what lies beyond is not the
+/// client folder's.
+pub(crate) fn leads_elsewhere(root: &Path, path: &SafePath) -> Result<bool> {
+    for parent in path.parents() {
+        let on_disk = parent.below(root);
+        match look(&on_disk)? {
+            Found::Link(_) => return Ok(true),
+            Found::Folder if !same_device(root, &on_disk)? => return Ok(true),
+            _ => {}
+        }
+    }
+    Ok(false)
 }
 
 /// The digest of a file's content, wherever it is.

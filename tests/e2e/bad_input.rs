@@ -187,7 +187,7 @@ fn links_and_strangers_on_the_way_are_refused() {
 fn a_folder_of_the_users_where_the_new_version_has_a_file() {
     let world = installed();
     world.write("new.txt/mine", "mine");
-    world.publish("1.1.0", app("1.1.0").file("new.txt", b"theirs"));
+    world.publish("1.1.0", &app("1.1.0").file("new.txt", b"theirs"));
     world
         .run(&[])
         .assert_app("1.0.0")

@@ -18,7 +18,7 @@ fn installed() -> World {
 }
 
 /// The new version fails; the old one starts in the same run, and the bad one is not tried again.
-fn assert_rolled_back(package: Package, code: &str) {
+fn assert_rolled_back(package: &Package, code: &str) {
     let world = installed();
     let before = world.tree();
     world.publish("1.1.0", package);
@@ -45,7 +45,7 @@ fn assert_rolled_back(package: Package, code: &str) {
 #[test]
 fn a_version_that_dies_by_a_signal_is_undone() {
     assert_rolled_back(
-        with_entry("1.1.0", "#!/bin/sh\nkill -SEGV $$\n"),
+        &with_entry("1.1.0", "#!/bin/sh\nkill -SEGV $$\n"),
         "TRIAL_FAILED",
     );
 }
@@ -55,7 +55,7 @@ fn a_version_whose_entry_point_is_missing_is_undone() {
     let package = Package::new("1.1.0")
         .file("other.txt", b"no entry point")
         .list();
-    assert_rolled_back(package, "ENTRY_MISSING");
+    assert_rolled_back(&package, "ENTRY_MISSING");
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn a_version_whose_entry_point_cannot_be_executed_is_undone() {
     let package = app("1.1.0").executable("run.sh", b"\x7fELF this is no program");
     let world = installed();
     let mut answer = World::answer(
-        &world.publish("1.1.0", package.executable("run", b"\x7fELF no program")),
+        &world.publish("1.1.0", &package.executable("run", b"\x7fELF no program")),
         "1.1.0",
     );
     answer["entry_point"] = "run".into();
@@ -80,7 +80,7 @@ fn an_early_exit_is_no_crash_and_stays_on_trial() {
     let world = installed();
     world.publish(
         "1.1.0",
-        with_entry("1.1.0", "#!/bin/sh\necho early\nexit 3\n"),
+        &with_entry("1.1.0", "#!/bin/sh\necho early\nexit 3\n"),
     );
     for _ in 0..5 {
         let run = world.run(&[]);
@@ -99,7 +99,7 @@ fn a_machine_that_dies_with_the_new_version_does_not_try_for_ever() {
     let world = installed();
     world.publish(
         "1.1.0",
-        with_entry("1.1.0", "#!/bin/sh\nkill -KILL $PPID\n"),
+        &with_entry("1.1.0", "#!/bin/sh\nkill -KILL $PPID\n"),
     );
     for _ in 0..3 {
         world.run(&[]).assert_killed();
@@ -114,7 +114,7 @@ fn a_machine_that_dies_with_the_new_version_does_not_try_for_ever() {
 #[test]
 fn a_first_install_that_dies_has_nothing_to_go_back_to_and_says_so() {
     let world = World::new();
-    world.publish("1.0.0", with_entry("1.0.0", "#!/bin/sh\nkill -SEGV $$\n"));
+    world.publish("1.0.0", &with_entry("1.0.0", "#!/bin/sh\nkill -SEGV $$\n"));
     let run = world.run(&[]);
     run.assert_told("TRIAL_FAILED");
     assert_ne!(run.code, Some(0));
@@ -159,8 +159,88 @@ fn a_damaged_backup_is_not_restored_and_not_deleted() {
     std::fs::remove_file(&kept).unwrap();
     std::fs::write(&kept, "damaged").unwrap();
     let run = world.run(&["--castoff", "backups", "restore", "1.0.0"]);
-    run.assert_told("RECOVERY_FAILED");
+    run.assert_told("BACKUP_DAMAGED");
     assert!(kept.exists());
+    world.run(&[]).assert_app("1.1.0");
+}
+
+#[test]
+fn a_restore_leaves_what_is_preserved_alone_and_lasts() {
+    let world = World::with("[update]\npreserve = [\"data.db\"]");
+    world.publish("1.0.0", &app("1.0.0").file("data.db", b"empty"));
+    world.run(&[]).assert_app("1.0.0");
+    world.publish("1.1.0", &app("1.1.0").file("data.db", b"empty"));
+    world.run(&[]).assert_app("1.1.0");
+    world.write("data.db", "a month of work");
+    let restored = world.run(&["--castoff", "backups", "restore", "1.0.0"]);
+    assert_eq!(restored.code, Some(0), "{restored:?}");
+    assert_eq!(world.read("data.db"), "a month of work");
+    // What was left by hand is not installed again by the next start, but on request.
+    world.run(&[]).assert_app("1.0.0");
+    let forced = world.run(&["--castoff", "update", "--force"]);
+    assert_eq!(forced.code, Some(0), "{forced:?}");
+    world.run(&[]).assert_app("1.1.0");
+}
+
+#[test]
+fn a_failed_version_without_a_usable_backup_is_started_as_it_is() {
+    let world = installed();
+    world.publish("1.1.0", &with_entry("1.1.0", "#!/bin/sh\nkill -SEGV $$\n"));
+    let damage = "#!/bin/sh\nrm -rf .backup\nkill -SEGV $$\n";
+    world.publish("1.1.0", &with_entry("1.1.0", damage));
+    let run = world.run(&[]);
+    run.assert_told("TRIAL_FAILED");
+    // Nothing to go back to: it is not refused for ever.
+    world.write("run.sh", "#!/bin/sh\necho \"app 1.1.0 mended\"\n");
+    world.run(&[]).assert_app("1.1.0");
+}
+
+#[test]
+fn a_backup_named_outside_the_folder_is_not_followed() {
+    let world = installed();
+    let victim = world.home().join("victim");
+    std::fs::create_dir(&victim).unwrap();
+    std::fs::write(victim.join("precious"), "mine").unwrap();
+    world.publish("1.1.0", &with_entry("1.1.0", "#!/bin/sh\nexit 1\n"));
+    world.run(&[]);
+    std::fs::copy(
+        world.path(".backup/1.0.0/backup.json"),
+        victim.join("backup.json"),
+    )
+    .unwrap();
+    let state = world.read(".castoff/state.json");
+    let evil = state.replace("\"backup\": \"1.0.0\"", "\"backup\": \"../../victim\"");
+    assert_ne!(state, evil);
+    world.write(".castoff/state.json", &evil);
+    world.write("run.sh", "#!/bin/sh\nkill -SEGV $$\n");
+    world.run(&[]).assert_told("TRIAL_FAILED");
+    assert_eq!(
+        std::fs::read_to_string(victim.join("precious")).unwrap(),
+        "mine"
+    );
+}
+
+#[test]
+fn an_entry_point_outlives_the_loss_of_the_state() {
+    let world = installed();
+    std::fs::remove_file(world.path(".castoff/state.json")).unwrap();
+    world.server.unroute(crate::world::CHECK);
+    world.run(&[]).assert_app("1.0.0");
+}
+
+#[test]
+fn a_folder_that_the_app_has_filled_is_kept_beside_what_comes_back() {
+    let world = World::new();
+    world.publish("1.0.0", &app("1.0.0").file("data/x", b"a file"));
+    world.run(&[]).assert_app("1.0.0");
+    let script = "#!/bin/sh\necho mine > data/x/users\nkill -SEGV $$\n";
+    world.publish(
+        "1.1.0",
+        &with_entry("1.1.0", script).file("data/x/inner", b"in a folder"),
+    );
+    world.run(&[]).assert_app("1.0.0");
+    assert_eq!(world.read("data/x"), "a file");
+    assert_eq!(world.read("data/x.kept-1/users"), "mine\n");
 }
 
 #[test]
@@ -172,18 +252,18 @@ fn what_is_preserved_stays_through_a_restore() {
         let run = world.run(&["--castoff", "backups", "restore", "1.0.0"]);
         assert_eq!(run.code, Some(0), "{run:#?}");
     };
-    let update = || {
-        world.publish("1.1.0", app("1.1.0").file("new.ini", "default"));
-        world.run(&[]).assert_app("1.1.0");
+    let update = |version| {
+        world.publish(version, &app(version).file("new.ini", "default"));
+        world.run(&[]).assert_app(version);
     };
-    update();
+    update("1.1.0");
     world.write("data/changes.txt", "mine");
     world.write("new.ini", "mine too");
     restore();
     assert_eq!(world.read("data/changes.txt"), "mine");
     assert_eq!(world.read("new.ini"), "mine too");
     // What is recorded is what is there, so that the next backup is right.
-    update();
+    update("1.2.0");
     std::fs::remove_file(world.path("data/changes.txt")).unwrap();
     restore();
     assert_eq!(world.read("data/changes.txt"), "mine");

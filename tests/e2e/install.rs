@@ -80,7 +80,7 @@ fn a_user_file_that_a_release_overwrites_comes_back_with_the_backup() {
     world.publish_app("1.0.0");
     world.run(&[]).assert_app("1.0.0");
     world.write("plugin.py", "my own plugin");
-    world.publish("1.1.0", app("1.1.0").file("plugin.py", b"theirs"));
+    world.publish("1.1.0", &app("1.1.0").file("plugin.py", b"theirs"));
     world.run(&[]).assert_app("1.1.0");
     assert_eq!(world.read("plugin.py"), "theirs");
     assert_eq!(
@@ -97,7 +97,7 @@ fn the_preserve_list_is_honoured_and_its_defaults_are_installed_once() {
     let world = World::with("[update]\npreserve = [\".env\", \"uploads/\"]");
     world.publish(
         "1.0.0",
-        app("1.0.0")
+        &app("1.0.0")
             .file(".env", b"default")
             .file("uploads/a", b"sample"),
     );
@@ -107,7 +107,7 @@ fn the_preserve_list_is_honoured_and_its_defaults_are_installed_once() {
     world.write("uploads/a", "theirs");
     world.publish(
         "1.1.0",
-        app("1.1.0")
+        &app("1.1.0")
             .file(".env", b"default 2")
             .file("uploads/a", b"sample 2"),
     );
@@ -140,7 +140,7 @@ fn a_package_without_a_list_is_laid_over_what_is_there() {
     };
     world.publish(
         "1.0.0",
-        package("1.0.0")
+        &package("1.0.0")
             .file("lib/a.py", b"a = 1\n")
             .file("b.txt", b"b"),
     );
@@ -160,7 +160,7 @@ fn a_package_without_a_list_is_laid_over_what_is_there() {
         );
     }
     // Partial: the packager packs only what has changed.
-    world.publish("1.1.0", package("1.1.0").file("lib/a.py", b"a = 2\n"));
+    world.publish("1.1.0", &package("1.1.0").file("lib/a.py", b"a = 2\n"));
     world.run(&[]).assert_app("1.1.0");
     assert_eq!(
         (
@@ -183,7 +183,7 @@ fn a_partial_package_with_a_list_fits_only_where_it_fits() {
     let world = World::new();
     world.publish_app("1.0.0");
     world.run(&[]).assert_app("1.0.0");
-    world.publish("1.1.0", partial_app("1.1.0", "1.0.0"));
+    world.publish("1.1.0", &partial_app("1.1.0", "1.0.0"));
     world.run(&[]).assert_app("1.1.0");
     assert_eq!(world.read("stays.py"), "print('always the same')\n");
 
@@ -191,7 +191,7 @@ fn a_partial_package_with_a_list_fits_only_where_it_fits() {
     other.publish_app("0.9.0");
     other.run(&[]).assert_app("0.9.0");
     let before = other.tree();
-    other.publish("1.1.0", partial_app("1.1.0", "1.0.0"));
+    other.publish("1.1.0", &partial_app("1.1.0", "1.0.0"));
     other
         .run(&[])
         .assert_app("0.9.0")
@@ -281,11 +281,11 @@ fn both_shapes_of_the_check_answer_are_understood() {
 #[test]
 fn stale_byte_code_does_not_survive_its_source() {
     let world = World::new();
-    world.publish("1.0.0", app("1.0.0").file("mod.py", b"x = 1\n"));
+    world.publish("1.0.0", &app("1.0.0").file("mod.py", b"x = 1\n"));
     world.run(&[]).assert_app("1.0.0");
     world.write("__pycache__/mod.cpython-311.pyc", "stale");
     world.write("__pycache__/stays.cpython-311.pyc", "fresh");
-    world.publish("1.1.0", app("1.1.0").file("mod.py", b"x = 2\n"));
+    world.publish("1.1.0", &app("1.1.0").file("mod.py", b"x = 2\n"));
     world.run(&[]).assert_app("1.1.0");
     assert!(!world.path("__pycache__/mod.cpython-311.pyc").exists());
     assert_eq!(world.read("__pycache__/stays.cpython-311.pyc"), "fresh");
@@ -294,10 +294,10 @@ fn stale_byte_code_does_not_survive_its_source() {
 #[test]
 fn a_file_becomes_a_folder_and_back() {
     let world = World::new();
-    world.publish("1.0.0", app("1.0.0").file("thing", b"a file"));
+    world.publish("1.0.0", &app("1.0.0").file("thing", b"a file"));
     world.run(&[]).assert_app("1.0.0");
     let before = world.tree();
-    world.publish("1.1.0", app("1.1.0").file("thing/inner", b"in a folder"));
+    world.publish("1.1.0", &app("1.1.0").file("thing/inner", b"in a folder"));
     world.run(&[]).assert_app("1.1.0");
     assert_eq!(world.read("thing/inner"), "in a folder");
     assert_eq!(
@@ -307,9 +307,9 @@ fn a_file_becomes_a_folder_and_back() {
         Some(0)
     );
     assert_eq!(world.tree(), before);
-    world.publish("1.1.1", app("1.1.1").file("thing/inner", b"in a folder"));
+    world.publish("1.1.1", &app("1.1.1").file("thing/inner", b"in a folder"));
     world.run(&[]).assert_app("1.1.1");
-    world.publish("1.2.0", app("1.2.0").file("thing", b"a file again"));
+    world.publish("1.2.0", &app("1.2.0").file("thing", b"a file again"));
     world.run(&[]).assert_app("1.2.0");
     assert_eq!(world.read("thing"), "a file again");
 }
@@ -324,11 +324,11 @@ fn links_inside_the_tree_are_kept_and_replaced() {
             .file("lib/a.so.2", b"two")
             .link("lib/a.so", target)
     };
-    world.publish("1.0.0", package("1.0.0", "a.so.1"));
+    world.publish("1.0.0", &package("1.0.0", "a.so.1"));
     world.run(&[]).assert_app("1.0.0");
     let before = world.tree();
     assert_eq!(world.read("lib/a.so"), "one");
-    world.publish("1.1.0", package("1.1.0", "a.so.2"));
+    world.publish("1.1.0", &package("1.1.0", "a.so.2"));
     world.run(&[]).assert_app("1.1.0");
     assert_eq!(world.read("lib/a.so"), "two");
     assert_eq!(
@@ -425,7 +425,7 @@ fn a_running_app_puts_the_commit_off_until_it_is_closed() {
     let waiting = "#!/bin/sh\necho \"app 1.0.0 $CASTOFF_VERSION\"\nread line\n";
     world.publish(
         "1.0.0",
-        app("1.0.0").executable("run.sh", waiting.as_bytes()),
+        &app("1.0.0").executable("run.sh", waiting.as_bytes()),
     );
     let mut child = world
         .command(&[])

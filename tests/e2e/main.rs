@@ -1,4 +1,8 @@
 //! End to end: the launcher's executable, a release endpoint, real packages, real processes.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests set up and spoil what the launcher meets"
+)]
 
 mod bad_input;
 #[cfg(target_os = "linux")]

@@ -14,7 +14,7 @@ fn installed(script: &str) -> World {
     let world = World::new();
     world.publish(
         "1.0.0",
-        Package::new("1.0.0")
+        &Package::new("1.0.0")
             .executable("run.sh", script.as_bytes())
             .list(),
     );
@@ -42,7 +42,7 @@ fn arguments_folder_environment_and_exit_code_are_passed_on() {
     for _ in 0..2 {
         let run = Run::of(world.command(&args).env("CASTOFF_NETWORK_RETRIES", "0"));
         assert_eq!(run.code, Some(42), "{run:?}");
-        let expected: String = args.iter().map(|arg| format!("<{arg}>")).collect();
+        let expected = format!("<{}>", args.join("><"));
         assert!(run.stdout.starts_with(&expected), "{run:?}");
         let client = fs::canonicalize(world.client()).unwrap();
         assert!(
@@ -129,7 +129,7 @@ fn without_waiting_the_launcher_ends_and_the_app_goes_on() {
     let script = "#!/bin/sh\nsleep 2\necho done > done.txt\n";
     world.publish(
         "1.0.0",
-        Package::new("1.0.0")
+        &Package::new("1.0.0")
             .executable("run.sh", script.as_bytes())
             .list(),
     );
@@ -142,7 +142,7 @@ fn without_waiting_the_launcher_ends_and_the_app_goes_on() {
     assert_eq!(status.code(), Some(0));
     assert!(!world.path("done.txt").exists(), "the app still runs");
     // It holds the lock, although its launcher has ended: nothing is changed under it.
-    world.publish("1.1.0", app("1.1.0"));
+    world.publish("1.1.0", &app("1.1.0"));
     let status = world
         .command(&[])
         .stdout(Stdio::null())
@@ -171,7 +171,7 @@ fn a_python_entry_point_runs_in_the_interpreter_of_its_virtual_environment() {
         .executable(".venv/bin/python", python.as_bytes())
         .file("main.py", b"print('app')\n")
         .list();
-    let mut answer = World::answer(&world.publish("1.0.0", package), "1.0.0");
+    let mut answer = World::answer(&world.publish("1.0.0", &package), "1.0.0");
     answer["entry_point"] = "main.py".into();
     world.announce(&answer);
     let run = world.run(&["x"]);

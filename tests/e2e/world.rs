@@ -101,7 +101,7 @@ impl World {
     }
 
     /// Publishes a package and its check answer.
-    pub(crate) fn publish(&self, version: &str, package: Package) -> Built {
+    pub(crate) fn publish(&self, version: &str, package: &Package) -> Built {
         let built = package.build();
         self.announce(&Self::answer(&built, version));
         self.media(
@@ -121,7 +121,7 @@ impl World {
 
     /// Publishes an app of the given version: see [`app`].
     pub(crate) fn publish_app(&self, version: &str) -> Built {
-        self.publish(version, app(version))
+        self.publish(version, &app(version))
     }
 
     pub(crate) fn announce(&self, answer: &Value) {

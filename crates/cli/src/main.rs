@@ -10,8 +10,8 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use castoff::launcher::Session;
 use castoff::launcher::commands::Command as Work;
+use castoff::launcher::{Session, panic};
 use clap::{Args, Parser, Subcommand};
 
 /// Brings an app up to date, or leaves it exactly as it was, and starts it.
@@ -101,6 +101,10 @@ fn main() -> ExitCode {
         } => (place, Work::Restore { backup }),
         Command::Doctor(place) => (place, Work::Doctor),
     };
+    panic::install(match work {
+        Work::Run { .. } => panic::After::StartTheApp,
+        _ => panic::After::Report,
+    });
     // As absolute as the launcher's own folder is: the app is started in another one.
     let home = std::path::absolute(&place.dir).unwrap_or(place.dir);
     ExitCode::from(match Session::open(&home) {

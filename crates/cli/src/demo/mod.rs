@@ -72,10 +72,13 @@ pub(crate) fn play() -> Result {
     step(
         3,
         "A broken update",
-        "Version 1.2.0 is published, but its package is not what the endpoint announces.",
+        "Version 1.2.0 is published, but one bit of its package is not what was announced.",
     )?;
-    publish(&endpoint, "1.2.0", &[("help.txt", "Help of 1.2.0\n")])?;
-    endpoint.put("/media/1.2.0.zip", b"these are other bytes".to_vec());
+    let good = package("1.2.0", &[("help.txt", "Help of 1.2.0\n")], true)?;
+    let mut damaged = good.clone();
+    damaged[100] ^= 1;
+    offer(&endpoint, "1.2.0", good);
+    endpoint.put("/media/1.2.0.zip", damaged);
     start(home)?;
     show(&client)?;
 
@@ -174,20 +177,24 @@ fn list(folder: &Path, prefix: &str, lines: &mut Vec<String>) -> Result {
     for entry in entries {
         let name = format!("{prefix}{}", entry.file_name().display());
         if name == ".castoff" {
-            lines.push(format!("    {name}/  (Castoff's own)"));
+            lines.push(format!("    {:<22} Castoff's own", ".castoff/"));
+        } else if prefix == ".backup/" {
+            let files = std::fs::read_dir(entry.path())?.count() - 1;
+            lines.push(format!(
+                "    {:<22} a whole backup: {files} files",
+                format!("{name}/")
+            ));
         } else if entry.file_type()?.is_dir() {
             list(&entry.path(), &format!("{name}/"), lines)?;
         } else {
             let bytes = std::fs::read(entry.path())?;
             let content = match std::str::from_utf8(&bytes) {
                 Ok(text) if text.lines().count() == 1 => text.trim_end().to_owned(),
-                Ok(text) if name == "local_version.json" => {
-                    text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
-                }
+                Ok(text) if name == "local_version.json" => text.lines().map(str::trim).collect(),
                 _ => format!("({} bytes)", bytes.len()),
             };
-            let short: String = content.chars().take(60).collect();
-            lines.push(format!("    {name:<32} {short}"));
+            let short: String = content.chars().take(72).collect();
+            lines.push(format!("    {name:<22} {short}"));
         }
     }
     Ok(())

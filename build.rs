@@ -1,6 +1,7 @@
 //! What is decided when Castoff is built: the texts, and the configuration baked into a launcher.
 //!
-//! Writes two files for the sources to include:
+//! Leaves the tables for unwinding out of the launcher that is shipped, and writes two files for the
+//! sources to include:
 //!
 //! - `messages.rs`, from `assets/messages`. A key or a placeholder that one language lacks fails
 //!   the build, so that no person meets a text in the wrong language or with a hole in it.
@@ -32,13 +33,27 @@ type Catalogue = BTreeMap<String, String>;
 
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    for step in [messages, baked] {
+    for step in [messages, baked, unwinding] {
         if let Err(problem) = step(&out) {
             for line in problem.lines() {
                 println!("cargo::error={line}");
             }
         }
     }
+}
+
+/// Leaves the tables for unwinding out of the launcher as it is shipped. Cargo does not tell a
+/// build script how panics end; the profile that is for size is the one in which they abort.
+fn unwinding(_out: &Path) -> Result<(), String> {
+    const SCRIPT: &str = "assets/no-unwind.ld";
+    println!("cargo::rerun-if-changed={SCRIPT}");
+    let variable = |name: &str| env::var(name).unwrap_or_default();
+    if variable("CARGO_CFG_TARGET_OS") == "linux" && variable("OPT_LEVEL") == "z" {
+        let script = Path::new(&variable("CARGO_MANIFEST_DIR")).join(SCRIPT);
+        println!("cargo::rustc-link-arg-bins=-Wl,--no-eh-frame-hdr");
+        println!("cargo::rustc-link-arg-bins=-Wl,-T,{}", script.display());
+    }
+    Ok(())
 }
 
 fn messages(out: &Path) -> Result<(), String> {

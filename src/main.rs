@@ -31,6 +31,10 @@ fn main() -> ExitCode {
         Ok(Command::Run { .. }) => panic::After::StartTheApp,
         _ => panic::After::Report,
     });
+    if command == Ok(Command::Version) {
+        // Worth asking of a launcher that has no configuration.
+        return ExitCode::from(Command::tell_version(json));
+    }
     let code = match Session::open(&home) {
         Ok(session) => match command {
             Ok(command) => session.work(&command, json),

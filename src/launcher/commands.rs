@@ -66,12 +66,30 @@ impl Command {
             _ => Err(text.join(" ")),
         }
     }
+
+    /// Says which launcher this is, which needs no configuration.
+    pub fn tell_version(as_json: bool) -> u8 {
+        version().print(as_json)
+    }
 }
 
 /// A finding, told as text and as JSON.
 struct Told {
     text: String,
     json: Value,
+}
+
+impl Told {
+    fn print(self, as_json: bool) -> u8 {
+        let text = if as_json {
+            self.json.to_string()
+        } else {
+            self.text
+        };
+        // Whoever reads may have gone: that is no fault of the command.
+        let _ = writeln!(io::stdout(), "{}", text.trim_end());
+        0
+    }
 }
 
 impl Session {
@@ -88,19 +106,10 @@ impl Session {
             Command::Backups => self.backups(),
             Command::Restore { backup } => self.restore(backup),
             Command::Doctor => self.doctor(),
-            Command::Version => Ok(version()),
+            Command::Version => return Command::tell_version(as_json),
         };
         match told {
-            Ok(told) => {
-                let text = if as_json {
-                    told.json.to_string()
-                } else {
-                    told.text
-                };
-                // Whoever reads may have gone: that is no fault of the command.
-                let _ = writeln!(io::stdout(), "{}", text.trim_end());
-                0
-            }
+            Ok(told) => told.print(as_json),
             Err(error) => {
                 if as_json {
                     let code = error.code().as_str();

@@ -511,6 +511,9 @@ fn without_case_a_folder_that_changes_only_its_case() {
     install(&world, &app("1.0.0").file("docs/de/a.txt", "a"));
     let before = world.tree();
     world.publish("1.1.0", &app("1.1.0").file("Docs/DE/a.txt", "b"));
+    let undone = world.run_failing("commit.renamed=error");
+    undone.assert_app("1.0.0").assert_told("IO_ERROR");
+    assert_eq!(world.tree(), before);
     world.run(&[]).assert_app("1.1.0");
     assert_eq!(world.read("Docs/DE/a.txt"), "b");
     assert!(

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use directories::BaseDirs;
 
 use super::Config;
-use crate::disk;
+use crate::{Code, disk};
 
 /// The folders that this run works with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,8 +127,12 @@ fn writable(folder: &Path) -> bool {
         TRIES.fetch_add(1, Ordering::Relaxed)
     ));
     // Closed before it is removed, which Windows wants.
-    let made = disk::create_file(&probe, false).map(drop).is_ok();
-    made && disk::remove_file(&probe).is_ok()
+    match disk::create_file(&probe, false).map(drop) {
+        Ok(()) => disk::remove_file(&probe).is_ok(),
+        // A full disk is not one that this user may not write: to go elsewhere would be to install
+        // the app a second time.
+        Err(error) => error.code() == Code::DiskFull,
+    }
 }
 
 #[cfg(test)]

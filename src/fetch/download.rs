@@ -11,7 +11,8 @@
 //! wrong file, because the digest has the last word.
 //!
 //! Not promised: that a finished package survives a power cut. It is hashed again before it is
-//! used again, so nothing is synced here. Free space is the caller's to check.
+//! used again, so nothing is synced here. Free space is the caller's to check, but where only the
+//! server's answer says how much is needed; a part that fills the disk all the same is removed.
 
 use std::collections::hash_map::RandomState;
 use std::fs::{self, File};
@@ -31,7 +32,7 @@ use crate::progress::{Event, Observer};
 use crate::release::Package;
 use crate::steps::{self, Step};
 use crate::trust::{Hasher, Sha256, hash_file};
-use crate::{Error, Result, disk};
+use crate::{Code, Error, Result, disk};
 
 /// Waits double up to this: beyond it, the next start is as good a time as any.
 const LONGEST_WAIT: Duration = Duration::from_secs(8);
@@ -236,6 +237,9 @@ fn fetch(
     if let Some(total) = announced {
         check_limit(client, &subject, total)?;
         check_size(&subject, package, total)?;
+        // What is there already is either kept or makes room. The caller could not ask for room
+        // when the release does not say how large its package is.
+        disk::need_space(&part.path, total.saturating_sub(part.length))?;
     }
     if range.is_some() {
         part.resumed = true;
@@ -249,10 +253,13 @@ fn fetch(
         done: part.length,
     });
     let received = receive(client, &mut reply, part, observer, total, &subject);
-    if matches!(
-        received,
-        Err(Error::SizeMismatch { .. } | Error::TooLarge { .. })
-    ) {
+    // A part that fills the disk would leave the app that starts now no room to work.
+    if received.as_ref().is_err_and(|error| {
+        matches!(
+            error.code(),
+            Code::SizeMismatch | Code::TooLarge | Code::DiskFull
+        )
+    }) {
         part.remove()?;
     }
     received?;

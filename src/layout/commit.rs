@@ -16,6 +16,7 @@ use crate::layout::backup::{self, BackedUp, Backup};
 use crate::layout::journal::{Change, Journal};
 use crate::layout::locks::ChangeLock;
 use crate::layout::tree::{self, Found};
+use crate::plan::Plan;
 use crate::state::{ClientFolder, Content, EntryPoint, FileRecord, Installed, Trial};
 use crate::steps::{Step, reach};
 use crate::version::Version;
@@ -71,7 +72,7 @@ impl<'a> Transaction<'a> {
             let before = backed_up.before.get(path).cloned();
             journal.paths.insert(path.clone(), Change { before, after });
         }
-        journal.made = missing_folders(folder, plan.folders.iter());
+        journal.made = missing_folders(folder, plan);
         let transaction = Self {
             folder,
             rules,
@@ -248,16 +249,23 @@ fn only_removed(
     Ok(true)
 }
 
-/// The folders that do not exist yet, those above before those below.
-fn missing_folders<'p>(
-    folder: &ClientFolder,
-    needed: impl Iterator<Item = &'p SafePath>,
-) -> Vec<SafePath> {
-    let missing: BTreeSet<SafePath> = needed
-        // A link to a folder is none: the new version's folder takes its place.
-        .filter(|path| {
-            !fs::symlink_metadata(path.below(folder.root())).is_ok_and(|found| found.is_dir())
-        })
+/// The folders that do not exist yet, those above before those below. One that changes its case
+/// does not exist yet, wherever the file system finds it under its old name.
+fn missing_folders(folder: &ClientFolder, plan: &Plan) -> Vec<SafePath> {
+    let (mut old, mut names) = (BTreeSet::new(), BTreeSet::new());
+    if !plan.renamed.is_empty() {
+        old.extend(plan.installed.files.keys().flat_map(SafePath::parents));
+        names.extend(old.iter().map(SafePath::folded));
+    }
+    let changes_case = |path: &SafePath| !old.contains(path) && names.contains(&path.folded());
+    // A link to a folder is none: the new version's folder takes its place.
+    let exists = |path: &SafePath| {
+        fs::symlink_metadata(path.below(folder.root())).is_ok_and(|found| found.is_dir())
+    };
+    let missing: BTreeSet<SafePath> = plan
+        .folders
+        .iter()
+        .filter(|path| changes_case(path) || !exists(path))
         .cloned()
         .collect();
     missing.into_iter().collect()
@@ -455,7 +463,7 @@ fn put_everything_back(folder: &ClientFolder, journal: &Journal, rules: &Rules) 
 
     let mut entry = None;
     if let Some(backup) = backup {
-        folder.save_installed(Some(&refreshed(folder, &backup)?))?;
+        folder.save_installed(Some(&refreshed(folder, journal, &backup)?))?;
         folder.put_local_version(backup.local_version.as_deref())?;
         let version = backup.version;
         let path = backup.installed.entry_point;
@@ -476,11 +484,17 @@ fn put_everything_back(folder: &ClientFolder, journal: &Journal, rules: &Rules) 
     reach(Step::UndoDone)
 }
 
-/// The backup's list with the times that the files have now: copies and links keep theirs.
-fn refreshed(folder: &ClientFolder, backup: &Backup) -> Result<Installed> {
+/// The backup's list with the times that the files have now: copies and links keep theirs. What
+/// was not put back is recorded as it is.
+fn refreshed(folder: &ClientFolder, journal: &Journal, backup: &Backup) -> Result<Installed> {
     let mut installed = backup.installed.clone();
     for (path, record) in &mut installed.files {
-        if let Found::File { modified, .. } = tree::look(&path.below(folder.root()))? {
+        let on_disk = path.below(folder.root());
+        if !journal.paths.contains_key(path) {
+            if let Some(now) = tree::record(&on_disk, Some(record))? {
+                *record = now;
+            }
+        } else if let Found::File { modified, .. } = tree::look(&on_disk)? {
             record.modified = modified;
         }
     }

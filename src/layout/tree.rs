@@ -102,7 +102,11 @@ impl FileRecord {
 pub(crate) fn content_of(path: &Path) -> Result<Option<Content>> {
     Ok(match look(path)? {
         Found::File { mode, .. } => {
-            let file = File::open(path).map_err(Error::io("open", path))?;
+            let file = match File::open(path) {
+                // Some file systems that fold names still show one for a moment that is gone.
+                Err(error) if absent(&error) => return Ok(None),
+                file => file.map_err(Error::io("open", path))?,
+            };
             let (sha256, size) = hash_file(&file).map_err(Error::io("read", path))?;
             Some(Content::File { size, sha256, mode })
         }
@@ -217,8 +221,21 @@ fn walk(
     Ok(())
 }
 
-/// Whether two paths are on one device; always so where the system has no such number.
+/// Whether a folder and one below it are on one device, and nothing is mounted on the second;
+/// always so where the system has no such number.
 pub(crate) fn same_device(one: &Path, other: &Path) -> Result<bool> {
+    // A part of the same device that is mounted again has its number, and no rename leads there.
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
+        // Systems before 5.8 do not tell.
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        let mounted = statx(CWD, other, flags, StatxFlags::empty())
+            .is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT));
+        if mounted {
+            return Ok(false);
+        }
+    }
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;

@@ -242,3 +242,47 @@ fn a_folder_that_the_app_has_filled_is_kept_beside_what_comes_back() {
     assert_eq!(world.read("data/x"), "a file");
     assert_eq!(world.read("data/x.kept-1/users"), "mine\n");
 }
+
+#[test]
+fn what_is_preserved_stays_through_a_restore() {
+    let world = World::with("[update]\npreserve = [\"data/\", \"new.ini\"]");
+    world.publish_app("1.0.0");
+    world.run(&[]).assert_app("1.0.0");
+    let restore = || {
+        let run = world.run(&["--castoff", "backups", "restore", "1.0.0"]);
+        assert_eq!(run.code, Some(0), "{run:#?}");
+    };
+    let update = |version| {
+        world.publish(version, &app(version).file("new.ini", "default"));
+        world.run(&[]).assert_app(version);
+    };
+    update("1.1.0");
+    // As long as what it replaces: only its content and its time tell.
+    let mine = "changes by me\n";
+    world.write("data/changes.txt", mine);
+    world.write("new.ini", "mine too");
+    restore();
+    assert_eq!(world.read("data/changes.txt"), mine);
+    assert_eq!(world.read("new.ini"), "mine too");
+    // What is recorded is what is there, so that the next backup is right.
+    update("1.2.0");
+    std::fs::remove_file(world.path("data/changes.txt")).unwrap();
+    restore();
+    assert_eq!(world.read("data/changes.txt"), mine);
+}
+
+#[test]
+fn a_restore_with_a_link_in_the_way_changes_nothing() {
+    let world = installed();
+    world.publish_app("1.1.0");
+    world.run(&[]).assert_app("1.1.0");
+    let elsewhere = world.home().join("elsewhere");
+    std::fs::rename(world.path("data"), &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, world.path("data")).unwrap();
+    let before = world.tree();
+    let run = world.run(&["--castoff", "backups", "restore", "1.0.0"]);
+    run.assert_told("TARGET_UNSAFE");
+    assert_eq!(world.tree(), before);
+    world.assert_tidy();
+    world.run(&[]).assert_app("1.1.0");
+}

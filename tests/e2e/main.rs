@@ -5,7 +5,10 @@
 )]
 
 mod bad_input;
+#[cfg(target_os = "linux")]
+mod disks;
 mod going_back;
+mod hostile;
 mod install;
 mod kills;
 mod start;

@@ -36,11 +36,14 @@ impl World {
 
     /// The same with more configuration, which follows `[network]`.
     pub(crate) fn with(config: &str) -> Self {
-        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let world = Self {
-            server: Server::start(),
-            folder,
-        };
+        let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        Self::inside(parent, Server::start(), config)
+    }
+
+    /// The same in a folder inside `parent`, asking `server`.
+    pub(crate) fn inside(parent: &Path, server: Server, config: &str) -> Self {
+        let folder = tempfile::tempdir_in(parent).unwrap();
+        let world = Self { server, folder };
         let launcher = env!("CARGO_BIN_EXE_castoff-launcher");
         // A second name, so that a hundred worlds do not hold a hundred copies.
         fs::hard_link(launcher, world.launcher())
@@ -108,6 +111,14 @@ impl World {
         built
     }
 
+    /// Publishes bytes as a package, with the right digest and size, whatever they are.
+    pub(crate) fn publish_bytes(&self, version: &str, bytes: Vec<u8>) -> Built {
+        let built = Built::of_bytes(version, bytes);
+        self.announce(&Self::answer(&built, version));
+        self.media(version, Reply::file(&built.bytes));
+        built
+    }
+
     /// Publishes an app of the given version: see [`app`].
     pub(crate) fn publish_app(&self, version: &str) -> Built {
         self.publish(version, &app(version))
@@ -132,11 +143,13 @@ impl World {
             .current_dir(env!("CARGO_TARGET_TMPDIR"))
             .stdin(Stdio::null());
         command.env_clear();
-        for name in ["PATH", "HOME", "SystemRoot", "TEMP", "TMP"] {
+        for name in ["PATH", "SystemRoot", "TEMP", "TMP"] {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
             }
         }
+        // Per-user folders are looked for here, and found out when they are used unasked.
+        command.env("HOME", self.home().join("user"));
         command
     }
 

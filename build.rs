@@ -33,7 +33,8 @@ type Catalogue = BTreeMap<String, String>;
 
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    for step in [messages, baked, unwinding] {
+    unwinding();
+    for step in [messages, baked] {
         if let Err(problem) = step(&out) {
             for line in problem.lines() {
                 println!("cargo::error={line}");
@@ -44,7 +45,7 @@ fn main() {
 
 /// Leaves the tables for unwinding out of the launcher as it is shipped. Cargo does not tell a
 /// build script how panics end; the profile that is for size is the one in which they abort.
-fn unwinding(_out: &Path) -> Result<(), String> {
+fn unwinding() {
     const SCRIPT: &str = "assets/no-unwind.ld";
     println!("cargo::rerun-if-changed={SCRIPT}");
     let variable = |name: &str| env::var(name).unwrap_or_default();
@@ -53,7 +54,6 @@ fn unwinding(_out: &Path) -> Result<(), String> {
         println!("cargo::rustc-link-arg-bins=-Wl,--no-eh-frame-hdr");
         println!("cargo::rustc-link-arg-bins=-Wl,-T,{}", script.display());
     }
-    Ok(())
 }
 
 fn messages(out: &Path) -> Result<(), String> {

@@ -111,12 +111,16 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     let temporary = path.with_added_extension("new");
     // One that was left by a crash, or planted as a link: neither is written through.
     remove_file(&temporary)?;
-    let mut file = create_file(&temporary, false)?;
-    file.write_all(bytes)
-        .map_err(Error::io("write", &temporary))?;
-    file.sync_all().map_err(Error::io("sync", &temporary))?;
-    drop(file);
-    rename(&temporary, path)?;
+    let written = create_file(&temporary, false).and_then(|mut file| {
+        file.write_all(bytes)
+            .map_err(Error::io("write", &temporary))?;
+        file.sync_all().map_err(Error::io("sync", &temporary))
+    });
+    if let Err(error) = written.and_then(|()| rename(&temporary, path)) {
+        // A full disk gets its room back.
+        let _ = remove_file(&temporary);
+        return Err(error);
+    }
     sync_folder(path.parent().unwrap_or(path))
 }
 

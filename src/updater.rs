@@ -412,14 +412,18 @@ impl<'a> Updater<'a> {
     fn clear_leftovers(&self) -> Result<()> {
         self.clear_staged()?;
         // A backup of what is installed now is one whose update never came about.
-        let installed = self.installed();
+        let Some(installed) = self.installed() else {
+            return Ok(());
+        };
         let needed = self
             .folder
             .load_state()
             .trial
             .and_then(|trial| trial.backup);
         for kept in backup::list(&self.folder) {
-            if kept.backup.version == installed && Some(&kept.name) != needed.as_ref() {
+            if kept.backup.version.as_ref() == Some(&installed)
+                && Some(&kept.name) != needed.as_ref()
+            {
                 backup::discard(&self.folder, &kept.name)?;
             }
         }

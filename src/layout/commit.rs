@@ -381,17 +381,17 @@ fn check_restore(folder: &ClientFolder, name: &str, journal: &Journal) -> Result
 }
 
 fn check_ways(root: &Path, journal: &Journal) -> Result<()> {
-    let nothing_before = |path: &SafePath| {
-        journal
-            .paths
-            .get(path)
-            .is_some_and(|change| change.before.is_none())
+    // What was not there goes before anything is put back; a link that was there may be back
+    // already, from an undo that was interrupted.
+    let no_obstacle = |path: &SafePath| {
+        let change = journal.paths.get(path);
+        change.is_some_and(|change| matches!(change.before, None | Some(Content::Link(_))))
     };
     let mut seen = HashSet::new();
     journal
         .paths
         .keys()
-        .try_for_each(|path| tree::check_way(root, path, &nothing_before, &mut seen))
+        .try_for_each(|path| tree::check_way(root, path, &no_obstacle, &mut seen))
 }
 
 /// Makes every path of a journal what it was before, and what is recorded too. Compares before it
@@ -415,6 +415,10 @@ fn put_everything_back(folder: &ClientFolder, journal: &Journal, rules: &Rules) 
         .iter()
         .filter(|(_, change)| change.before.is_none())
     {
+        if tree::leads_elsewhere(root, path)? {
+            // The link that was there before is back: this path is gone with its folder.
+            continue;
+        }
         let on_disk = path.below(root);
         if let (Some(after), Some(now)) = (&change.after, tree::content_of(&on_disk)?) {
             if tree::same(after, &now) {

@@ -186,3 +186,29 @@ fn a_kill_during_a_first_install_leaves_nothing_or_the_whole() {
         world.assert_tidy();
     });
 }
+
+#[test]
+fn a_link_that_became_a_folder_comes_back_through_any_kill() {
+    for step in Step::ALL
+        .iter()
+        .filter(|step| step.as_str().starts_with("undo."))
+    {
+        for count in [1, 2, 3, 4] {
+            let world = World::new();
+            let old = app("1.0.0").file("lib64/a", b"same").link("lib", "lib64");
+            world.publish("1.0.0", &old);
+            world.run(&[]).assert_app("1.0.0");
+            let before = world.tree();
+            let new = app("1.1.0").file("lib64/a", b"same").file("lib/a", b"same");
+            world.publish(
+                "1.1.0",
+                &new.executable("run.sh", b"#!/bin/sh\nkill -SEGV $$\n"),
+            );
+            let what = format!("{}@{count}=kill", step.as_str());
+            world.run_failing(&what);
+            let run = world.run(&[]);
+            assert!(run.stdout.contains("app 1.0.0 "), "{what}: {run:#?}");
+            assert_eq!(world.tree(), before, "{what}");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The commands on a client folder, and the demo, as a person or a script calls them.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use castoff_testkit::http::{Reply, Server};
+use castoff_testkit::package::Package;
+use serde_json::{Value, json};
+
+const CHECK: &str = "/api/nuitkal_pack/apps/demo/active/";
+
+fn castoff(home: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_castoff"))
+        .args(args)
+        .current_dir(home)
+        .env("HOME", home)
+        .env("LC_ALL", "C")
+        .output()
+        .unwrap()
+}
+
+fn document(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+fn publish(server: &Server, version: &str) {
+    let built = Package::new(version)
+        .executable("run.sh", format!("#!/bin/sh\necho \"app {version} $*\"\n"))
+        .file(&format!("only-{version}"), "x")
+        .list()
+        .build();
+    let answer = json!({
+        "version": version, "file": format!("/{version}.zip"), "file_hash": built.sha256,
+        "entry_point": "run.sh", "changelog": "notes",
+    });
+    server.unroute(CHECK);
+    server.route(CHECK, Reply::json(&answer.to_string()));
+    server.route(&format!("/{version}.zip"), Reply::file(&built.bytes));
+}
+
+#[test]
+fn check_update_run_backups_and_doctor_work_on_a_client_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path();
+    let server = Server::start();
+    let config = format!(
+        "app = \"org.castoff.test\"\nlog_dir = \"logs\"\nsource.url = \"{}\"\n",
+        server.url(CHECK)
+    );
+    std::fs::write(home.join("launcher.toml"), config).unwrap();
+
+    publish(&server, "1.0.0");
+    let check = document(&castoff(home, &["check", "--json"]));
+    assert_eq!(check["update_available"], true);
+    assert_eq!(check["installed"], Value::Null);
+    assert!(
+        !home.join("client/run.sh").exists(),
+        "a check changes nothing"
+    );
+
+    let update = document(&castoff(home, &["update", "--json"]));
+    assert_eq!(
+        update,
+        json!({"outcome": "installed", "version": "1.0.0", "from": null})
+    );
+    let check = document(&castoff(home, &["check", "--json"]));
+    assert_eq!(check["update_available"], false);
+
+    publish(&server, "1.1.0");
+    let update = document(&castoff(home, &["update", "--json"]));
+    assert_eq!(
+        update,
+        json!({"outcome": "updated", "version": "1.1.0", "from": "1.0.0"})
+    );
+    #[cfg(unix)]
+    {
+        let run = castoff(home, &["run", "--dir", ".", "--", "a", "b c"]);
+        assert_eq!(String::from_utf8_lossy(&run.stdout), "app 1.1.0 a b c\n");
+    }
+
+    let list = document(&castoff(home, &["backups", "--json"]));
+    assert_eq!(list[0]["version"], "1.0.0");
+    let doctor = document(&castoff(home, &["doctor", "--json"]));
+    assert_eq!(doctor["installed"], "1.1.0");
+    assert_eq!(doctor["interrupted"], false);
+    assert_eq!(doctor["backups"], 1);
+    let doctor = castoff(home, &["doctor"]);
+    assert!(
+        String::from_utf8_lossy(&doctor.stdout).contains("1.1.0"),
+        "{doctor:?}"
+    );
+
+    let restored = castoff(home, &["backups", "restore", "1.0.0"]);
+    assert!(restored.status.success(), "{restored:?}");
+    assert!(home.join("client/only-1.0.0").exists());
+    assert!(!home.join("client/only-1.1.0").exists());
+}
+
+#[test]
+fn an_error_is_a_document_with_its_code_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start();
+    let config = format!(
+        "log_dir = \"logs\"\nsource.url = \"{}\"\n",
+        server.url(CHECK)
+    );
+    std::fs::write(folder.path().join("launcher.toml"), config).unwrap();
+    server.route(CHECK, Reply::status(500));
+    let check = castoff(folder.path(), &["check", "--json"]);
+    assert_eq!(document(&check)["error"], "HTTP_STATUS");
+    assert_eq!(check.status.code(), Some(69));
+}
+
+#[cfg(unix)]
+#[test]
+fn the_demo_tells_its_five_steps() {
+    let folder = tempfile::tempdir().unwrap();
+    let demo = castoff(folder.path(), &["demo"]);
+    assert!(demo.status.success(), "{demo:?}");
+    let told = String::from_utf8_lossy(&demo.stdout);
+    let versions: Vec<&str> = told
+        .lines()
+        .filter_map(|line| line.split("I am version ").nth(1)?.split(',').next())
+        .collect();
+    assert_eq!(
+        versions,
+        ["1.0.0", "1.1.0", "1.1.0", "1.1.0", "1.1.0"],
+        "{told}"
+    );
+    let errors = String::from_utf8_lossy(&demo.stderr);
+    for code in ["HASH_MISMATCH", "ENTRY_MISSING", "SOURCE_UNREACHABLE"] {
+        assert!(errors.contains(code), "{code}: {errors}");
+    }
+}

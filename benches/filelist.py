@@ -4,7 +4,7 @@
     filelist.py IN.zip VERSION OUT.zip
 
 The entries of IN are copied with their modes; the list is written first, so that a reader finds
-it early. Used by the benchmarks; apps are packed by `castoff pack`.
+it early. Used by the benchmarks.
 """
 
 import hashlib

@@ -4,8 +4,8 @@
 //! The map, in the order in which an update travels:
 //!
 //! ```text
-//! recover -> check -> plan -> fetch -> verify -> stage -> back up -> commit -> launch -> confirm
-//! layout     source   plan    fetch    trust     stage    layout     layout    entry     updater
+//! recover -> check -> fetch -> verify -> plan -> stage -> back up -> commit -> launch -> confirm
+//! layout     source   fetch    trust     plan    stage    layout     layout    entry     updater
 //! ```
 //!
 //! [`updater`] is that pipeline: one method a phase, each taking what the one before gave, so that

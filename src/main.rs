@@ -19,9 +19,11 @@ fn main() -> ExitCode {
     let mut args: Vec<OsString> = std::env::args_os().skip(1).collect();
     let support = args.first().is_some_and(|first| first == "--castoff") && args.len() > 1;
     let (command, json) = if support {
+        // What follows `run` is the app's.
         let json = args
             .iter()
             .position(|arg| arg == "--json")
+            .filter(|_| args[1] != "run")
             .map(|place| args.remove(place));
         (Command::parse(&args[1..]), json.is_some())
     } else {

@@ -18,9 +18,9 @@ use crate::version::Version;
 pub enum Phase {
     Recover,
     Check,
-    Plan,
     Fetch,
     Verify,
+    Plan,
     Stage,
     BackUp,
     Commit,

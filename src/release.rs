@@ -59,7 +59,7 @@ pub struct FileList {
     pub version: String,
     /// Whether the package holds every file of the list. A partial one holds what has changed.
     pub whole: bool,
-    /// The versions onto which a partial package fits. Empty for a whole one.
+    /// The versions onto which a partial package fits; when it names none, the files decide.
     #[serde(default)]
     pub fits: Vec<String>,
     /// Every file of the release, whether the package holds it or not.

@@ -309,7 +309,7 @@ pub struct BackOff {
 pub struct LastOutcome {
     /// When.
     pub at: DateTime<Utc>,
-    /// `up-to-date`, `installed`, `updated`, `rolled-back`, or an error's code.
+    /// `up-to-date`, `installed`, `updated`, `pending`, `rolled-back`, or an error's code.
     pub outcome: String,
     /// The version that is installed since.
     pub version: Option<Version>,

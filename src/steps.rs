@@ -3,7 +3,7 @@
 //! Every place between two changes of the disk calls `reach` with its [`Step`]. In ordinary
 //! builds that is nothing. Built with the feature `failpoints` (as the tests are), the variable
 //! `CASTOFF_FAIL=commit.rename@3=kill` makes the process kill itself when it reaches that step for
-//! the third time; `error` makes the step fail and `full` makes it fail as a full disk does.
+//! the third time; `error` makes the step fail, `full` makes it fail as a full disk does, and `panic` panics.
 //! Several orders are parted by commas. The tests walk through [`Step::ALL`], so that a step which
 //! is added here is covered, or fails for never being reached.
 

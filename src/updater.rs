@@ -190,6 +190,11 @@ impl<'a> Updater<'a> {
         self.recover()?;
         self.tidy();
         let offer = self.offer()?;
+        let pending = self.folder.load_state().pending;
+        if pending.is_some_and(|pending| pending.package != offer.release.package) {
+            // Withdrawn while it waited.
+            self.folder.change_state(|state| state.pending = None)?;
+        }
         if !offer.is_news() {
             return Ok(Outcome::UpToDate {
                 version: offer.release.version,
@@ -261,11 +266,6 @@ impl<'a> Updater<'a> {
             source::open(&self.config.source).latest(&client, installed.as_ref(), timeout)
         });
         let release = match (answer, self.folder.load_state().pending) {
-            (Ok(release), Some(pending)) if pending.package != release.package => {
-                // Withdrawn while it waited.
-                self.folder.change_state(|state| state.pending = None)?;
-                release
-            }
             (Ok(release), _) => release,
             (Err(error), Some(pending)) => {
                 self.observer.event(&Event::Warning(&error));

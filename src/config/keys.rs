@@ -171,7 +171,7 @@ pub const KEYS: &[Key] = &[
         "source.headers",
         Kind::Headers,
         None,
-        "headers (tokens) sent to the host of `source.url` and to no other; in the environment one `Name: value` a line",
+        "headers (tokens) sent to scheme, host and port of `source.url` and nowhere else; in the environment one `Name: value` a line",
     ),
     key(
         "source.fields.version",

@@ -96,7 +96,7 @@ pub struct SourceConfig {
     pub kind: SourceKind,
     /// The address of the check endpoint.
     pub url: String,
-    /// Headers sent to the host of `url`, and to no other (tokens).
+    /// Headers (tokens) sent to scheme, host and port of `url`, and nowhere else.
     pub headers: BTreeMap<String, String>,
     /// The names of the check answer's fields.
     pub fields: FieldNames,

@@ -21,8 +21,8 @@ use crate::{Code, disk};
 pub struct Places {
     /// The client folder. It need not exist yet.
     pub client: PathBuf,
-    /// The client folder beside the launcher, when there is one that this user cannot write: the
-    /// copy in `client` may be seeded from it, and it can be started as it is.
+    /// The client folder beside the launcher, when there is one that this user cannot write: it is
+    /// started as it is for as long as there is no copy in `client`.
     pub read_only: Option<PathBuf>,
     /// The folder of the log. It need not exist yet.
     pub log_dir: PathBuf,

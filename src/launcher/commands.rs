@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::launcher::messages::{Text, sanitise, size};
-use crate::launcher::{EXIT_CONFIG, Session};
+use crate::launcher::{EXIT_CONFIG, EXIT_DISK, Session, exit_code};
 use crate::layout::backup;
 use crate::layout::journal::Journal;
 use crate::updater::Outcome;
@@ -77,9 +77,19 @@ impl Command {
 struct Told {
     text: String,
     json: Value,
+    /// The exit code: not 0 when something is wrong that was asked about.
+    code: u8,
 }
 
 impl Told {
+    fn good(text: String, json: Value) -> Self {
+        Self {
+            text,
+            json,
+            code: 0,
+        }
+    }
+
     fn print(self, as_json: bool) -> u8 {
         let text = if as_json {
             self.json.to_string()
@@ -88,7 +98,7 @@ impl Told {
         };
         // Whoever reads may have gone: that is no fault of the command.
         let _ = writeln!(io::stdout(), "{}", text.trim_end());
-        0
+        self.code
     }
 }
 
@@ -157,7 +167,7 @@ impl Session {
             "notes": offer.release.notes,
             "package": {"url": package.url, "sha256": package.sha256, "size": package.size},
         });
-        Ok(Told { text, json })
+        Ok(Told::good(text, json))
     }
 
     fn update(&self, force: bool) -> Result<Told> {
@@ -169,10 +179,8 @@ impl Session {
         let json = json!({
             "outcome": outcome.as_str(), "version": outcome.version().to_string(), "from": from,
         });
-        Ok(Told {
-            text: self.terminal.outcome_text(&outcome),
-            json,
-        })
+        self.terminal.rest();
+        Ok(Told::good(self.terminal.outcome_text(&outcome), json))
     }
 
     fn backups(&self) -> Result<Told> {
@@ -201,10 +209,7 @@ impl Session {
                 "size": one.backup.size, "reason": one.backup.reason,
             })
         });
-        Ok(Told {
-            text,
-            json: rows.collect(),
-        })
+        Ok(Told::good(text, rows.collect()))
     }
 
     fn restore(&self, wanted: &str) -> Result<Told> {
@@ -218,10 +223,9 @@ impl Session {
             ("version", version.clone()),
         ];
         let text = Text::OutcomeRestored.render(self.lang, &values);
-        Ok(Told {
-            text,
-            json: json!({"outcome": "restored", "version": version}),
-        })
+        self.terminal.rest();
+        let json = json!({"outcome": "restored", "version": version});
+        Ok(Told::good(text, json))
     }
 
     fn doctor(&self) -> Result<Told> {
@@ -311,7 +315,12 @@ impl Session {
             "backups": backups, "interrupted": interrupted, "free_space": free, "log": log,
             "last": state.last, "settings": settings,
         });
-        Ok(Told { text, json })
+        let code = match &offer {
+            _ if interrupted => EXIT_DISK,
+            Err(error) => exit_code(error),
+            Ok(_) => 0,
+        };
+        Ok(Told { text, json, code })
     }
 
     fn say(&self, text: Text) -> &'static str {
@@ -336,10 +345,10 @@ impl Session {
 
 fn version() -> Told {
     let version = env!("CARGO_PKG_VERSION");
-    Told {
-        text: format!("castoff {version} ({})", system()),
-        json: json!({"version": version, "system": system()}),
-    }
+    Told::good(
+        format!("castoff {version} ({})", system()),
+        json!({"version": version, "system": system()}),
+    )
 }
 
 fn system() -> String {

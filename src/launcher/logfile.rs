@@ -21,7 +21,6 @@ use std::path::{Path, PathBuf};
 use std::process;
 
 use chrono::{DateTime, Utc};
-use directories::ProjectDirs;
 use env_logger::Target;
 use log::{Level, LevelFilter};
 
@@ -35,18 +34,6 @@ const LARGEST: u64 = 10 * 1024 * 1024;
 
 /// How many logs are kept beside the one that is written.
 const KEPT: u32 = 3;
-
-/// The folder for logs when none is configured: per user, and local to the machine.
-///
-/// `app` is the app's identity, checked by the configuration to be a plain name. `None` when the
-/// system knows no home folder.
-pub fn default_folder(app: &str) -> Option<PathBuf> {
-    let folders = ProjectDirs::from_path(app.into())?;
-    let local = folders
-        .state_dir()
-        .unwrap_or_else(|| folders.data_local_dir());
-    Some(local.join("logs"))
-}
 
 /// Sends all records from now on to the log in `folder`, and returns the log's path.
 ///
@@ -278,13 +265,5 @@ mod tests {
         log.write_all(b"line\n").unwrap();
         assert!(log.given_up);
         log.write_all(b"line\n").unwrap();
-    }
-
-    #[test]
-    fn the_default_folder_bears_the_app_s_name() {
-        if let Some(folder) = default_folder("com.example.client") {
-            assert!(folder.is_absolute() && folder.ends_with("logs"));
-            assert!(folder.to_string_lossy().contains("com.example.client"));
-        }
     }
 }

@@ -10,8 +10,8 @@
 //!
 //! # Exit codes
 //!
-//! The launcher hands on the app's exit code. It has codes of its own only where no app ran; they
-//! follow `sysexits.h`, so that they can hardly be taken for an app's.
+//! The launcher hands on the app's exit code. It has codes of its own only where no app ran, and
+//! for the commands of `--castoff`; they follow `sysexits.h`, so that they can hardly be taken for an app's.
 //!
 //! | code | name | means |
 //! |---|---|---|
@@ -20,7 +20,7 @@
 //! | 72 | [`EXIT_CANNOT_START`] | the entry point cannot be started |
 //! | 74 | [`EXIT_DISK`] | the disk: a recovery, a backup or a file operation failed |
 //! | 75 | [`EXIT_TRY_AGAIN`] | something else is at work just now; try again |
-//! | 78 | [`EXIT_CONFIG`] | the configuration is missing or wrong |
+//! | 78 | [`EXIT_CONFIG`] | the configuration, or a command, is missing or wrong |
 
 pub mod commands;
 pub mod logfile;

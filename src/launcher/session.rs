@@ -120,21 +120,26 @@ impl Session {
 
     /// The update failed and the app starts all the same, if there is one.
     fn report_before_start(&self, error: &Error) {
-        let Some(version) = self
-            .startable()
-            .ok()
-            .and_then(|updater| updater.installed())
-        else {
-            // The start will fail, and then says why.
+        let Ok(updater) = self.startable() else {
             return;
         };
+        let entry = updater.entry_point();
+        if !entry.is_some_and(|entry| updater.folder().root().join(entry).exists()) {
+            // The start will fail, and then says why.
+            return;
+        }
         match error.code() {
             // Known since an earlier start, which has told it; said in the log.
             Code::BadVersion | Code::BackingOff | Code::DowngradeRefused => {}
             _ => {
-                let version = [("version", version.to_string())];
-                self.terminal
-                    .error(error, &self.terminal.text(Text::DoneStarting, &version));
+                let done = match updater.installed() {
+                    Some(version) => {
+                        let version = [("version", version.to_string())];
+                        self.terminal.text(Text::DoneStarting, &version)
+                    }
+                    None => self.terminal.text(Text::DoneStartingUnknown, &[]),
+                };
+                self.terminal.error(error, &done);
             }
         }
     }

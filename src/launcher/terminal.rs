@@ -47,8 +47,7 @@ struct View {
 }
 
 impl Terminal {
-    /// For stderr. `name` is the app's, as people know it; `quiet` leaves out everything but what
-    /// went wrong.
+    /// For stderr. `name` is the app's, as people know it.
     pub fn new(lang: Lang, name: &str) -> Self {
         let dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
         let live = !dumb && io::stderr().is_terminal();
@@ -96,6 +95,13 @@ impl Terminal {
         view.clear();
         self.announce(&mut view);
         self.say(&mut view, &[line]);
+    }
+
+    /// Prints what waits to be printed and takes the bar away: what follows is told elsewhere.
+    pub fn rest(&self) {
+        let mut view = self.view();
+        view.clear();
+        self.finish_line(&mut view, None, 0);
     }
 
     /// How an update ended, in one line.

@@ -5,7 +5,8 @@
 //!
 //! Promises: at every instant the disk holds the old version, or the new one, or a journal that
 //! leads to one of them; an undo can be repeated; the backup that an undo reads is never moved.
-//! What the user put into the folder is neither removed nor changed by update, undo or restore.
+//! What the user put into the folder stays through update, undo and restore; a file of theirs that a
+//! release overwrites is in the backup.
 //!
 //! Knows nothing of the network.
 

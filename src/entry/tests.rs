@@ -1,6 +1,6 @@
 //! Real processes, started from folders and with arguments that are as awkward as they may be.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -622,11 +622,32 @@ mod unix {
         running.wait().unwrap().pass_on();
     }
 
+    /// Makes this test executable run that "test" alone.
+    const AS_LAUNCHER: [&str; 5] = [
+        "--exact",
+        "entry::tests::unix::as_launcher",
+        "--ignored",
+        "--nocapture",
+        "--test-threads=1",
+    ];
+
+    /// A command that starts with no signal ignored, whoever runs the tests: nohup, a service
+    /// manager or a background job of a shell leave some so.
+    fn settled(program: impl AsRef<OsStr>) -> Command {
+        let known = |command: &mut Command| command.status().is_ok_and(|status| status.success());
+        if known(Command::new("env").args(["--default-signal", "true"])) {
+            let mut command = Command::new("env");
+            command.arg("--default-signal").arg(program);
+            command
+        } else {
+            Command::new(program)
+        }
+    }
+
     fn launcher(app: &App) -> Command {
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        let mut command = settled(std::env::current_exe().unwrap());
         command
-            .args(["--exact", "entry::tests::unix::as_launcher"])
-            .args(["--ignored", "--nocapture", "--test-threads=1"])
+            .args(AS_LAUNCHER)
             .env("TEST_LAUNCHER_FOLDER", &app.folder);
         command
     }
@@ -703,12 +724,11 @@ mod unix {
         let report = "exec grep SigIgn /proc/self/status > ignored";
         for (trap, expected) in [("", 0), ("trap '' HUP INT QUIT;", 0b111)] {
             let app = App::new().file("run.sh", report);
-            let launcher = launcher(&app);
-            let status = Command::new("/bin/sh")
+            let status = settled("/bin/sh")
                 .arg("-c")
                 .arg(format!("{trap} exec \"$0\" \"$@\""))
-                .arg(launcher.get_program())
-                .args(launcher.get_args())
+                .arg(std::env::current_exe().unwrap())
+                .args(AS_LAUNCHER)
                 .env("TEST_LAUNCHER_FOLDER", &app.folder)
                 .status()
                 .unwrap();
@@ -735,7 +755,7 @@ mod unix {
             \x20   sys.exit('no ' + text)\n\
             pid, terminal = pty.fork()\n\
             if pid == 0:\n\
-            \x20   os.execv(sys.argv[1], sys.argv[1:])\n\
+            \x20   os.execvp(sys.argv[1], sys.argv[1:])\n\
             os.chdir(os.environ['TEST_LAUNCHER_FOLDER'])\n\
             until('ready', 'ready\\n')\n\
             os.write(terminal, b'\\x03')\n\

@@ -168,7 +168,7 @@ pub fn sanitise(text: &str) -> String {
 
 /// Makes a publisher's notes fit for a terminal: as [`sanitise`], but lines and tabs are kept.
 ///
-/// At most `most` lines are returned, and a [`CUT`] after them when there were more; empty lines
+/// At most `most` lines are returned, and a `…` after them when there were more; empty lines
 /// around the notes are dropped.
 pub fn sanitise_notes(notes: &str, most: usize) -> Vec<String> {
     let clean: String = visible(notes).collect();

@@ -4,7 +4,7 @@
 //!   from outside reaches a terminal uncleaned.
 //! - [`terminal`]: the observer that shows progress, outcomes and errors, on stderr only.
 //! - [`logfile`]: the log, rotated, which fails without telling anyone.
-//! - [`panic`]: a fault of Castoff itself, survived by starting anew.
+//! - [`mod@panic`]: a fault of Castoff itself, survived by starting anew.
 //!
 //! Only binaries use this module; the engine does not know it. It decides nothing about an update.
 //!

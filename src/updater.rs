@@ -344,7 +344,7 @@ impl<'a> Updater<'a> {
             }
             lock => lock?,
         };
-        let committed = self.replace(release, &archive, &change);
+        let committed = self.replace(release, archive, &change);
         if committed.is_err()
             && let Err(error) = self.clear_staged()
         {
@@ -372,12 +372,12 @@ impl<'a> Updater<'a> {
     fn replace(
         &self,
         release: Release,
-        archive: &Archive,
+        archive: Archive,
         change: &ChangeLock,
     ) -> Result<Committed> {
         let folder = &self.folder;
         self.observer.event(&Event::Phase(Phase::Plan));
-        let plan = Plan::make(folder, release, archive, &self.rules)?;
+        let plan = Plan::make(folder, release, &archive, &self.rules)?;
         // Before anything is unpacked: what is in the way now will be in the way then.
         layout::probe(
             folder,
@@ -387,7 +387,13 @@ impl<'a> Updater<'a> {
         let copies = backup::bytes_to_copy(&plan, &self.rules.mutable);
         disk::need_space(folder.root(), plan.bytes().saturating_add(copies))?;
         self.observer.event(&Event::Phase(Phase::Stage));
-        let staged = stage::stage(folder, plan, archive, self.observer)?;
+        let staged = stage::stage(folder, plan, &archive, self.observer)?;
+        // All of the package that is needed is staged. Gone now, it is not written to the disk by
+        // the sync to come, which for a small update would be most of its work.
+        drop(archive);
+        if let Err(error) = disk::remove_tree(&folder.downloads()) {
+            log::warn!("left for later: {}", error.chain());
+        }
         if !staged.plan.installed.files.is_empty() {
             self.observer.event(&Event::Phase(Phase::BackUp));
         }

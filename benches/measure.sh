@@ -5,7 +5,7 @@
 #
 # Builds the launcher as it is shipped and the synthetic packages, then runs measure.py for packages
 # without and with a file list. --quick: two rounds, to see that everything works. --big: the peak
-# memory with a package of 1 GB as well; needs 4 GB of disk.
+# memory with a package of 1 GB as well; needs 30 GB of disk.
 #
 # Needs python3, curl, unzip and time(1). nginx serves when it is there; it need not be.
 set -euo pipefail

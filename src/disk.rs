@@ -68,6 +68,14 @@ pub fn create_file(path: &Path, executable: bool) -> Result<File> {
     options.open(path).map_err(Error::io("create", path))
 }
 
+/// Writes a file that must not exist yet. It is durable when its folder has been synced by
+/// [`sync_tree`].
+pub fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
+    create_file(path, false)?
+        .write_all(bytes)
+        .map_err(Error::io("write", path))
+}
+
 /// Opens a file to which whole lines are added, by several processes at once; makes it when it
 /// does not exist.
 pub fn open_to_append(path: &Path) -> Result<File> {
@@ -373,6 +381,12 @@ fn sync_each(paths: &[PathBuf]) -> Result<()> {
             .map_err(Error::io("sync", path))
     };
     crate::disk::in_parallel(SYNC_THREADS, paths, &sync_one).map(|_: Vec<()>| ())
+}
+
+/// How many threads compute at once. Unpacking and linking thousands of files is computing: the
+/// system's share of it.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Does `work` for every item on up to `threads` threads, and gives the results in the items'

@@ -60,8 +60,7 @@ pub fn stage(
     plan.writes
         .sort_by_key(|write| std::cmp::Reverse(write.size));
     let done = AtomicU64::new(0);
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let records = disk::in_parallel(threads, &plan.writes, &|write: &Write| {
+    let records = disk::in_parallel(disk::cores(), &plan.writes, &|write: &Write| {
         let record = unpack(&staging, write, archive)?;
         let position = done.fetch_add(write.size, Ordering::Relaxed) + write.size;
         observer.event(&Event::Position(position));

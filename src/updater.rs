@@ -354,7 +354,7 @@ impl<'a> Updater<'a> {
         // Nothing can be lost any more: what cannot be cleared now is cleared another time.
         let clear = || {
             reach(Step::CommitDone)?;
-            self.clear_leftovers()?;
+            self.clear_staged()?;
             disk::remove_tree(&folder.downloads())?;
             reach(Step::CommitCleared)
         };
@@ -388,16 +388,19 @@ impl<'a> Updater<'a> {
         disk::need_space(folder.root(), plan.bytes().saturating_add(copies))?;
         self.observer.event(&Event::Phase(Phase::Stage));
         let staged = stage::stage(folder, plan, &archive, self.observer)?;
-        // All of the package that is needed is staged. Gone now, it is not written to the disk by
-        // the sync to come, which for a small update would be most of its work.
         drop(archive);
-        if let Err(error) = disk::remove_tree(&folder.downloads()) {
-            log::warn!("left for later: {}", error.chain());
-        }
         if !staged.plan.installed.files.is_empty() {
             self.observer.event(&Event::Phase(Phase::BackUp));
         }
-        let backed_up = backup::back_up(folder, staged, &self.rules.mutable, change)?;
+        // All of the package that is needed is staged. Gone now, it is not written to the disk by
+        // the backup's sync, which for a small update would be most of its work.
+        let drop_package = || {
+            if let Err(error) = disk::remove_tree(&folder.downloads()) {
+                log::warn!("left for later: {}", error.chain());
+            }
+        };
+        let mutable = &self.rules.mutable;
+        let backed_up = backup::back_up(folder, staged, mutable, &drop_package, change)?;
         self.observer.event(&Event::Phase(Phase::Commit));
         Transaction::prepare(folder, &self.rules, backed_up, change)?.commit()
     }

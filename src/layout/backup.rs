@@ -10,9 +10,10 @@
 //! that writes into a linked file would change its own backup. A restore checks every file by its
 //! digest before it uses it.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use chrono::{DateTime, SubsecRound, Utc};
 use serde::{Deserialize, Serialize};
@@ -96,18 +97,23 @@ impl Backup {
 /// The backups of a folder, the newest first. What is no backup of Castoff's is passed over: the
 /// Python client keeps its own single copy in the same place.
 pub fn list(folder: &ClientFolder) -> Vec<Kept> {
-    let Ok(entries) = fs::read_dir(folder.backups()) else {
-        return Vec::new();
-    };
-    let mut kept: Vec<Kept> = entries
-        .filter_map(|entry| {
-            let name = entry.ok()?.file_name().into_string().ok()?;
+    let mut kept: Vec<Kept> = names(folder)
+        .into_iter()
+        .filter_map(|name| {
             let backup = Backup::load(folder, &name).ok()?;
             Some(Kept { name, backup })
         })
         .collect();
     kept.sort_by(|a, b| (b.backup.created, &b.name).cmp(&(a.backup.created, &a.name)));
     kept
+}
+
+/// Whatever lies where backups are.
+fn names(folder: &ClientFolder) -> Vec<String> {
+    let entries = fs::read_dir(folder.backups()).into_iter().flatten();
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect()
 }
 
 /// The backup that is called `wanted`, by its folder's name or by its version, the newest first.
@@ -124,6 +130,10 @@ pub fn find(folder: &ClientFolder, wanted: &str) -> Result<Kept> {
 
 /// Removes the oldest backups beyond `keep`, but never one that is named in `needed`.
 pub(crate) fn prune(folder: &ClientFolder, keep: usize, needed: Option<&str>) -> Result<()> {
+    // A description is long, and this is on the way to a running app.
+    if names(folder).len() <= keep {
+        return Ok(());
+    }
     for kept in list(folder).into_iter().skip(keep) {
         if needed != Some(kept.name.as_str()) {
             discard(folder, &kept.name)?;
@@ -149,13 +159,43 @@ pub struct BackedUp {
     pub(crate) before: BTreeMap<SafePath, Content>,
 }
 
-/// Makes a whole backup of what is installed. The lock keeps the app from writing meanwhile.
+/// Makes a whole backup of what is installed, and makes it and what is staged durable.
+///
+/// `meanwhile` is done on a thread of its own, and has ended before the sync. The lock keeps the
+/// app from writing all the while.
 pub fn back_up(
     folder: &ClientFolder,
     staged: Staged,
     mutable: &Patterns,
+    meanwhile: &(dyn Fn() + Sync),
     _lock: &ChangeLock,
 ) -> Result<BackedUp> {
+    let (backup, before) = thread::scope(|scope| {
+        scope.spawn(meanwhile);
+        let (mut backup, before) = describe(folder, &staged)?;
+        if let Some(backup) = &mut backup {
+            fill(folder, backup, mutable)?;
+        }
+        Ok((backup, before))
+    })?;
+    let name = if let Some(backup) = backup {
+        Some(seal(folder, &staged.folder, &backup)?)
+    } else {
+        disk::sync_tree(&[&staged.folder])?;
+        None
+    };
+    Ok(BackedUp {
+        staged,
+        backup: name,
+        before,
+    })
+}
+
+/// What the paths that a commit changes hold.
+type Before = BTreeMap<SafePath, Content>;
+
+/// What is to be kept, if anything is, and what the paths that change hold now.
+fn describe(folder: &ClientFolder, staged: &Staged) -> Result<(Option<Backup>, Before)> {
     let plan = &staged.plan;
     let changing: BTreeSet<&SafePath> = staged.changing().collect();
     let mut backup = Backup {
@@ -172,9 +212,13 @@ pub fn back_up(
         overwritten: BTreeSet::new(),
         displaced: BTreeMap::new(),
     };
-    for (path, known) in &plan.installed.files {
+    let listed: Vec<_> = plan.installed.files.iter().collect();
+    let found = disk::in_parallel(disk::cores(), &listed, &|(path, known)| {
+        tree::record(&path.below(folder.root()), Some(known))
+    })?;
+    for ((path, _), record) in listed.into_iter().zip(found) {
         // A file that the user has deleted is not there to be kept.
-        if let Some(record) = tree::record(&path.below(folder.root()), Some(known))? {
+        if let Some(record) = record {
             if changing.contains(path) {
                 backup.overwritten.insert(path.clone());
             }
@@ -195,61 +239,62 @@ pub fn back_up(
         .filter(|(path, _)| changing.contains(path))
         .map(|(path, record)| (path.clone(), record.content.clone()))
         .collect();
-    if backup.records().next().is_none() && backup.local_version.is_none() {
-        disk::sync_tree(&[&staged.folder])?;
-        return Ok(BackedUp {
-            staged,
-            backup: None,
-            before,
-        });
-    }
-    let name = fill(folder, &staged.folder, &mut backup, mutable)?;
-    Ok(BackedUp {
-        staged,
-        backup: Some(name),
-        before,
-    })
+    let anything = backup.records().next().is_some() || backup.local_version.is_some();
+    Ok((anything.then_some(backup), before))
 }
 
-/// Fills the backup's folder, makes it and what is staged durable, and gives it its name.
-fn fill(
-    folder: &ClientFolder,
-    staged: &Path,
-    backup: &mut Backup,
-    mutable: &Patterns,
-) -> Result<String> {
-    let temporary = folder.own().join("backup");
+/// Where a backup grows.
+fn growing(folder: &ClientFolder) -> PathBuf {
+    folder.own().join("backup")
+}
+
+/// Fills the backup's folder.
+fn fill(folder: &ClientFolder, backup: &mut Backup, mutable: &Patterns) -> Result<()> {
+    let temporary = growing(folder);
     disk::remove_tree(&temporary)?;
     disk::create_folders(&temporary)?;
     reach(Step::BackUpBegun)?;
-    let mut made = HashSet::new();
-    for (path, record) in backup.installed.files.iter().chain(&backup.displaced) {
-        let to = path.below(&temporary);
-        for parent in path.parents() {
-            if !made.contains(&parent) {
-                disk::create_folders(&parent.below(&temporary))?;
-                made.insert(parent);
+    let parents: BTreeSet<SafePath> = backup
+        .records()
+        .flat_map(|(path, _)| path.parents())
+        .collect();
+    // Those above come before those below.
+    for parent in &parents {
+        disk::create_folder(&parent.below(&temporary))?;
+    }
+    let records: Vec<_> = backup.records().collect();
+    let sizes = disk::in_parallel(disk::cores(), &records, &|(path, record)| {
+        let (from, to) = (path.below(folder.root()), path.below(&temporary));
+        let size = match &record.content {
+            Content::Link(target) => {
+                disk::symlink(target, &to)?;
+                0
             }
-        }
-        let from = path.below(folder.root());
-        match &record.content {
-            Content::Link(target) => disk::symlink(target, &to)?,
             Content::File { size, mode, .. } => {
-                backup.size += size;
                 let replaced = backup.overwritten.contains(path);
                 if replaced || !written_in_place(path, *mode, mutable) {
                     disk::link_or_copy(&from, &to)?;
                 } else if !disk::clone_file(&from, &to)? {
                     disk::copy(&from, &to)?;
                 }
+                *size
             }
-        }
+        };
         reach(Step::BackUpFile)?;
-    }
-    reach(Step::BackUpFilled)?;
+        Ok(size)
+    })?;
+    backup.size = sizes.iter().sum();
+    reach(Step::BackUpFilled)
+}
+
+/// Makes the filled folder and what is staged durable, and makes it a backup by describing it and
+/// giving it its name.
+fn seal(folder: &ClientFolder, staged: &Path, backup: &Backup) -> Result<String> {
+    let temporary = growing(folder);
     disk::create_folders(&folder.backups())?;
+    // It describes a backup only where the rename leads it, and that comes after the sync.
+    disk::write_new(&temporary.join("backup.json"), &state::compact(backup)?)?;
     disk::sync_tree(&[&temporary, staged])?;
-    disk::write_atomic(&temporary.join("backup.json"), &state::compact(backup)?)?;
     let name = free_name(folder, backup.version.as_ref());
     disk::rename(&temporary, &folder.backups().join(&name))?;
     disk::sync_folder(&folder.backups())?;

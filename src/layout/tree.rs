@@ -169,8 +169,7 @@ pub fn adopt(
 ) -> Result<BTreeMap<SafePath, FileRecord>> {
     let mut paths = Vec::new();
     walk(folder, folder.root(), "", leave_out, &mut paths)?;
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let records = disk::in_parallel(threads, &paths, &|path: &SafePath| {
+    let records = disk::in_parallel(disk::cores(), &paths, &|path: &SafePath| {
         let known = stale.and_then(|stale| stale.files.get(path));
         record(&path.below(folder.root()), known)
     })?;

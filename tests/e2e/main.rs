@@ -12,4 +12,6 @@ mod hostile;
 mod install;
 mod kills;
 mod start;
+#[cfg(windows)]
+mod windows_exe;
 mod world;

@@ -16,6 +16,8 @@ export DEBIAN_FRONTEND=noninteractive
 export CARGO_INCREMENTAL=0
 export CARGO_TERM_COLOR=never
 export CARGO_TARGET_DIR=$PWD/target/cross
+# Before rustup's, cargo clippy included.
+export PATH=/usr/bin:$PATH
 export RUSTC=/usr/bin/rustc
 # Building the standard library is not stable yet.
 export RUSTC_BOOTSTRAP=1
@@ -35,8 +37,8 @@ install() {
         apt-get update -q
         apt-get install -qy --no-install-recommends "${missing[@]}"
     fi
-    /usr/bin/rustc --version
-    /usr/bin/cargo --version
+    rustc --version
+    cargo --version
     wine --version 2>/dev/null || true
     qemu-aarch64-static --version | head -1
 }
@@ -45,7 +47,7 @@ install() {
 cargo_for() {
     local target=$1 command=$2
     shift 2
-    /usr/bin/cargo "$command" --locked "$std" --target "$target" "$@"
+    cargo "$command" --locked "$std" --target "$target" "$@"
 }
 
 # The tests of the whole workspace, but for the examples in the documentation, which are the same

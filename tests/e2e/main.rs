@@ -11,5 +11,7 @@ mod going_back;
 mod hostile;
 mod install;
 mod kills;
+#[cfg(target_os = "linux")]
+mod read_only;
 mod start;
 mod world;

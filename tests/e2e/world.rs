@@ -164,9 +164,7 @@ impl World {
 
     /// The app's files: path to content (or link target) and mode, without Castoff's own.
     pub(crate) fn tree(&self) -> BTreeMap<String, String> {
-        let mut tree = BTreeMap::new();
-        collect(&self.client(), "", &mut tree);
-        tree
+        tree_of(&self.client())
     }
 
     pub(crate) fn version(&self) -> String {
@@ -287,6 +285,13 @@ pub(crate) fn partial_app(version: &str, fits: &str) -> Package {
 /// The entry point's text.
 pub(crate) fn script(version: &str) -> String {
     format!("#!/bin/sh\necho \"app {version} $CASTOFF_VERSION args: $*\"\n")
+}
+
+/// What [`World::tree`] gives, of any client folder.
+pub(crate) fn tree_of(folder: &Path) -> BTreeMap<String, String> {
+    let mut tree = BTreeMap::new();
+    collect(folder, "", &mut tree);
+    tree
 }
 
 fn collect(folder: &Path, prefix: &str, tree: &mut BTreeMap<String, String>) {

@@ -100,7 +100,7 @@ impl System {
         }
         let answer = self.look_up(&origin).and_then(|lists| lists.choose(url));
         match &answer {
-            // Its address alone: it may hold a password.
+            // Not which one: its address may hold a password.
             Some(_) => log::info!("{origin} is asked through the system's proxy"),
             None => log::debug!("the system has no proxy for {origin}"),
         }

@@ -171,6 +171,30 @@ pub fn clone_file(from: &Path, to: &Path) -> Result<bool> {
     Ok(true)
 }
 
+/// Copies a file of another owner, perhaps of another disk, for this user: content, modification
+/// time and permission bits, but no bits that would lend somebody's rights, and no write protection
+/// of Windows. Shares the blocks where that can be.
+pub fn copy_foreign(from: &Path, to: &Path, mode: Option<u32>) -> Result<()> {
+    if reflink_copy::reflink(from, to).is_err() {
+        remove_file(to)?;
+        let mut source = File::open(from).map_err(Error::io("open", from))?;
+        let mut copy = create_file(to, false)?;
+        io::copy(&mut source, &mut copy).map_err(Error::io("copy", from))?;
+    }
+    let metadata = fs::metadata(from).map_err(Error::io("look at", from))?;
+    #[cfg(windows)]
+    {
+        let mut permissions = fs::metadata(to)
+            .map_err(Error::io("look at", to))?
+            .permissions();
+        permissions.set_readonly(false);
+        fs::set_permissions(to, permissions).map_err(Error::io("set the mode of", to))?;
+    }
+    let modified = metadata.modified().map_err(Error::io("look at", from))?;
+    set_modified(to, modified)?;
+    set_mode(to, mode)
+}
+
 /// Copies content, mode and modification time.
 pub fn copy(from: &Path, to: &Path) -> Result<()> {
     // Not `fs::copy`: it gives the copy its mode first, and a read-only one keeps no time.

@@ -38,6 +38,9 @@ pub struct Plan {
     pub(crate) folders: BTreeSet<SafePath>,
     /// Paths that are another name, but for case, of a file that is removed.
     pub(crate) renamed: BTreeSet<SafePath>,
+    /// The package it comes from; `None` for a copy of an installation that is in use already,
+    /// which needs no trial.
+    pub(crate) digest: Option<Sha256>,
 }
 
 /// A file to unpack.
@@ -70,15 +73,8 @@ impl Plan {
         if let Some(list) = &list {
             check_list(list, &release, archive, &installed, folder)?;
         }
-        let mut plan = Self {
-            release,
-            installed,
-            writes: Vec::new(),
-            removes: BTreeSet::new(),
-            kept: BTreeMap::new(),
-            folders: BTreeSet::new(),
-            renamed: BTreeSet::new(),
-        };
+        let digest = Some(release.package.sha256);
+        let mut plan = Self::empty(release, installed, digest);
         for (index, entry) in archive.entries().iter().enumerate() {
             plan.take(folder, index, entry, list.as_ref(), &rules.preserve)?;
         }
@@ -96,6 +92,20 @@ impl Plan {
         plan.folders
             .extend(plan.writes.iter().flat_map(|write| write.path.parents()));
         Ok(plan)
+    }
+
+    /// A plan that does nothing yet.
+    pub(crate) fn empty(release: Release, installed: Installed, digest: Option<Sha256>) -> Self {
+        Self {
+            release,
+            installed,
+            writes: Vec::new(),
+            removes: BTreeSet::new(),
+            kept: BTreeMap::new(),
+            folders: BTreeSet::new(),
+            renamed: BTreeSet::new(),
+            digest,
+        }
     }
 
     /// Bytes to unpack.
@@ -246,7 +256,7 @@ impl Plan {
 
     /// Where the file system takes `Readme` and `README` for one, a file that only changes its
     /// case is removed under its old name first.
-    fn fold(&mut self, folder: &ClientFolder) -> Result<()> {
+    pub(crate) fn fold(&mut self, folder: &ClientFolder) -> Result<()> {
         let names: BTreeMap<String, &SafePath> = self
             .installed
             .files
@@ -313,7 +323,7 @@ fn has(record: &FileRecord, listed: &Listed) -> bool {
 
 /// What is installed: the list, if it is of the version that `local_version.json` names; else the
 /// folder is looked through.
-fn installed(folder: &ClientFolder, rules: &Rules) -> Result<Installed> {
+pub(crate) fn installed(folder: &ClientFolder, rules: &Rules) -> Result<Installed> {
     let version = folder.local_version().map(|local| local.version);
     let listed = folder.load_installed();
     if let Some(listed) = &listed

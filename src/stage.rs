@@ -41,8 +41,19 @@ impl Staged {
 /// Unpacks what the plan writes.
 pub fn stage(
     folder: &ClientFolder,
-    mut plan: Plan,
+    plan: Plan,
     archive: &Archive,
+    observer: &dyn Observer,
+) -> Result<Staged> {
+    let unpack = |staging: &Path, write: &Write| unpack(staging, write, archive);
+    fill(folder, plan, &unpack, observer)
+}
+
+/// Stages what the plan writes: `make` puts a file into the staging folder.
+pub(crate) fn fill(
+    folder: &ClientFolder,
+    mut plan: Plan,
+    make: &(dyn Fn(&Path, &Write) -> Result<FileRecord> + Sync),
     observer: &dyn Observer,
 ) -> Result<Staged> {
     let staging = folder.staging().join(plan.release.version.file_name());
@@ -61,7 +72,7 @@ pub fn stage(
         .sort_by_key(|write| std::cmp::Reverse(write.size));
     let done = AtomicU64::new(0);
     let records = disk::in_parallel(disk::cores(), &plan.writes, &|write: &Write| {
-        let record = unpack(&staging, write, archive)?;
+        let record = make(&staging, write)?;
         let position = done.fetch_add(write.size, Ordering::Relaxed) + write.size;
         observer.event(&Event::Position(position));
         reach(Step::StageFile)?;

@@ -165,6 +165,16 @@ impl ClientFolder {
         }
     }
 
+    /// The version that the list is of, without reading the rest of it.
+    pub(crate) fn listed_version(&self) -> Option<Version> {
+        #[derive(Deserialize)]
+        struct Head {
+            version: Option<Version>,
+        }
+        let head: Option<Head> = read_json(&self.installed()).ok().flatten();
+        head?.version
+    }
+
     pub(crate) fn save_installed(&self, installed: Option<&Installed>) -> Result<()> {
         match installed {
             Some(installed) => disk::write_atomic(&self.installed(), &compact(installed)?),
@@ -255,6 +265,32 @@ pub struct State {
     pub pending: Option<Release>,
     /// How the last update went.
     pub last: Option<LastOutcome>,
+    /// In a copy per user: the read-only installation that it stands in for.
+    pub over: Option<Over>,
+}
+
+/// A read-only installation, as the last update of its copy saw it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Over {
+    /// Its folder, for comparing only: what is no Unicode in its name is replaced.
+    pub folder: String,
+    /// Its version.
+    pub version: Option<Version>,
+}
+
+impl Over {
+    /// What an installation is now.
+    pub(crate) fn of(base: &ClientFolder) -> Self {
+        Self {
+            folder: base.root().to_string_lossy().into_owned(),
+            version: base.local_version().map(|local| local.version),
+        }
+    }
+
+    /// Whether it is the installation in `folder`, whatever its version.
+    pub(crate) fn is_in(&self, folder: &Path) -> bool {
+        self.folder == folder.to_string_lossy()
+    }
 }
 
 /// What to start, as a release names it, and of which version: when the Python client has installed another one, it is

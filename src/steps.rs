@@ -36,6 +36,10 @@ steps! {
     FetchVerified = "fetch.verified",
     /// The package has its final name.
     FetchNamed = "fetch.named",
+    /// The copy per user is what the read-only installation is; nothing says so yet.
+    SeedCopied = "seed.copied",
+    /// The copy knows which installation it is of, and the update has not begun.
+    SeedNoted = "seed.noted",
     /// The staging folder exists.
     StageBegun = "stage.begun",
     /// One more file is staged.

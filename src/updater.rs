@@ -31,7 +31,7 @@ use crate::progress::{Event, Observer, Phase};
 use crate::release::Release;
 use crate::source;
 use crate::stage;
-use crate::state::{Bad, ClientFolder, State, Trial, blames_the_package};
+use crate::state::{Bad, ClientFolder, Over, State, Trial, blames_the_package};
 use crate::steps::{Step, reach};
 use crate::trust;
 use crate::version::Version;
@@ -59,6 +59,8 @@ const MAX_TRIES: u32 = 3;
 pub struct Updater<'a> {
     config: &'a Config,
     folder: ClientFolder,
+    /// The read-only installation that the folder is a copy of.
+    base: Option<ClientFolder>,
     observer: &'a dyn Observer,
     rules: Rules,
 }
@@ -147,9 +149,41 @@ impl<'a> Updater<'a> {
         Ok(Self {
             config,
             folder: ClientFolder::new(root, &config.version_file),
+            base: None,
             observer,
             rules: Rules::of(&config.update)?,
         })
+    }
+
+    /// Makes the client folder the copy of an installation that cannot be written: what counts as
+    /// installed is then what [`Updater::current`] says, and the first update begins by copying
+    /// the installation.
+    #[must_use]
+    pub fn over(mut self, base: Option<&Path>) -> Self {
+        self.base = base.map(|base| ClientFolder::new(base, &self.config.version_file));
+        self
+    }
+
+    /// The folder that is to be started: the client folder, or the read-only installation that it
+    /// is a copy of, as long as that is the better one (see [`layout::seed`]).
+    pub fn current(&self) -> &ClientFolder {
+        match &self.base {
+            Some(base)
+                if !layout::seed::prefers_copy(
+                    &self.folder,
+                    base,
+                    self.entry_point().as_deref(),
+                ) =>
+            {
+                base
+            }
+            _ => &self.folder,
+        }
+    }
+
+    /// The version in the folder that is to be started.
+    fn current_version(&self) -> Option<Version> {
+        self.current().local_version().map(|local| local.version)
     }
 
     /// The client folder.
@@ -157,7 +191,7 @@ impl<'a> Updater<'a> {
         &self.folder
     }
 
-    /// The version that is installed, if one is.
+    /// The version that is installed in the client folder, if one is.
     pub fn installed(&self) -> Option<Version> {
         self.folder.local_version().map(|local| local.version)
     }
@@ -201,9 +235,10 @@ impl<'a> Updater<'a> {
             });
         }
         let _lock = self.lock(UPDATE_PATIENCE)?;
-        if self.installed() != offer.installed {
+        let current = self.current_version();
+        if current != offer.installed {
             // Another updater was quicker; what it installed is on trial or good already.
-            let version = self.installed().unwrap_or(offer.release.version);
+            let version = current.unwrap_or(offer.release.version);
             return Ok(Outcome::UpToDate { version });
         }
         self.admit(&offer, force)?;
@@ -257,7 +292,7 @@ impl<'a> Updater<'a> {
     /// Asks the source, and falls back on a release that is fetched already and waits.
     pub fn offer(&self) -> Result<Offer> {
         self.observer.event(&Event::Phase(Phase::Check));
-        let installed = self.installed();
+        let installed = self.current_version();
         let timeout = match installed {
             Some(_) => self.config.network.check_timeout,
             None => self.config.network.check_timeout.max(FIRST_CHECK_TIMEOUT),
@@ -344,7 +379,9 @@ impl<'a> Updater<'a> {
             }
             lock => lock?,
         };
-        let committed = self.replace(release, archive, &change);
+        let committed = self
+            .seed(&change)
+            .and_then(|()| self.replace(release, archive, &change));
         if committed.is_err()
             && let Err(error) = self.clear_staged()
         {
@@ -366,6 +403,36 @@ impl<'a> Updater<'a> {
             Some(from) => Outcome::Updated { from, to: version },
             None => Outcome::Installed { version },
         })
+    }
+
+    /// Makes the copy what the read-only installation is, where that is what is in use, so that
+    /// the update goes on from there.
+    ///
+    /// What it notes at the end is what a start decides by. The copy is either in use then, or of
+    /// the installation's own version: the note changes nothing for the moment.
+    fn seed(&self, change: &ChangeLock) -> Result<()> {
+        let Some(base) = &self.base else {
+            return Ok(());
+        };
+        let folder = &self.folder;
+        let version = base.local_version().map(|local| local.version);
+        if self.current().root() == base.root()
+            && let Some(version) = &version
+            && !layout::seed::is_whole_of(folder, version, self.entry_point().as_deref())
+        {
+            self.observer.event(&Event::Phase(Phase::Stage));
+            let staged = layout::seed::stage(folder, base, version, &self.rules, self.observer)?;
+            let mutable = &self.rules.mutable;
+            let copies = backup::bytes_to_copy(&staged.plan, mutable);
+            disk::need_space(folder.root(), copies)?;
+            let backed_up = backup::back_up(folder, staged, mutable, &|| {}, change)?;
+            let Committed { version, .. } =
+                Transaction::prepare(folder, &self.rules, backed_up, change)?.commit()?;
+            log::info!("{version} was copied from {}", base.root().display());
+            reach(Step::SeedCopied)?;
+        }
+        folder.change_state(|state| state.over = Some(Over::of(base)))?;
+        reach(Step::SeedNoted)
     }
 
     /// From the plan to the commit, while no app runs.
@@ -448,7 +515,7 @@ impl<'a> Updater<'a> {
     /// Keeps the outcome in `state.json`, if it is news. That it cannot be kept is no reason to
     /// fail.
     fn remember(&self, result: &Result<Outcome>) {
-        let installed = self.installed();
+        let installed = self.current_version();
         let kept = self.folder.change_state(|state| match result {
             Ok(outcome) => state.note(outcome.as_str(), Some(outcome.version()), None),
             Err(error) => state.note(error.code().as_str(), installed.as_ref(), Some(error)),

@@ -28,7 +28,7 @@ mod value;
 
 pub use layers::{Origin, Origins};
 pub use patterns::{Patterns, Rules};
-pub use places::Places;
+pub use places::{Places, Why};
 pub use value::Kind;
 
 /// The file's name beside the launcher.

@@ -7,6 +7,12 @@
 //!
 //! Writability is tried, not asked for: access lists, read-only mounts and quotas do not show in
 //! a file's mode. What is found holds for the moment; a later write can still fail.
+//!
+//! Once a user has a copy, it stays in use, also when the folder beside the launcher can be written
+//! for once (as administrator): else one user would have two installations that differ. What says
+//! so is the copy itself: it notes the folder that it is a copy of (`over` in its `state.json`).
+//! Another installation of the same app, which the user may write, is none of its concern. Who
+//! wants it undone removes the copy.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,6 +20,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use directories::BaseDirs;
 
 use super::Config;
+use crate::state::ClientFolder;
 use crate::{Code, disk};
 
 /// The folders that this run works with.
@@ -21,11 +28,38 @@ use crate::{Code, disk};
 pub struct Places {
     /// The client folder. It need not exist yet.
     pub client: PathBuf,
-    /// The client folder beside the launcher, when there is one that this user cannot write: it is
-    /// started as it is for as long as there is no copy in `client`.
+    /// The client folder beside the launcher, when there is one and `client` is the user's copy of
+    /// it: it is started as it is for as long as there is no better copy.
     pub read_only: Option<PathBuf>,
+    /// Why `client` is where it is.
+    pub why: Why,
     /// The folder of the log. It need not exist yet.
     pub log_dir: PathBuf,
+}
+
+/// Why the client folder is where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Beside the launcher, where it can be written.
+    Writable,
+    /// The user's own, since the one beside the launcher cannot be written.
+    NotWritable,
+    /// The user's own, which is in use, although the one beside the launcher can be written now.
+    Kept,
+    /// Beside the launcher, since the user has no folder.
+    NoHome,
+}
+
+impl Why {
+    /// The word for it in `--json`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Writable => "writable",
+            Self::NotWritable => "not-writable",
+            Self::Kept => "kept",
+            Self::NoHome => "no-home",
+        }
+    }
 }
 
 impl Places {
@@ -53,14 +87,24 @@ fn choose(
 ) -> Places {
     let own = own_folder(config, exe_dir);
     let beside = exe_dir.join(&config.client_dir);
-    let (client, read_only) = match &user {
-        Some(user) if !writable(&beside) => (
-            user.data.join(&own).join("client"),
-            beside.is_dir().then_some(beside),
-        ),
-        // Without a home there is nowhere else to go; the first write will say what is wrong.
-        _ => (beside, None),
+    let copy = user
+        .as_ref()
+        .map(|user| user.data.join(&own).join("client"));
+    let (client, why) = match copy {
+        Some(copy) if is_copy_of(config, &copy, &beside) => {
+            let why = if writable(&beside) {
+                Why::Kept
+            } else {
+                Why::NotWritable
+            };
+            (copy, why)
+        }
+        Some(copy) if !writable(&beside) => (copy, Why::NotWritable),
+        Some(_) => (beside.clone(), Why::Writable),
+        // There is nowhere else to go; the first write will say what is wrong.
+        None => (beside.clone(), Why::NoHome),
     };
+    let read_only = (client != beside && beside.is_dir()).then_some(beside);
     let log_dir = match (&config.log_dir, user) {
         (Some(configured), _) => exe_dir.join(configured),
         (None, Some(user)) => user.state.join(&own).join("log"),
@@ -69,8 +113,16 @@ fn choose(
     Places {
         client,
         read_only,
+        why,
         log_dir,
     }
+}
+
+/// Whether a user's folder holds a copy of the installation in `beside`.
+fn is_copy_of(config: &Config, copy: &Path, beside: &Path) -> bool {
+    let copy = ClientFolder::new(copy, &config.version_file);
+    let over = copy.load_state().over;
+    over.is_some_and(|over| over.is_in(beside)) && copy.local_version().is_some()
 }
 
 /// The name of the app's folder among those of other apps.
@@ -175,6 +227,33 @@ mod tests {
         let places = chosen(&config, installed.path(), false);
         assert_eq!(places.client, Path::new("/home/me/data/a.b/client"));
         assert_eq!(places.read_only, Some(beside));
+    }
+
+    #[test]
+    fn a_copy_in_use_stays_in_use_for_the_installation_that_it_is_of() {
+        let home = tempfile::tempdir().unwrap();
+        let (one, other) = (home.path().join("one"), home.path().join("other"));
+        let config = config("app = 'a.b'");
+        let place = |exe_dir: &Path, may_write: bool| {
+            let user = UserFolders {
+                data: home.path().join("data"),
+                state: home.path().join("state"),
+            };
+            let places = choose(&config, exe_dir, Some(user), &|_| may_write);
+            (places.client, places.why)
+        };
+        fs::create_dir_all(one.join("client")).unwrap();
+        let copy = home.path().join("data/a.b/client");
+        assert_eq!(place(&one, true), (one.join("client"), Why::Writable));
+        fs::create_dir_all(copy.join(".castoff")).unwrap();
+        let folder = one.join("client").to_string_lossy().into_owned();
+        let state = serde_json::json!({"over": {"folder": folder, "version": "1.0"}});
+        fs::write(copy.join(".castoff/state.json"), state.to_string()).unwrap();
+        assert_eq!(place(&one, true), (one.join("client"), Why::Writable));
+        fs::write(copy.join("local_version.json"), r#"{"version": "1.1"}"#).unwrap();
+        assert_eq!(place(&one, true), (copy.clone(), Why::Kept));
+        assert_eq!(place(&one, false), (copy, Why::NotWritable));
+        assert_eq!(place(&other, true), (other.join("client"), Why::Writable));
     }
 
     #[test]

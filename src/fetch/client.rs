@@ -7,7 +7,8 @@
 //! - The headers of `source.headers`, whatever their names, go to the origin (scheme, host and
 //!   port) of `source.url` and to no other.
 //! - A check ends within its time, whatever the server, the proxy or the system's certificate
-//!   verifier does. A download may take as long as bytes keep coming.
+//!   verifier does. A download may take as long as bytes keep coming; until the first ones come, it
+//!   has a limit that nothing of the system can hold up either.
 //! - Nothing is compressed on the way: what is hashed is what was sent.
 //!
 //! Making a client costs next to nothing; the platform's certificates are read when the first
@@ -16,8 +17,7 @@
 //! Not promised: cookies, HTTP/2, credentials inside an address.
 
 use std::io::Read as _;
-use std::sync::{Arc, mpsc};
-use std::thread;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use ureq::http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -27,7 +27,7 @@ use ureq::unversioned::resolver::DefaultResolver;
 use ureq::{Agent, Body};
 
 use super::proxy::Proxies;
-use super::{Url, stall};
+use super::{Url, aside, stall};
 use crate::config::{NetworkConfig, SourceConfig};
 use crate::{Error, Result};
 
@@ -143,7 +143,7 @@ impl Client {
             network: network.clone(),
             origin: Url::parse(&source.url).ok(),
             tokens,
-            proxies: Proxies::from_env(),
+            proxies: Proxies::of_this_machine(),
             first_wait: FIRST_WAIT,
         })
     }
@@ -161,27 +161,14 @@ impl Client {
     /// Error statuses are answers. Fails with `SOURCE_UNREACHABLE`, `TOO_LARGE` (more than `limit`
     /// bytes), `INSECURE_URL`, `REDIRECT_REFUSED` and `ANSWER_INVALID` (not an address).
     pub fn get(&self, url: &str, timeout: Duration, limit: u64) -> Result<Answer> {
-        // On a thread of its own: look-ups of names, proxies and certificate revocations are the
-        // system's, and on some systems nothing else ends them in time. A thread that is left
-        // behind dies with the process, and holds nothing that others need.
-        let (sender, receiver) = mpsc::sync_channel(1);
         let (client, asked) = (self.clone(), url.to_owned());
-        let work = move || sender.send(client.get_here(&asked, timeout, limit));
-        let unreachable = |source| Error::Unreachable {
-            url: url.to_owned(),
-            source,
-        };
-        thread::Builder::new()
-            .name("check".to_owned())
-            .spawn(work)
-            .map_err(|error| unreachable(Box::new(error)))?;
-        match receiver.recv_timeout(timeout) {
-            Ok(answer) => answer,
-            Err(mpsc::RecvTimeoutError::Timeout) => Err(unreachable(NO_ANSWER.into())),
-            Err(mpsc::RecvTimeoutError::Disconnected) => Err(Error::Internal {
-                what: format!("the check of {url} ended without an outcome"),
-            }),
-        }
+        let work = move || client.get_here(&asked, timeout, limit);
+        aside::within(timeout, "check", work).unwrap_or_else(|error| {
+            Err(Error::Unreachable {
+                url: url.to_owned(),
+                source: error.into(),
+            })
+        })
     }
 
     fn get_here(&self, url: &str, timeout: Duration, limit: u64) -> Result<Answer> {
@@ -282,7 +269,16 @@ impl Client {
             }
             map.extend(headers.clone());
         }
-        request.call().map_err(|error| match error {
+        let answer = if deadline.is_some() {
+            // On a thread of its own already.
+            request.call()
+        } else {
+            // Two look-ups and a connection, and an answer that is not stalled.
+            let limit = self.network.connect_timeout * 2 + self.network.stall_timeout;
+            aside::within(limit, "request", move || request.call())
+                .unwrap_or_else(|error| Err(error.into()))
+        };
+        answer.map_err(|error| match error {
             // A check has a deadline, and is late rather than stalled.
             ureq::Error::Timeout(stall::STALLED) if deadline.is_none() => Error::DownloadStalled {
                 url: address,

@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use ureq::http::header::{self, HeaderMap, HeaderValue};
 
 use super::Client;
+use super::aside::LeftBehind;
 use super::client::Reply;
 use super::stall::STALLED;
 use crate::progress::{Event, Observer};
@@ -451,7 +452,11 @@ fn describe(reply: &Reply) -> String {
 fn wait_before(first: Duration, attempt: u32, error: &Error) -> Option<Duration> {
     let asked = match error {
         Error::DownloadFailed { .. } | Error::DownloadStalled { .. } => None,
-        Error::Unreachable { source, .. } if !is_certificate(source.as_ref()) => None,
+        Error::Unreachable { source, .. }
+            if !is_certificate(source.as_ref()) && !is_left_behind(source.as_ref()) =>
+        {
+            None
+        }
         Error::HttpStatus {
             status: 408 | 425 | 429 | 500..=599,
             retry_after,
@@ -470,6 +475,14 @@ fn wait_before(first: Duration, attempt: u32, error: &Error) -> Option<Duration>
     let chance = RandomState::new().build_hasher().finish() % 1000;
     let wait = doubled / 2 + doubled / 2 * u32::try_from(chance).unwrap_or(0) / 1000;
     Some(wait.max(asked.unwrap_or_default()))
+}
+
+/// Whether the system held the request up for longer than any server may: it would do so again.
+fn is_left_behind(source: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    let inner = source
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref);
+    inner.is_some_and(<dyn std::error::Error + Send + Sync>::is::<LeftBehind>)
 }
 
 /// Whether a certificate was refused: asking again will not mend it.

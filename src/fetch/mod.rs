@@ -7,10 +7,12 @@
 //! Whatever a server sends is hostile until proven: no name of a file, no address and no size is
 //! taken from it without a check.
 
+mod aside;
 mod client;
 mod download;
 mod proxy;
 mod stall;
+mod system_proxy;
 mod url;
 
 pub use client::{Answer, Client};

@@ -1,16 +1,17 @@
 //! Which proxy stands between this machine and a host: what the environment says, by the
-//! conventions that curl set.
+//! conventions that curl set, or, where it names none, what the user has set in the system.
 //!
 //! `HTTPS_PROXY` or `HTTP_PROXY` by the scheme of the address, else `ALL_PROXY`; each also in
 //! lower case. `NO_PROXY` is a list of hosts, parted by commas: each stands for itself and
 //! everything below it, `*` for every host. Loopback is never asked through a proxy.
 //!
-//! Not promised: address ranges (`10.0.0.0/8`) in `NO_PROXY`, and the proxy settings of Windows.
+//! Not promised: address ranges (`10.0.0.0/8`) in `NO_PROXY`.
 //! Plain http goes through a proxy by `CONNECT` as well, which some proxies refuse.
 
 use ureq::Proxy;
 
 use super::Url;
+use super::system_proxy::System;
 use crate::{Error, Result};
 
 /// The proxies that are configured.
@@ -19,15 +20,21 @@ pub(crate) struct Proxies {
     https: Option<String>,
     http: Option<String>,
     except: String,
+    /// Asked where the environment names no proxy.
+    system: Option<&'static System>,
 }
 
 impl Proxies {
-    /// What this process's environment says.
-    pub(crate) fn from_env() -> Self {
-        Self::from_variables(|name| std::env::var(name).ok())
+    /// What this process's environment says, or, where it names no proxy, the system.
+    pub(crate) fn of_this_machine() -> Self {
+        let mut proxies = Self::from_variables(|name| std::env::var(name).ok());
+        if proxies.https.is_none() && proxies.http.is_none() {
+            proxies.system = System::this();
+        }
+        proxies
     }
 
-    /// What an environment says.
+    /// What an environment says, and nothing but it.
     pub(crate) fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Self {
         let any_case = |name: &str| {
             variable(name)
@@ -39,24 +46,29 @@ impl Proxies {
             https: any_case("HTTPS_PROXY").or_else(|| all.clone()),
             http: any_case("HTTP_PROXY").or(all),
             except: any_case("NO_PROXY").unwrap_or_default(),
+            system: None,
         }
     }
 
     /// The proxy for an address. One that cannot be understood is an error: going around it would
     /// be more than was asked for.
     pub(crate) fn choose(&self, url: &Url) -> Result<Option<Proxy>> {
-        let proxy = if url.is_https() {
+        if self.excepts(url) {
+            return Ok(None);
+        }
+        let named = if url.is_https() {
             &self.https
         } else {
             &self.http
         };
-        let Some(proxy) = proxy.as_deref().filter(|_| !self.excepts(url)) else {
+        let set = || self.system.and_then(|system| system.choose(url));
+        let Some(proxy) = named.clone().or_else(set) else {
             return Ok(None);
         };
         // The error does not name the proxy's address: it may hold a password.
         let made = Proxy::new(proxy.trim()).map_err(|_| Error::Unreachable {
             url: url.to_string(),
-            source: "the proxy that the environment names is no valid address".into(),
+            source: "the proxy that the environment or the system names is no valid address".into(),
         })?;
         Ok(Some(made))
     }

@@ -107,6 +107,11 @@ impl Url {
         &self.host
     }
 
+    /// The port.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Whether scheme, host and port are the same (RFC 6454).
     pub(crate) fn same_origin(&self, other: &Self) -> bool {
         self.https == other.https && self.host == other.host && self.port == other.port

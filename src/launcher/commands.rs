@@ -10,11 +10,13 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+use crate::config::Why;
 use crate::launcher::messages::{Text, sanitise, size};
 use crate::launcher::{EXIT_CONFIG, EXIT_DISK, Session, exit_code};
 use crate::layout::backup;
 use crate::layout::journal::Journal;
-use crate::updater::Outcome;
+use crate::state::ClientFolder;
+use crate::updater::{Outcome, Updater};
 use crate::{Error, Result, disk};
 
 /// What is to be done.
@@ -232,11 +234,12 @@ impl Session {
         let updater = self.updater()?;
         let folder = updater.folder();
         let state = folder.load_state();
-        let installed = updater.installed().map(|version| version.to_string());
+        let startable = self.startable()?;
+        let installed = startable.installed().map(|version| version.to_string());
         let interrupted = Journal::lies_in(folder);
         let free = disk::free_space(existing(folder.root().to_path_buf()).as_path()).ok();
         let offer = updater.offer();
-        let entry = updater.entry_point();
+        let entry = startable.entry_point();
         let none = self.say(Text::LabelNone);
         let mut text = String::new();
         self.row(&mut text, Text::LabelName, &self.config.name);
@@ -245,8 +248,9 @@ impl Session {
         self.row(
             &mut text,
             Text::LabelClientFolder,
-            &folder.root().display().to_string(),
+            &startable.folder().root().display().to_string(),
         );
+        let (base, copy) = self.folders(&mut text, &updater);
         self.row(
             &mut text,
             Text::LabelInstalled,
@@ -308,7 +312,8 @@ impl Session {
         }
         let json = json!({
             "launcher": env!("CARGO_PKG_VERSION"), "system": system(), "app": self.config.app,
-            "name": self.config.name, "client_folder": folder.root(), "installed": installed,
+            "name": self.config.name, "client_folder": startable.folder().root(),
+            "why": self.places.why.as_str(), "read_only": base, "copy": copy, "installed": installed,
             "entry_point": entry, "source": self.config.source.url,
             "offered": offer.as_ref().ok().map(|offer| offer.release.version.to_string()),
             "source_error": offer.as_ref().err().map(Error::chain), "on_trial": trial, "bad": bad,
@@ -321,6 +326,35 @@ impl Session {
             Ok(_) => 0,
         };
         Ok(Told { text, json, code })
+    }
+
+    /// Says why the app is where it is and, where there are two, what is in either folder: the
+    /// installation beside the launcher and the user's copy.
+    fn folders(&self, text: &mut String, updater: &Updater<'_>) -> (Value, Value) {
+        let why = match self.places.why {
+            Why::Writable => Text::ReasonWritable,
+            Why::NoHome => Text::ReasonNoHome,
+            Why::NotWritable => Text::ReasonNotWritable,
+            Why::Kept => Text::ReasonKept,
+        };
+        self.row(text, Text::LabelWhy, self.say(why));
+        let Some(base) = &self.places.read_only else {
+            return (Value::Null, Value::Null);
+        };
+        let base = ClientFolder::new(base, &self.config.version_file);
+        let mut tell = |label, folder: &ClientFolder| {
+            let version = folder.local_version().map(|local| local.version);
+            let shown = version
+                .as_ref()
+                .map_or(self.say(Text::LabelNone), |version| version.as_str());
+            let line = format!("{} ({shown})", folder.root().display());
+            self.row(text, label, &line);
+            json!({"folder": folder.root(), "version": version})
+        };
+        (
+            tell(Text::LabelReadOnly, &base),
+            tell(Text::LabelCopy, updater.folder()),
+        )
     }
 
     fn say(&self, text: Text) -> &'static str {

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::config::{self, Config, Places};
+use crate::entry::End;
 use crate::launcher::messages::{Lang, Text};
 use crate::launcher::terminal::Terminal;
 use crate::launcher::{exit_code, logfile, panic};
@@ -49,19 +50,38 @@ impl Session {
     }
 
     pub(crate) fn updater(&self) -> Result<Updater<'_>> {
-        Updater::new(&self.config, &self.places.client, &self.terminal)
+        let updater = Updater::new(&self.config, &self.places.client, &self.terminal)?;
+        Ok(updater.over(self.places.read_only.as_deref()))
     }
 
-    /// The app that is to be started: that of the client folder, or, as long as there is none, the
-    /// one that was installed beside the launcher where this user may not write.
-    fn startable(&self) -> Result<Updater<'_>> {
+    /// The app that is to be started: that of the client folder, or the one that was installed
+    /// beside the launcher where this user may not write, while that is the better one.
+    pub(crate) fn startable(&self) -> Result<Updater<'_>> {
         let updater = self.updater()?;
-        match &self.places.read_only {
-            Some(read_only) if updater.installed().is_none() => {
-                Updater::new(&self.config, read_only, &self.terminal)
-            }
-            _ => Ok(updater),
+        if updater.current().root() == updater.folder().root() {
+            return Ok(updater);
         }
+        Updater::new(&self.config, updater.current().root(), &self.terminal)
+    }
+
+    /// Starts the app. A copy of the user's own that does not start gives way to the installation
+    /// that it is a copy of.
+    fn launch(&self, invocation: Invocation<'_>) -> Result<End> {
+        let updater = self.startable()?;
+        let (error, base) = match (updater.launch(invocation), &self.places.read_only) {
+            (Err(error), Some(base)) if updater.folder().root() != base => (error, base),
+            (result, _) => return result,
+        };
+        let base = Updater::new(&self.config, base, &self.terminal)?;
+        let Some(version) = base.installed() else {
+            return Err(error);
+        };
+        log::error!("{}: {}", error.code(), error.chain());
+        let folder = base.folder().root().display().to_string();
+        let values = [("version", version.to_string()), ("folder", folder)];
+        let done = self.terminal.text(Text::DoneStartingBase, &values);
+        self.terminal.error(&error, &done);
+        base.launch(invocation)
     }
 
     /// What a double-click does: brings the app up to date, or leaves it as it is, and starts it.
@@ -82,7 +102,7 @@ impl Session {
         };
         if let Some(error) = &failed_update {
             log::warn!("{}: {}", error.code(), error.chain());
-            if error.code() == Code::RecoveryFailed {
+            if error.code() == Code::RecoveryFailed && self.places.read_only.is_none() {
                 // What lies there may be a mixture: that is never started.
                 self.terminal
                     .error(error, Text::DoneNotStarted.template(self.lang));
@@ -98,10 +118,7 @@ impl Session {
             launcher,
             cwd: cwd.as_deref(),
         };
-        match self
-            .startable()
-            .and_then(|updater| updater.launch(invocation))
-        {
+        match self.launch(invocation) {
             Ok(end) => end.pass_on(),
             Err(Error::NotInstalled { folder, .. }) => {
                 let source = failed_update.map(Box::new);

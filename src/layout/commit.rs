@@ -141,7 +141,7 @@ impl<'a> Transaction<'a> {
         files.extend(self.backed_up.staged.records.clone());
         folder.save_installed(Some(&Installed {
             version: Some(plan.release.version.clone()),
-            digest: Some(plan.release.package.sha256),
+            digest: plan.digest,
             entry_point: plan.release.entry_point.clone(),
             files,
         }))?;
@@ -152,14 +152,16 @@ impl<'a> Transaction<'a> {
             let version = Some(plan.release.version.clone());
             let path = plan.release.entry_point.clone();
             state.entry = Some(EntryPoint { version, path });
-            state.forgive(plan.release.package.sha256);
-            state.pending = None;
-            state.trial = Some(Trial {
+            state.trial = plan.digest.map(|digest| Trial {
                 version: plan.release.version.clone(),
-                digest: plan.release.package.sha256,
+                digest,
                 backup: self.backed_up.backup.clone(),
                 tries: 0,
             });
+            if let Some(digest) = plan.digest {
+                state.forgive(digest);
+                state.pending = None;
+            }
         })?;
         reach(Step::CommitTrial)?;
         Journal::remove(folder)?;

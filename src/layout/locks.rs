@@ -93,7 +93,7 @@ impl RunLock {
                 path: folder.root().to_path_buf(),
             }),
             Err(error) => {
-                log::warn!("the app runs without a lock: {}", error.chain());
+                log::warn!("going on without a lock: {}", error.chain());
                 Ok(Self { file: None })
             }
         }

@@ -14,6 +14,7 @@ pub mod backup;
 mod commit;
 pub mod journal;
 pub mod locks;
+pub mod seed;
 pub mod tree;
 
 pub use commit::{Committed, Transaction, Undone, recover, restore};

@@ -179,7 +179,7 @@ pub fn adopt(
         .collect())
 }
 
-fn walk(
+pub(crate) fn walk(
     folder: &ClientFolder,
     at: &Path,
     prefix: &str,

@@ -20,7 +20,7 @@ use crate::world::{CHECK, Run, World, app, mode, script};
 const IMAGE_SIZE: u64 = 128 << 20;
 
 /// A mounted file system. Unmounted when it is dropped, by a panic as well.
-struct Disk {
+pub(crate) struct Disk {
     point: PathBuf,
     /// The loop device, where it is ours to detach.
     device: Option<String>,
@@ -29,7 +29,7 @@ struct Disk {
 
 impl Disk {
     /// Memory, with options such as `size=8m`.
-    fn tmpfs(point: &Path, options: &str) -> Result<Self, String> {
+    pub(crate) fn tmpfs(point: &Path, options: &str) -> Result<Self, String> {
         let path = path(point);
         tool(
             "mount",
@@ -89,7 +89,7 @@ impl Disk {
 
     /// Mounts it anew with other options.
     #[track_caller]
-    fn remount(&self, options: &str) {
+    pub(crate) fn remount(&self, options: &str) {
         let options = format!("remount,{options}");
         tool("mount", &["-o", &options, path(&self.point)]).unwrap();
     }
@@ -124,7 +124,7 @@ impl OnDisk {
 }
 
 /// Says why a test is left out.
-fn or_left_out<T>(made: Result<T, String>) -> Option<T> {
+pub(crate) fn or_left_out<T>(made: Result<T, String>) -> Option<T> {
     made.inspect_err(|why| {
         let thread = std::thread::current();
         eprintln!("left out: {}: {why}", thread.name().unwrap_or("a test"));

@@ -2,7 +2,8 @@
 //! it ends with either version whole, and the app starts.
 //!
 //! The list of steps is the engine's own: a step that is added there is tried here, and one that
-//! no scenario reaches fails the test.
+//! no scenario reaches fails the test. (Those of a copy per user are walked through in
+//! `read_only.rs`, with all the others that lie on its way.)
 
 use std::collections::BTreeMap;
 
@@ -94,7 +95,9 @@ fn for_every_step(work: impl Fn(Step) + Sync) {
                 while let Some(step) =
                     Step::ALL.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
                 {
-                    work(*step);
+                    if !step.as_str().starts_with("seed.") {
+                        work(*step);
+                    }
                 }
             });
         }

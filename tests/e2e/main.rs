@@ -11,6 +11,8 @@ mod going_back;
 mod hostile;
 mod install;
 mod kills;
+#[cfg(target_os = "linux")]
+mod read_only;
 mod start;
 #[cfg(windows)]
 mod windows_exe;

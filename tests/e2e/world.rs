@@ -165,9 +165,7 @@ impl World {
 
     /// The app's files: path to content (or link target) and mode, without Castoff's own.
     pub(crate) fn tree(&self) -> BTreeMap<String, String> {
-        let mut tree = BTreeMap::new();
-        collect(&self.client(), "", &mut tree);
-        tree
+        tree_of(&self.client())
     }
 
     pub(crate) fn version(&self) -> String {
@@ -326,6 +324,13 @@ pub(crate) fn dying_after(unix: &str, windows: &str) -> String {
 /// An entry point that dies at once.
 pub(crate) fn dying() -> String {
     dying_after(":", "rem")
+}
+
+/// What [`World::tree`] gives, of any client folder.
+pub(crate) fn tree_of(folder: &Path) -> BTreeMap<String, String> {
+    let mut tree = BTreeMap::new();
+    collect(folder, "", &mut tree);
+    tree
 }
 
 fn collect(folder: &Path, prefix: &str, tree: &mut BTreeMap<String, String>) {

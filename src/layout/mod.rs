@@ -17,4 +17,4 @@ pub mod locks;
 pub mod tree;
 
 pub use commit::{Committed, Transaction, Undone, recover, restore};
-pub(crate) use commit::{probe, roll_back};
+pub(crate) use commit::{need_free, probe, roll_back};

@@ -271,3 +271,47 @@ pub(super) fn clear_read_only_below(folder: &Path) -> bool {
     }
     cleared
 }
+
+#[cfg(all(test, windows))]
+mod tests {
+    use std::os::windows::fs::OpenOptionsExt;
+
+    use super::*;
+    use crate::Code;
+
+    fn hold(path: &Path) -> File {
+        File::options().read(true).share_mode(0).open(path).unwrap()
+    }
+
+    #[test]
+    fn what_cannot_be_put_into_place_leaves_the_old_file_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("new"), b"new").unwrap();
+        fs::write(path("old"), b"old").unwrap();
+        let scanner = hold(&path("new"));
+        let error = replace(&path("new"), &path("old"), &path("aside")).unwrap_err();
+        assert_eq!(error.code(), Code::FileInUse);
+        assert_eq!(fs::read(path("old")).unwrap(), b"old");
+        drop(scanner);
+        replace(&path("new"), &path("old"), &path("aside")).unwrap();
+        assert_eq!(fs::read(path("old")).unwrap(), b"new");
+        sweep(&path("aside"));
+        assert!(!path("aside").exists());
+    }
+
+    #[test]
+    fn patience_has_an_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let held = folder.path().join("held");
+        fs::write(&held, b"x").unwrap();
+        let _holder = hold(&held);
+        let patience = Patience::new(POLL * 2);
+        let paths = [held.clone(), folder.path().join("not there")];
+        let error = need_free(&paths, &patience).unwrap_err();
+        assert_eq!(error.code(), Code::FileInUse);
+        assert_eq!(patience.left.get(), Duration::ZERO);
+        assert!(super::super::remove_tree(folder.path()).is_err());
+        assert!(held.exists());
+    }
+}

@@ -91,9 +91,17 @@ impl World {
         update(self.folder.path(), &self.client)
     }
 
-    fn with_updater<T>(&self, work: impl FnOnce(&Updater<'_>) -> T) -> T {
+    fn recover(&self) -> Result<()> {
         let config = Config::load(self.folder.path(), None, &|_| None).unwrap();
-        work(&Updater::new(&config, &self.client, &Silent).unwrap())
+        Updater::new(&config, &self.client, &Silent)
+            .unwrap()
+            .recover()
+    }
+
+    fn restore(&self, wanted: &str) -> Result<()> {
+        let config = Config::load(self.folder.path(), None, &|_| None).unwrap();
+        let updater = Updater::new(&config, &self.client, &Silent).unwrap();
+        updater.restore(wanted).map(|_| ())
     }
 
     fn path(&self, path: &str) -> PathBuf {
@@ -238,9 +246,7 @@ fn a_program_that_runs_is_replaced_and_goes_on() {
     assert!(kept == program, "the backup is whole");
 
     // Back to the file that runs, under a third name of it.
-    world
-        .with_updater(|updater| updater.restore("1.0.0"))
-        .unwrap();
+    world.restore("1.0.0").unwrap();
     assert!(fs::read(world.path("app.exe")).unwrap() == program);
     assert!(running.try_wait().unwrap().is_none(), "it goes on");
     running.kill().unwrap();
@@ -298,7 +304,7 @@ fn an_undo_puts_back_what_was_moved_aside_and_never_came_back() {
     // As a kill between the two renames would leave it.
     fs::create_dir_all(world.path(".castoff/aside")).unwrap();
     fs::rename(world.path("z.txt"), world.path(".castoff/aside/1-1")).unwrap();
-    world.with_updater(Updater::recover).unwrap();
+    world.recover().unwrap();
     assert_undone(&world, &before);
 }
 
@@ -310,7 +316,7 @@ fn an_undo_waits_for_files_that_are_open_for_a_moment() {
         thread::sleep(MOMENT);
         drop(files);
     });
-    world.with_updater(Updater::recover).unwrap();
+    world.recover().unwrap();
     scanner.join().unwrap();
     assert_undone(&world, &before);
 }
@@ -319,7 +325,7 @@ fn an_undo_waits_for_files_that_are_open_for_a_moment() {
 fn an_undo_that_cannot_be_done_is_done_at_a_later_start() {
     let (world, before) = killed("commit.renamed");
     let file = open(&world.path("lib/b.dll"), SHARE_READ);
-    let error = world.with_updater(Updater::recover).unwrap_err();
+    let error = world.recover().unwrap_err();
     assert_eq!(error.code(), Code::RecoveryFailed);
     let Error::RecoveryFailed { source, .. } = &error else {
         panic!("{error}");
@@ -327,7 +333,7 @@ fn an_undo_that_cannot_be_done_is_done_at_a_later_start() {
     assert_eq!(source.code(), Code::FileInUse, "{}", source.chain());
     assert!(world.path(".castoff/journal.json").exists());
     drop(file);
-    world.with_updater(Updater::recover).unwrap();
+    world.recover().unwrap();
     assert_undone(&world, &before);
 }
 
@@ -337,15 +343,11 @@ fn a_restore_that_meets_an_open_file_changes_nothing() {
     world.update().unwrap();
     let before = world.tree();
     let file = open(&world.path("z.txt"), SHARE_READ);
-    let error = world
-        .with_updater(|updater| updater.restore("1.0.0"))
-        .unwrap_err();
+    let error = world.restore("1.0.0").unwrap_err();
     assert_eq!(error.code(), Code::FileInUse, "{}", error.chain());
     drop(file);
     assert_eq!(before.differences(&world.tree()), Vec::<String>::new());
-    world
-        .with_updater(|updater| updater.restore("1.0.0"))
-        .unwrap();
+    world.restore("1.0.0").unwrap();
     assert_eq!(world.read("z.txt"), "z of 1.0.0\n");
     world.assert_tidy();
 }
@@ -374,9 +376,7 @@ fn read_only_files_are_replaced_removed_and_kept() {
         world.assert_tidy();
     }
     make_read_only("1.3.0");
-    world
-        .with_updater(|updater| updater.restore("1.2.0"))
-        .unwrap();
+    world.restore("1.2.0").unwrap();
     assert_eq!(world.read("z.txt"), "z of 1.2.0\n");
     assert_eq!(world.read("only/1.2.0.txt"), "only of 1.2.0\n");
     assert!(!world.path("only/1.3.0.txt").exists());
@@ -394,9 +394,7 @@ fn a_folder_deeper_than_260_characters_is_updated() {
     world.install("1.0.0");
     world.install("1.1.0");
     assert_eq!(world.read("lib/b.dll"), "b of 1.1.0\n");
-    world
-        .with_updater(|updater| updater.restore("1.0.0"))
-        .unwrap();
+    world.restore("1.0.0").unwrap();
     assert_eq!(world.read("lib/b.dll"), "b of 1.0.0\n");
     world.assert_tidy();
 }

@@ -462,10 +462,12 @@ impl<'a> Updater<'a> {
     }
 
     fn clear_staged(&self) -> Result<()> {
-        in_use::sweep(&self.folder.aside());
+        let aside = self.folder.aside();
         disk::remove_tree(&self.folder.staging())?;
         disk::remove_tree(&self.folder.own().join("backup"))?;
-        in_use::remove(&self.folder.own().join("restoring"), &self.folder.aside())
+        in_use::remove(&self.folder.own().join("restoring"), &aside)?;
+        in_use::sweep(&aside);
+        Ok(())
     }
 
     /// Keeps the outcome in `state.json`, if it is news. That it cannot be kept is no reason to

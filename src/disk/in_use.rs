@@ -184,6 +184,9 @@ pub fn remove(path: &Path, aside: &Path) -> Result<()> {
     if cfg!(not(windows)) {
         return super::remove_file(path);
     }
+    if fs::symlink_metadata(path).is_err_and(|error| absent(&error)) {
+        return Ok(());
+    }
     // First aside and then away: what is in use keeps its name until the last handle is closed,
     // and the name may be needed.
     match move_aside(path, aside) {
@@ -219,6 +222,9 @@ fn move_aside(path: &Path, aside: &Path) -> io::Result<PathBuf> {
 
 /// Removes what was moved aside and is no longer in use. The rest stays for another time.
 pub fn sweep(aside: &Path) {
+    if cfg!(not(windows)) {
+        return;
+    }
     for entry in fs::read_dir(aside).into_iter().flatten().flatten() {
         if let Err(error) = remove_once(&entry.path()) {
             log::debug!("{} is still in use: {error}", entry.path().display());

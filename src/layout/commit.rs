@@ -486,6 +486,7 @@ fn put_everything_back(folder: &ClientFolder, journal: &Journal, rules: &Rules) 
     })?;
     reach(Step::UndoVersioned)?;
     Journal::remove(folder)?;
+    in_use::sweep(&folder.aside());
     reach(Step::UndoDone)
 }
 

@@ -99,15 +99,18 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 /// Fails with `FILE_IN_USE`, and changes nothing, unless each of the paths may be moved, or is not
 /// there. Asks nothing on Unix, where what is open can be.
 pub fn need_free(paths: &[PathBuf], patience: &Patience) -> Result<()> {
-    if cfg!(not(windows)) {
-        return Ok(());
+    #[cfg(windows)]
+    {
+        // Thousands are asked for at once; the few that are held are waited for one by one.
+        let held = super::in_parallel(super::cores(), paths, &|path: &PathBuf| {
+            Ok(may_move(path).is_err())
+        })?;
+        let mut held = paths.iter().zip(held).filter(|(_, held)| *held);
+        held.try_for_each(|(path, _)| patience.retry(|| may_move(path)))?;
     }
-    // Thousands are asked for at once; the few that are held are waited for one by one.
-    let held = super::in_parallel(super::cores(), paths, &|path: &PathBuf| {
-        Ok(may_move(path).is_err())
-    })?;
-    let mut held = paths.iter().zip(held).filter(|(_, held)| *held);
-    held.try_for_each(|(path, _)| patience.retry(|| may_move(path)))
+    #[cfg(not(windows))]
+    let _ = (paths, patience);
+    Ok(())
 }
 
 /// Asks for the right to rename and remove, which is had or refused when a file is opened for it.
@@ -128,11 +131,6 @@ fn may_move(path: &Path) -> Result<()> {
         Err(error) if !absent(&error) => Err(Error::io("replace", path)(error)),
         _ => Ok(()),
     }
-}
-
-#[cfg(not(windows))]
-fn may_move(_path: &Path) -> Result<()> {
-    Ok(())
 }
 
 fn absent(error: &io::Error) -> bool {
@@ -302,6 +300,38 @@ mod tests {
         drop(scanner);
         replace(&path("new"), &path("old"), &path("aside")).unwrap();
         assert_eq!(fs::read(path("old")).unwrap(), b"new");
+        sweep(&path("aside"));
+        assert!(!path("aside").exists());
+    }
+
+    #[test]
+    fn a_program_that_runs_is_moved_aside_and_swept_away_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let windows = std::env::var_os("SystemRoot").unwrap();
+        let program = Path::new(&windows).join("system32/ping.exe");
+        let start = |name: &str| {
+            fs::copy(&program, path(name)).unwrap();
+            std::process::Command::new(path(name))
+                .args(["-n", "600", "127.0.0.1"])
+                .stdout(std::process::Stdio::null())
+                .spawn()
+                .unwrap()
+        };
+        let mut running = [start("replaced.exe"), start("removed.exe")];
+        fs::write(path("new"), b"new").unwrap();
+        assert!(fs::remove_file(path("removed.exe")).is_err(), "it runs");
+        replace(&path("new"), &path("replaced.exe"), &path("aside")).unwrap();
+        remove(&path("removed.exe"), &path("aside")).unwrap();
+        assert_eq!(fs::read(path("replaced.exe")).unwrap(), b"new");
+        assert!(!path("removed.exe").exists());
+        sweep(&path("aside"));
+        assert_eq!(fs::read_dir(path("aside")).unwrap().count(), 2);
+        for program in &mut running {
+            assert!(program.try_wait().unwrap().is_none(), "it goes on");
+            program.kill().unwrap();
+            program.wait().unwrap();
+        }
         sweep(&path("aside"));
         assert!(!path("aside").exists());
     }

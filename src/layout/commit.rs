@@ -243,6 +243,9 @@ pub(crate) fn need_free<'p>(
     folder: &ClientFolder,
     paths: impl Iterator<Item = &'p SafePath>,
 ) -> Result<()> {
+    if cfg!(not(windows)) {
+        return Ok(());
+    }
     let paths: Vec<PathBuf> = paths.map(|path| path.below(folder.root())).collect();
     in_use::need_free(&paths, &Patience::new(COMMIT_PATIENCE))
 }

@@ -6,7 +6,8 @@
 //! Promises: [`write_atomic`] leaves the old content or the new one whatever happens, and the new
 //! one is durable when it returns; [`sync_tree`] returns only when everything below a folder is
 //! durable; a sync that fails is an error. No function follows a link at the last component of
-//! the path that it changes.
+//! the path that it changes. What another program holds for a moment, which Windows lets it, is
+//! tried again ([`in_use`]).
 //!
 //! Does not promise: durable folder entries on Windows, which has no call for them, nor anything
 //! on disks that lie about having written.
@@ -21,6 +22,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::{Error, Result};
+
+pub mod in_use;
+
+use in_use::{clear_read_only, clear_read_only_below, retry};
 
 /// Makes a folder and those above it that do not exist.
 pub fn create_folders(path: &Path) -> Result<()> {
@@ -88,29 +93,37 @@ pub fn open_to_append(path: &Path) -> Result<File> {
 
 /// Removes a file or a link; one that is not there is no error.
 pub fn remove_file(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
+    retry(|| match in_use::remove_once(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(Error::io("remove", path)(error))
         }
         _ => Ok(()),
-    }
+    })
 }
 
 /// Removes a folder if nothing is in it. Returns whether it is gone.
 pub fn remove_empty_folder(path: &Path) -> bool {
     match fs::remove_dir(path) {
         Ok(()) => true,
-        Err(error) => error.kind() == io::ErrorKind::NotFound,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+        Err(_) => clear_read_only(path) && fs::remove_dir(path).is_ok(),
     }
 }
 
 /// Removes a folder and all below it, following no link; one that is not there is no error.
 pub fn remove_tree(path: &Path) -> Result<()> {
-    match fs::remove_dir_all(path) {
+    let remove = || match fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(Error::io("remove", path)(error))
         }
         _ => Ok(()),
+    };
+    match remove() {
+        Err(_) if cfg!(windows) => {
+            clear_read_only_below(path);
+            retry(remove)
+        }
+        result => result,
     }
 }
 
@@ -140,7 +153,7 @@ pub fn remove_durably(path: &Path) -> Result<()> {
 
 /// Renames within one file system, over what may be there.
 pub fn rename(from: &Path, to: &Path) -> Result<()> {
-    fs::rename(from, to).map_err(Error::io("put into place", to))
+    retry(|| fs::rename(from, to).map_err(Error::io("put into place", to)))
 }
 
 /// Gives a file a second name, or, where the file system has no such thing, copies it.
@@ -198,7 +211,7 @@ pub fn copy_foreign(from: &Path, to: &Path, mode: Option<u32>) -> Result<()> {
 /// Copies content, mode and modification time.
 pub fn copy(from: &Path, to: &Path) -> Result<()> {
     // Not `fs::copy`: it gives the copy its mode first, and a read-only one keeps no time.
-    let mut source = File::open(from).map_err(Error::io("open", from))?;
+    let mut source = in_use::open_to_read(from)?;
     let mut copy = create_file(to, false)?;
     io::copy(&mut source, &mut copy).map_err(Error::io("copy", from))?;
     drop(copy);
@@ -209,6 +222,10 @@ fn keep_mode_and_time(from: &Path, to: &Path) -> Result<()> {
     let metadata = fs::metadata(from).map_err(Error::io("look at", from))?;
     let modified = metadata.modified().map_err(Error::io("look at", from))?;
     set_modified(to, modified)?;
+    if cfg!(windows) && metadata.permissions().readonly() {
+        // Such a file cannot be opened for a sync any more.
+        sync_file(to)?;
+    }
     fs::set_permissions(to, metadata.permissions()).map_err(Error::io("set the mode of", to))
 }
 
@@ -296,9 +313,20 @@ pub fn may_change(folder: &Path) -> bool {
         use rustix::fs::{Access, access};
         access(folder, Access::WRITE_OK | Access::EXEC_OK).is_ok()
     }
-    #[cfg(not(unix))]
+    #[cfg(windows)]
     {
-        fs::metadata(folder).is_ok_and(|metadata| metadata.is_dir())
+        use std::os::windows::fs::OpenOptionsExt;
+        const ADD_FILE: u32 = 2;
+        const ADD_FOLDER: u32 = 4;
+        const BACKUP_SEMANTICS: u32 = 0x0200_0000;
+        // Rights are asked for by opening, which changes nothing.
+        let opened = File::options()
+            .access_mode(ADD_FILE | ADD_FOLDER)
+            .share_mode(7)
+            .custom_flags(BACKUP_SEMANTICS)
+            .open(folder);
+        // Whoever holds the folder itself does not keep others from changing what is in it.
+        opened.map_or_else(|error| in_use::is_held(&error), |_| true) && folder.is_dir()
     }
 }
 
@@ -332,7 +360,7 @@ const MANY: usize = 16;
 pub fn sync_folders(folders: &[PathBuf]) -> Result<()> {
     #[cfg(target_os = "linux")]
     if folders.len() > MANY && syncfs_reports_errors() {
-        return sync_tree(&[&folders[0]]);
+        return sync_tree(&[&folders[0]], None);
     }
     in_parallel(SYNC_THREADS, folders, &|folder: &PathBuf| {
         sync_folder(folder)
@@ -344,7 +372,10 @@ pub fn sync_folders(folders: &[PathBuf]) -> Result<()> {
 ///
 /// One call for the whole file system where that reports errors (Linux since 5.8), because
 /// thousands of single syncs are slow; else file by file on several threads.
-pub fn sync_tree(folders: &[&Path]) -> Result<()> {
+///
+/// Windows syncs only what may be written. What is linked from elsewhere, in a folder `linked`,
+/// and is running or read-only was durable before it was linked, and is passed over.
+pub fn sync_tree(folders: &[&Path], linked: Option<&Path>) -> Result<()> {
     #[cfg(target_os = "linux")]
     if syncfs_reports_errors() {
         // They are all in one client folder, hence on one file system.
@@ -358,7 +389,7 @@ pub fn sync_tree(folders: &[&Path]) -> Result<()> {
     for folder in folders {
         list(folder, &mut paths)?;
     }
-    sync_each(&paths)
+    sync_each(&paths, linked)
 }
 
 #[cfg(target_os = "linux")]
@@ -391,21 +422,36 @@ fn list(folder: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
 /// Waiting for a disk is not computing: more threads than cores.
 const SYNC_THREADS: usize = 8;
 
-fn sync_each(paths: &[PathBuf]) -> Result<()> {
+fn sync_each(paths: &[PathBuf], linked: Option<&Path>) -> Result<()> {
     let sync_one = |path: &PathBuf| -> Result<()> {
         if path.is_dir() {
             return sync_folder(path);
         }
-        // Windows flushes only through a handle that may write.
-        let file = if cfg!(windows) {
-            File::options().write(true).open(path)
-        } else {
-            File::open(path)
-        };
-        file.and_then(|file| file.sync_all())
-            .map_err(Error::io("sync", path))
+        if linked.is_some_and(|linked| path.starts_with(linked)) {
+            return match open_to_sync(path) {
+                Err(_) if cfg!(windows) => Ok(()),
+                file => file.and_then(|file| file.sync_all()),
+            }
+            .map_err(Error::io("sync", path));
+        }
+        sync_file(path)
     };
     crate::disk::in_parallel(SYNC_THREADS, paths, &sync_one).map(|_: Vec<()>| ())
+}
+
+fn sync_file(path: &Path) -> Result<()> {
+    retry(|| open_to_sync(path).map_err(Error::io("sync", path)))?
+        .sync_all()
+        .map_err(Error::io("sync", path))
+}
+
+/// Windows flushes only through a handle that may write.
+fn open_to_sync(path: &Path) -> io::Result<File> {
+    if cfg!(windows) {
+        File::options().write(true).open(path)
+    } else {
+        File::open(path)
+    }
 }
 
 /// How many threads compute at once. Unpacking and linking thousands of files is computing: the
@@ -507,8 +553,8 @@ mod tests {
             paths[0].ends_with("a/b/c"),
             "files come before their folders: {paths:?}"
         );
-        sync_each(&paths).unwrap();
-        sync_tree(&[folder.path()]).unwrap();
+        sync_each(&paths, None).unwrap();
+        sync_tree(&[folder.path()], None).unwrap();
     }
 
     #[test]

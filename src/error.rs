@@ -10,6 +10,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::disk::in_use::is_held;
+
 /// The engine's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -316,6 +318,7 @@ impl Error {
             Self::FileListInvalid { .. } => Code::FileListInvalid,
             Self::PartialMisfit { .. } => Code::PartialMisfit,
             Self::DiskFull { .. } => Code::DiskFull,
+            Self::Io { source, .. } if is_held(source) => Code::FileInUse,
             Self::Io { source, .. } => match source.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Code::DiskFull,
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {

@@ -8,7 +8,6 @@
 //! while there is nothing new.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -70,6 +69,11 @@ impl ClientFolder {
         self.own().join("staging")
     }
 
+    /// Where installed files go that are in use when they are replaced or removed.
+    pub(crate) fn aside(&self) -> PathBuf {
+        self.own().join("aside")
+    }
+
     /// The journal of a commit or an undo under way.
     pub fn journal(&self) -> PathBuf {
         self.own().join("journal.json")
@@ -91,7 +95,7 @@ impl ClientFolder {
     /// What `local_version.json` says; `None` when it is not there or not readable as a version,
     /// which the Python client also takes for "not installed".
     pub fn local_version(&self) -> Option<LocalVersion> {
-        let bytes = fs::read(self.version_file()).ok()?;
+        let bytes = disk::in_use::read(&self.version_file()).ok()?;
         match serde_json::from_slice(&bytes) {
             Ok(version) => Some(version),
             Err(error) => {
@@ -103,7 +107,7 @@ impl ClientFolder {
 
     /// The raw text of `local_version.json`, for a backup.
     pub(crate) fn local_version_text(&self) -> Option<String> {
-        fs::read_to_string(self.version_file()).ok()
+        String::from_utf8(disk::in_use::read(&self.version_file()).ok()?).ok()
     }
 
     /// Says in `local_version.json` that `version` is installed.
@@ -451,10 +455,11 @@ const REMEMBERED: usize = 8;
 
 /// Reads a JSON file; `None` when there is none.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Error::io("read", path)(error)),
+    let bytes = match disk::in_use::read(path) {
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Ok(None);
+        }
+        bytes => bytes?,
     };
     serde_json::from_slice(&bytes)
         .map(Some)

@@ -19,7 +19,7 @@ use chrono::Utc;
 
 use crate::archive::Archive;
 use crate::config::{Config, Downgrade, Rules};
-use crate::disk;
+use crate::disk::{self, in_use};
 use crate::entry::{self, Launch, Verdict};
 use crate::fetch::{self, Client};
 use crate::layout::backup::{self, Backup, Kept};
@@ -36,6 +36,9 @@ use crate::steps::{Step, reach};
 use crate::trust;
 use crate::version::Version;
 use crate::{Code, Error, Result};
+
+#[cfg(all(test, windows))]
+mod in_use_tests;
 
 /// How long to wait for another updater before the app is started as it is.
 const UPDATE_PATIENCE: Duration = Duration::from_secs(2);
@@ -381,7 +384,17 @@ impl<'a> Updater<'a> {
         };
         let committed = self
             .seed(&change)
-            .and_then(|()| self.replace(release, archive, &change));
+            .and_then(|()| self.replace(release.clone(), archive, &change));
+        if let Err(error) = &committed
+            && error.code() == Code::FileInUse
+            && folder.downloads().exists()
+        {
+            // The person is told which file, and the package waits for a later start.
+            let noted = folder.change_state(|state| state.pending = Some(release));
+            if let Err(error) = noted {
+                log::warn!("it cannot be noted that it waits: {}", error.chain());
+            }
+        }
         if committed.is_err()
             && let Err(error) = self.clear_staged()
         {
@@ -451,6 +464,11 @@ impl<'a> Updater<'a> {
             plan.writes.iter().map(|write| &write.path),
             &plan.removes,
         )?;
+        // And before the package goes: an update that is put off is not fetched again. What may
+        // turn out to be the same is asked for when that is known.
+        let writes = plan.writes.iter().filter(|write| write.perhaps.is_none());
+        let changing = writes.map(|write| &write.path).chain(&plan.removes);
+        layout::need_free(folder, changing)?;
         let copies = backup::bytes_to_copy(&plan, &self.rules.mutable);
         disk::need_space(folder.root(), plan.bytes().saturating_add(copies))?;
         self.observer.event(&Event::Phase(Phase::Stage));
@@ -475,7 +493,9 @@ impl<'a> Updater<'a> {
     /// Clears away what an interrupted update has left, unless another is under way.
     fn tidy(&self) {
         let own = self.folder.own();
-        let left = self.folder.staging().exists() || own.join("backup").exists();
+        let left = self.folder.staging().exists()
+            || own.join("backup").exists()
+            || self.folder.aside().exists();
         if left
             && let Ok(_lock) = UpdateLock::take(&self.folder, Duration::ZERO)
             && let Err(error) = self.clear_leftovers()
@@ -487,6 +507,7 @@ impl<'a> Updater<'a> {
     /// Removes what an interrupted update may have left, but for the download.
     fn clear_leftovers(&self) -> Result<()> {
         self.clear_staged()?;
+        backup::sweep(&self.folder);
         // A backup of what is installed now is one whose update never came about.
         let Some(installed) = self.installed() else {
             return Ok(());
@@ -499,17 +520,21 @@ impl<'a> Updater<'a> {
         for kept in backup::list(&self.folder) {
             if kept.backup.version.as_ref() == Some(&installed)
                 && Some(&kept.name) != needed.as_ref()
+                && let Err(error) = backup::discard(&self.folder, &kept.name)
             {
-                backup::discard(&self.folder, &kept.name)?;
+                log::warn!("left for later: {}", error.chain());
             }
         }
         Ok(())
     }
 
     fn clear_staged(&self) -> Result<()> {
+        let aside = self.folder.aside();
         disk::remove_tree(&self.folder.staging())?;
         disk::remove_tree(&self.folder.own().join("backup"))?;
-        disk::remove_file(&self.folder.own().join("restoring"))
+        in_use::remove(&self.folder.own().join("restoring"), &aside)?;
+        in_use::sweep(&aside);
+        Ok(())
     }
 
     /// Keeps the outcome in `state.json`, if it is news. That it cannot be kept is no reason to

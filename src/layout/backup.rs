@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::archive::SafePath;
 use crate::archive::guard::check_tree;
 use crate::config::Patterns;
-use crate::disk;
+use crate::disk::{self, in_use};
 use crate::layout::locks::ChangeLock;
 use crate::layout::tree::{self, Found};
 use crate::plan::Plan;
@@ -29,7 +29,7 @@ use crate::stage::Staged;
 use crate::state::{self, ClientFolder, Content, FileRecord, Installed};
 use crate::steps::{Step, reach};
 use crate::version::Version;
-use crate::{Error, Result};
+use crate::{Code, Error, Result};
 
 /// `backup.json`
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -146,7 +146,28 @@ pub(crate) fn prune(folder: &ClientFolder, keep: usize, needed: Option<&str>) ->
 pub(crate) fn discard(folder: &ClientFolder, name: &str) -> Result<()> {
     let path = path_of(folder, name)?;
     disk::remove_durably(&path.join("backup.json"))?;
-    disk::remove_tree(&path)
+    let removed = disk::remove_tree(&path);
+    if removed.is_err() {
+        // What is in use somewhere keeps a linked file here, on Windows.
+        let _ = disk::write_new(&path.join(DISCARDED), b"");
+    }
+    removed
+}
+
+/// Marks what is left of a backup that was discarded.
+const DISCARDED: &str = "discarded";
+
+/// Removes what is left of backups that were discarded, as far as it can be by now.
+pub(crate) fn sweep(folder: &ClientFolder) {
+    for name in names(folder) {
+        let path = folder.backups().join(name);
+        if path.join(DISCARDED).exists()
+            && let Err(error) = disk::remove_tree(&path)
+        {
+            log::debug!("{}", error.chain());
+            let _ = disk::write_new(&path.join(DISCARDED), b"");
+        }
+    }
 }
 
 /// A staged version whose predecessor has a backup.
@@ -181,7 +202,7 @@ pub fn back_up(
     let name = if let Some(backup) = backup {
         Some(seal(folder, &staged.folder, &backup)?)
     } else {
-        disk::sync_tree(&[&staged.folder])?;
+        disk::sync_tree(&[&staged.folder], None)?;
         None
     };
     Ok(BackedUp {
@@ -294,7 +315,7 @@ fn seal(folder: &ClientFolder, staged: &Path, backup: &Backup) -> Result<String>
     disk::create_folders(&folder.backups())?;
     // It describes a backup only where the rename leads it, and that comes after the sync.
     disk::write_new(&temporary.join("backup.json"), &state::compact(backup)?)?;
-    disk::sync_tree(&[&temporary, staged])?;
+    disk::sync_tree(&[&temporary, staged], Some(&temporary))?;
     let name = free_name(folder, backup.version.as_ref());
     disk::rename(&temporary, &folder.backups().join(&name))?;
     disk::sync_folder(&folder.backups())?;
@@ -400,8 +421,11 @@ pub(crate) fn check(
         path: kept.clone(),
         problem,
     };
-    let (got, bytes) =
-        tree::digest_of(&path.below(&kept)).map_err(|error| damaged(error.chain()))?;
+    let (got, bytes) = tree::digest_of(&path.below(&kept)).map_err(|error| match error.code() {
+        // What cannot be read for a moment is whole all the same.
+        Code::FileInUse => error,
+        _ => damaged(error.chain()),
+    })?;
     if (got, bytes) != (*sha256, *size) {
         return Err(damaged(format!(
             "{path} has SHA-256 {got}, expected {sha256}"
@@ -411,6 +435,7 @@ pub(crate) fn check(
 }
 
 /// Puts one path back as the backup has it, by a temporary name beside the journal and a rename.
+/// Can be repeated after an error.
 pub(crate) fn put_back(
     folder: &ClientFolder,
     name: &str,
@@ -420,7 +445,8 @@ pub(crate) fn put_back(
 ) -> Result<()> {
     let from = path.below(&path_of(folder, name)?);
     let temporary = folder.own().join("restoring");
-    disk::remove_file(&temporary)?;
+    // A second name of what runs, if an attempt has left one.
+    in_use::remove(&temporary, &folder.aside())?;
     match content {
         Content::Link(target) => disk::symlink(target, &temporary)?,
         Content::File { mode, .. } => {
@@ -444,7 +470,7 @@ pub(crate) fn put_back(
         }
     }
     // Two names of one file: a rename would do nothing, and leave the temporary name.
-    disk::rename(&temporary, &to)?;
+    in_use::replace(&temporary, &to, &folder.aside())?;
     disk::remove_file(&temporary)
 }
 

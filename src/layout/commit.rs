@@ -7,11 +7,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::archive::SafePath;
 use crate::config::Rules;
 use crate::disk;
+use crate::disk::in_use::{self, Patience};
 use crate::layout::backup::{self, BackedUp, Backup};
 use crate::layout::journal::{Change, Journal};
 use crate::layout::locks::ChangeLock;
@@ -21,6 +23,14 @@ use crate::state::{ClientFolder, Content, EntryPoint, FileRecord, Installed, Tri
 use crate::steps::{Step, reach};
 use crate::version::Version;
 use crate::{Error, Result};
+
+/// How long, in all, a commit waits for files that are in use: once before anything is changed, and
+/// once more for those that are taken in between. Scanners need less; what a person has open is
+/// not worth keeping them from the app for longer.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long, in all, an undo waits for files that are in use. Nothing is started before it is done.
+const UNDO_PATIENCE: Duration = Duration::from_secs(15);
 
 /// A new version that is installed and on trial.
 #[must_use = "a committed version is on trial until it has run"]
@@ -115,15 +125,19 @@ impl<'a> Transaction<'a> {
     fn change(&self) -> Result<Committed> {
         let folder = self.folder;
         let plan = &self.backed_up.staged.plan;
+        let patience = Patience::new(COMMIT_PATIENCE);
+        let aside = folder.aside();
         reach(Step::CommitJournalled)?;
         for path in &plan.removes {
-            disk::remove_file(&path.below(folder.root()))?;
+            let on_disk = path.below(folder.root());
+            patience.retry(|| in_use::remove(&on_disk, &aside))?;
             reach(Step::CommitRemove)?;
         }
-        drop_byte_code(folder, self.journal.paths.keys(), &plan.kept)?;
+        patience.retry(|| drop_byte_code(folder, self.journal.paths.keys(), &plan.kept))?;
         remove_emptied(folder, plan.removes.iter(), &plan.folders);
         for path in &plan.folders {
-            disk::create_folders(&path.below(folder.root()))?;
+            let on_disk = path.below(folder.root());
+            patience.retry(|| disk::create_folders(&on_disk))?;
         }
         for path in self.backed_up.staged.records.keys() {
             let to = path.below(folder.root());
@@ -131,7 +145,8 @@ impl<'a> Transaction<'a> {
                 // The probe found nothing in it that stays.
                 disk::remove_empty_folder(&to);
             }
-            disk::rename(&path.below(&self.backed_up.staged.folder), &to)?;
+            let from = path.below(&self.backed_up.staged.folder);
+            patience.retry(|| in_use::replace(&from, &to, &aside))?;
             reach(Step::CommitRename)?;
         }
         sync_changed(folder, &self.journal)?;
@@ -171,11 +186,12 @@ impl<'a> Transaction<'a> {
         })
     }
 
-    /// Checks every path that changes: the way to it, and what is there.
+    /// Checks every path that changes: the way to it, what is there, and whether it is free.
     fn probe(&self) -> Result<()> {
         let plan = &self.backed_up.staged.plan;
         let writes = self.backed_up.staged.records.keys();
-        probe(self.folder, writes, &plan.removes)
+        probe(self.folder, writes, &plan.removes)?;
+        need_free(self.folder, self.journal.paths.keys())
     }
 
     /// After an undo the backup is what is installed, a second time.
@@ -222,6 +238,18 @@ pub(crate) fn probe<'p>(
         }
     }
     Ok(())
+}
+
+/// Fails with `FILE_IN_USE` when a path is in use and stays so.
+pub(crate) fn need_free<'p>(
+    folder: &ClientFolder,
+    paths: impl Iterator<Item = &'p SafePath>,
+) -> Result<()> {
+    if cfg!(not(windows)) {
+        return Ok(());
+    }
+    let paths: Vec<PathBuf> = paths.map(|path| path.below(folder.root())).collect();
+    in_use::need_free(&paths, &Patience::new(COMMIT_PATIENCE))
 }
 
 /// Whether everything below a folder is removed by the same commit.
@@ -353,6 +381,7 @@ pub fn restore(
         .collect();
     journal.made = emptied.into_iter().collect();
     check_restore(folder, name, &journal)?;
+    need_free(folder, journal.paths.keys())?;
     journal.write(folder)?;
     reach(Step::UndoJournalled)?;
     undo(folder, &journal, rules)?;
@@ -411,6 +440,7 @@ fn put_everything_back(folder: &ClientFolder, journal: &Journal, rules: &Rules) 
         .map(|name| Backup::load(folder, name))
         .transpose()?;
     check_ways(root, journal)?;
+    let patience = Patience::new(UNDO_PATIENCE);
     // What came with the new version goes first: a file of it may lie where a folder was.
     for (path, change) in journal
         .paths
@@ -421,19 +451,13 @@ fn put_everything_back(folder: &ClientFolder, journal: &Journal, rules: &Rules) 
             // The link that was there before is back: this path is gone with its folder.
             continue;
         }
-        let on_disk = path.below(root);
-        if let (Some(after), Some(now)) = (&change.after, tree::content_of(&on_disk)?) {
-            if tree::same(after, &now) {
-                disk::remove_file(&on_disk)?;
-            } else {
-                log::warn!("{path} was changed since the update and stays");
-            }
-        }
+        patience.retry(|| take_away(folder, path, change.after.as_ref()))?;
         reach(Step::UndoPath)?;
     }
     let listed = backup.as_ref().map(|backup| &backup.installed.files);
     let nothing = BTreeMap::new();
-    drop_byte_code(folder, journal.paths.keys(), listed.unwrap_or(&nothing))?;
+    let listed = listed.unwrap_or(&nothing);
+    patience.retry(|| drop_byte_code(folder, journal.paths.keys(), listed))?;
     for path in journal.made.iter().rev() {
         disk::remove_empty_folder(&path.below(root));
     }
@@ -441,27 +465,7 @@ fn put_everything_back(folder: &ClientFolder, journal: &Journal, rules: &Rules) 
         let Some(before) = &change.before else {
             continue;
         };
-        let on_disk = path.below(root);
-        match tree::content_of(&on_disk)? {
-            Some(now) if tree::same(before, &now) => {
-                if let (Content::File { mode, .. }, true) = (before, *before != now) {
-                    disk::set_mode(&on_disk, *mode)?;
-                }
-            }
-            _ => {
-                let name = journal
-                    .backup
-                    .as_deref()
-                    .ok_or_else(|| Error::StateInvalid {
-                        path: folder.journal(),
-                        problem: format!("{path} was replaced, and no backup is named"),
-                    })?;
-                if let Some(parent) = on_disk.parent() {
-                    disk::create_folders(parent)?;
-                }
-                backup::put_back(folder, name, path, before, &rules.mutable)?;
-            }
-        }
+        patience.retry(|| bring_back(folder, journal, path, before, rules))?;
         reach(Step::UndoPath)?;
     }
     sync_changed(folder, journal)?;
@@ -487,7 +491,53 @@ fn put_everything_back(folder: &ClientFolder, journal: &Journal, rules: &Rules) 
     })?;
     reach(Step::UndoVersioned)?;
     Journal::remove(folder)?;
+    in_use::sweep(&folder.aside());
     reach(Step::UndoDone)
+}
+
+/// Removes what came with the new version, unless it was changed since.
+fn take_away(folder: &ClientFolder, path: &SafePath, after: Option<&Content>) -> Result<()> {
+    let on_disk = path.below(folder.root());
+    if let (Some(after), Some(now)) = (after, tree::content_of(&on_disk)?) {
+        if tree::same(after, &now) {
+            in_use::remove(&on_disk, &folder.aside())?;
+        } else {
+            log::warn!("{path} was changed since the update and stays");
+        }
+    }
+    Ok(())
+}
+
+/// Makes a path what it was before, unless it is that already.
+fn bring_back(
+    folder: &ClientFolder,
+    journal: &Journal,
+    path: &SafePath,
+    before: &Content,
+    rules: &Rules,
+) -> Result<()> {
+    let on_disk = path.below(folder.root());
+    match tree::content_of(&on_disk)? {
+        Some(now) if tree::same(before, &now) => {
+            if let (Content::File { mode, .. }, true) = (before, *before != now) {
+                disk::set_mode(&on_disk, *mode)?;
+            }
+            Ok(())
+        }
+        _ => {
+            let name = journal
+                .backup
+                .as_deref()
+                .ok_or_else(|| Error::StateInvalid {
+                    path: folder.journal(),
+                    problem: format!("{path} was replaced, and no backup is named"),
+                })?;
+            if let Some(parent) = on_disk.parent() {
+                disk::create_folders(parent)?;
+            }
+            backup::put_back(folder, name, path, before, &rules.mutable)
+        }
+    }
 }
 
 /// The backup's list with the times that the files have now: copies and links keep theirs. What
@@ -592,7 +642,7 @@ fn drop_byte_code<'p>(
             let is_listed = SafePath::try_from(format!("{cache}/{name}"))
                 .is_ok_and(|path| listed.contains_key(&path));
             if stale && !is_listed {
-                disk::remove_file(&entry.path())?;
+                in_use::remove(&entry.path(), &folder.aside())?;
             }
         }
         disk::remove_empty_folder(&on_disk);
@@ -615,7 +665,9 @@ pub(crate) fn roll_back(
     folder.change_state(|state| state.mark_bad(&trial.version, trial.digest, why))?;
     reach(Step::UndoMarked)?;
     let undone = restore(folder, name, rules, lock)?;
-    // The backup is what is installed now, a second time.
-    backup::discard(folder, name)?;
+    // The backup is what is installed now, a second time. Without its description it is none.
+    if let Err(error) = backup::discard(folder, name) {
+        log::warn!("a backup that is not needed stays: {}", error.chain());
+    }
     Ok(Some(undone))
 }

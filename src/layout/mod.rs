@@ -18,4 +18,4 @@ pub mod seed;
 pub mod tree;
 
 pub use commit::{Committed, Transaction, Undone, recover, restore};
-pub(crate) use commit::{probe, roll_back};
+pub(crate) use commit::{need_free, probe, roll_back};

@@ -1,7 +1,7 @@
 //! Looking at the installed tree: what a path holds, and whether an update may touch it.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, Metadata};
 use std::io;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
@@ -9,6 +9,7 @@ use std::time::UNIX_EPOCH;
 use crate::archive::SafePath;
 use crate::config::Patterns;
 use crate::disk;
+use crate::disk::in_use::open_to_read;
 use crate::state::{ClientFolder, Content, FileRecord, Installed};
 use crate::trust::{Sha256, hash_file};
 use crate::{Error, Result};
@@ -102,10 +103,10 @@ impl FileRecord {
 pub(crate) fn content_of(path: &Path) -> Result<Option<Content>> {
     Ok(match look(path)? {
         Found::File { mode, .. } => {
-            let file = match File::open(path) {
+            let file = match open_to_read(path) {
                 // Some file systems that fold names still show one for a moment that is gone.
-                Err(error) if absent(&error) => return Ok(None),
-                file => file.map_err(Error::io("open", path))?,
+                Err(Error::Io { source, .. }) if absent(&source) => return Ok(None),
+                file => file?,
             };
             let (sha256, size) = hash_file(&file).map_err(Error::io("read", path))?;
             Some(Content::File { size, sha256, mode })
@@ -317,6 +318,6 @@ pub(crate) fn leads_elsewhere(root: &Path, path: &SafePath) -> Result<bool> {
 
 /// The digest of a file's content, wherever it is.
 pub(crate) fn digest_of(path: &Path) -> Result<(Sha256, u64)> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
+    let file = open_to_read(path)?;
     hash_file(&file).map_err(Error::io("read", path))
 }

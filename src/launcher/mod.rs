@@ -27,7 +27,9 @@ pub mod logfile;
 pub mod messages;
 pub mod panic;
 mod session;
+pub mod shortcut;
 pub mod terminal;
+mod uninstall;
 
 pub use session::Session;
 
@@ -87,7 +89,8 @@ pub fn exit_code(error: &Error) -> u8 {
         | Code::StateInvalid
         | Code::BackupNotFound
         | Code::BackupDamaged
-        | Code::RecoveryFailed => EXIT_DISK,
+        | Code::RecoveryFailed
+        | Code::NoShortcutPlace => EXIT_DISK,
         Code::FileInUse | Code::UpdateRunning | Code::AppRunning => EXIT_TRY_AGAIN,
         Code::EntryMissing
         | Code::EntryInvalid

@@ -95,7 +95,10 @@ fn for_every_step(work: impl Fn(Step) + Sync) {
                 while let Some(step) =
                     Step::ALL.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
                 {
-                    work(*step);
+                    // No update meets those of an uninstall: see uninstall.rs.
+                    if !step.as_str().starts_with("uninstall.") {
+                        work(*step);
+                    }
                 }
             });
         }

@@ -11,5 +11,7 @@ mod going_back;
 mod hostile;
 mod install;
 mod kills;
+mod shortcuts;
 mod start;
+mod uninstall;
 mod world;

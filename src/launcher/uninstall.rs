@@ -127,13 +127,12 @@ impl Session {
         let users = found.map_or(&[][..], Uninstall::users);
         let mut text = String::new();
         let _ = writeln!(text, "{}", self.say(Text::UninstallIntro));
-        let client = self.places.client.display().to_string();
-        self.row(&mut text, Text::LabelClientFolder, &client);
         let mut files = found.map_or(0, Uninstall::brought);
         if everything {
             files += users.len();
         }
-        self.row(&mut text, Text::LabelFiles, &files.to_string());
+        let files = format!("{files} ({})", self.places.client.display());
+        self.row(&mut text, Text::LabelFiles, &files);
         self.row(&mut text, Text::LabelBackups, &backups.to_string());
         for path in self.shortcuts(&[]).unwrap_or_default() {
             self.row(&mut text, Text::LabelShortcuts, &path.display().to_string());

@@ -15,7 +15,7 @@ use windows::Win32::System::Com::{
 };
 use windows::Win32::UI::Shell::{
     FOLDERID_Programs, IShellLinkW, KF_FLAG_CREATE, SHCreateMemStream, SHGetKnownFolderPath,
-    SLGP_RAWPATH, ShellLink,
+    SHGetNameFromIDList, SIGDN_FILESYSPATH, SLGP_RAWPATH, ShellLink,
 };
 use windows::core::{Interface, PCWSTR};
 
@@ -70,14 +70,8 @@ pub fn of_bytes(bytes: &[u8]) -> io::Result<Link> {
         let shell: IShellLinkW = CoCreateInstance(&ShellLink, None, CLSCTX_INPROC_SERVER)?;
         let stream = SHCreateMemStream(Some(bytes)).ok_or(io::ErrorKind::OutOfMemory)?;
         shell.cast::<IPersistStream>()?.Load(&stream)?;
+        let target = target(&shell)?;
         let mut text = vec![0; LONGEST];
-        shell.GetPath(
-            &mut text,
-            std::ptr::null_mut(),
-            SLGP_RAWPATH.0.cast_unsigned(),
-        )?;
-        let target = narrow(&text);
-        text.fill(0);
         shell.GetArguments(&mut text)?;
         let arguments = narrow(&text);
         text.fill(0);
@@ -97,6 +91,30 @@ pub fn of_bytes(bytes: &[u8]) -> io::Result<Link> {
             icon: icon.into(),
             description: description.to_string_lossy().into_owned(),
         })
+    }
+}
+
+/// The program that a shortcut is to.
+fn target(shell: &IShellLinkW) -> windows::core::Result<OsString> {
+    // SAFETY: the list and the name are given back once each, after their last use; the name ends
+    // with a zero; the path is written into the slice, and no further.
+    unsafe {
+        // The list of items first: the path beside it may be in the letters of one language only.
+        if let Ok(items) = shell.GetIDList()
+            && !items.is_null()
+        {
+            let name = SHGetNameFromIDList(items, SIGDN_FILESYSPATH);
+            CoTaskMemFree(Some(items.cast()));
+            if let Ok(name) = name {
+                let path = OsString::from_wide(name.as_wide());
+                CoTaskMemFree(Some(name.as_ptr().cast()));
+                return Ok(path);
+            }
+        }
+        let mut text = vec![0; LONGEST];
+        let flags = SLGP_RAWPATH.0.cast_unsigned();
+        shell.GetPath(&mut text, std::ptr::null_mut(), flags)?;
+        Ok(narrow(&text))
     }
 }
 

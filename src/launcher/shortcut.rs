@@ -17,7 +17,9 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use directories::{BaseDirs, UserDirs};
+#[cfg(not(windows))]
+use directories::BaseDirs;
+use directories::UserDirs;
 
 use crate::launcher::Session;
 use crate::launcher::messages::sanitise;

@@ -1,7 +1,5 @@
 //! Uninstalling: what goes, what stays, and what an interruption leaves.
 
-use std::fs;
-
 use serde_json::{Value, json};
 
 use crate::world::{Run, World, app};
@@ -15,6 +13,7 @@ fn document(run: &Run) -> Value {
 
 #[cfg(unix)]
 mod unix {
+    use std::fs;
     use std::process::Stdio;
 
     use castoff::steps::Step;

@@ -49,9 +49,10 @@ impl Session {
         ];
         let apart: Vec<PathBuf> = apart.into_iter().flatten().collect();
         // Where there is no folder, none is made to be locked.
-        let found = match updater.folder().root().is_dir() {
-            true => Some(updater.uninstall(everything, &apart)?),
-            false => None,
+        let found = if updater.folder().root().is_dir() {
+            Some(updater.uninstall(everything, &apart)?)
+        } else {
+            None
         };
         let backups = backup::list(updater.folder()).len();
         let person = !as_json && io::stdin().is_terminal() && io::stderr().is_terminal();
@@ -82,17 +83,14 @@ impl Session {
         log::info!("removed {} files", removed.files);
         self.remove_log();
         self.remove_users_folders();
-        let launcher = match &self.launcher {
-            Some(launcher) if consent.launcher => self.remove_launcher(launcher)?,
-            _ => false,
-        };
-        Ok(self.removed(&removed, version, &shortcuts, launcher))
+        let launcher = consent.launcher && self.remove_launcher()?;
+        Ok(self.removed(&removed, version.as_deref(), &shortcuts, launcher))
     }
 
     fn removed(
         &self,
         removed: &Removed,
-        version: Option<String>,
+        version: Option<&str>,
         shortcuts: &[PathBuf],
         launcher: bool,
     ) -> Told {
@@ -191,7 +189,7 @@ impl Session {
 
     /// Removes the log, and writes no more of it. What cannot be removed is left: it harms nobody.
     fn remove_log(&self) {
-        log::set_max_level(log::LevelFilter::Off);
+        logfile::close();
         let folder = &self.places.log_dir;
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             let name = entry.file_name();
@@ -203,7 +201,7 @@ impl Session {
                 let _ = disk::remove_file(&entry.path());
             }
         }
-        self.remove_folder(folder);
+        remove_folder(folder);
     }
 
     /// Removes the folders that Castoff has made for this user, if nothing is in them any more.
@@ -246,28 +244,27 @@ impl Session {
 
     /// Removes the launcher and its configuration, and their folder if it is empty then. Returns
     /// whether the launcher went.
-    fn remove_launcher(&self, launcher: &Path) -> Result<bool> {
+    fn remove_launcher(&self) -> Result<bool> {
         if !self.launcher_may_go() {
             return Ok(false);
         }
-        log::debug!("removing {}", launcher.display());
         // Without its configuration the launcher could not be asked again: it goes first.
         disk::remove_own_executable(&self.home)?;
         disk::remove_file(&self.home.join(config::FILE_NAME))?;
-        self.remove_folder(&self.home);
+        remove_folder(&self.home);
         Ok(true)
     }
+}
 
-    /// Removes an empty folder, unless it is one of those that every user has.
-    fn remove_folder(&self, folder: &Path) {
-        let user = UserDirs::new();
-        let everybodys = user.as_ref().is_some_and(|user| {
-            let given = [user.desktop_dir(), user.download_dir(), user.document_dir()];
-            folder == user.home_dir() || given.contains(&Some(folder))
-        });
-        if !everybodys {
-            disk::remove_empty_folder(folder);
-        }
+/// Removes an empty folder, unless it is one of those that every user has.
+fn remove_folder(folder: &Path) {
+    let user = UserDirs::new();
+    let everybodys = user.as_ref().is_some_and(|user| {
+        let given = [user.desktop_dir(), user.download_dir(), user.document_dir()];
+        folder == user.home_dir() || given.contains(&Some(folder))
+    });
+    if !everybodys {
+        disk::remove_empty_folder(folder);
     }
 }
 

@@ -101,6 +101,13 @@ pub fn remove_file(path: &Path) -> Result<()> {
     })
 }
 
+/// Removes this process's own executable; Windows keeps it, elsewhere, until the process has
+/// ended. Nothing of it stays in `folder`, which can be removed then.
+pub fn remove_own_executable(folder: &Path) -> Result<()> {
+    self_replace::self_delete_outside_path(folder)
+        .map_err(Error::io("remove the launcher in", folder))
+}
+
 /// Removes a folder if nothing is in it. Returns whether it is gone.
 pub fn remove_empty_folder(path: &Path) -> bool {
     match fs::remove_dir(path) {

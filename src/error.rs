@@ -118,6 +118,8 @@ codes! {
     BackupDamaged = "BACKUP_DAMAGED",
     /// An interrupted update could not be undone.
     RecoveryFailed = "RECOVERY_FAILED",
+    /// This user has no such place for a shortcut.
+    NoShortcutPlace = "NO_SHORTCUT_PLACE",
     /// A fault of Castoff itself.
     Internal = "INTERNAL",
 }
@@ -269,6 +271,8 @@ pub enum Error {
         backup: String,
         source: Box<Error>,
     },
+    #[error("this user has no {place} for shortcuts")]
+    NoShortcutPlace { place: &'static str },
     #[error("internal fault: {what}")]
     Internal { what: String },
 }
@@ -340,6 +344,7 @@ impl Error {
             Self::BackupNotFound { .. } => Code::BackupNotFound,
             Self::BackupDamaged { .. } => Code::BackupDamaged,
             Self::RecoveryFailed { .. } => Code::RecoveryFailed,
+            Self::NoShortcutPlace { .. } => Code::NoShortcutPlace,
             Self::Internal { .. } => Code::Internal,
         }
     }
@@ -510,6 +515,7 @@ impl Error {
                     ("backup", backup.clone()),
                 ]
             }
+            Self::NoShortcutPlace { place } => vec![("place", (*place).to_owned())],
             Self::Internal { what } => vec![("what", what.clone())],
         }
     }

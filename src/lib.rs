@@ -39,6 +39,7 @@ pub mod stage;
 pub mod state;
 pub mod steps;
 pub mod trust;
+pub mod uninstall;
 pub mod updater;
 pub mod version;
 

@@ -84,6 +84,14 @@ steps! {
     UndoVersioned = "undo.versioned",
     /// The journal of what was undone is gone.
     UndoDone = "undo.done",
+    /// Nothing says any more that a version is installed.
+    UninstallUnnamed = "uninstall.unnamed",
+    /// One more file is removed.
+    UninstallFile = "uninstall.file",
+    /// All is removed but for the list of what was installed.
+    UninstallCleared = "uninstall.cleared",
+    /// The list is gone too.
+    UninstallUnlisted = "uninstall.unlisted",
 }
 
 /// Marks that `step` has been reached.

@@ -12,7 +12,7 @@
 //! The plan comes after the package: a check answer carries no file list, the package does.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::Utc;
@@ -34,6 +34,7 @@ use crate::stage;
 use crate::state::{Bad, ClientFolder, Over, State, Trial, blames_the_package};
 use crate::steps::{Step, reach};
 use crate::trust;
+use crate::uninstall::Uninstall;
 use crate::version::Version;
 use crate::{Code, Error, Result};
 
@@ -569,6 +570,25 @@ impl<'a> Updater<'a> {
             })?;
         }
         Ok(kept)
+    }
+
+    /// Finds what an uninstall would remove, and keeps the app from running until that is done or
+    /// dropped. Nothing `apart` is touched.
+    ///
+    /// An interrupted update is undone first: the user's file may be in its backup alone. With
+    /// `everything` that does not matter.
+    pub fn uninstall(&self, everything: bool, apart: &[PathBuf]) -> Result<Uninstall<'_>> {
+        let update = if everything {
+            UpdateLock::take(&self.folder, UPDATE_PATIENCE)?
+        } else {
+            self.lock(UPDATE_PATIENCE)?
+        };
+        let change = ChangeLock::take(&self.folder, Duration::ZERO)?;
+        let starts: Vec<String> = [self.entry_point(), self.config.entry_point.clone()]
+            .into_iter()
+            .flatten()
+            .collect();
+        Uninstall::prepare(&self.folder, &self.rules, &starts, apart, update, change)
     }
 
     /// Starts the app and, if it is on trial, judges it; a version that fails is undone and the

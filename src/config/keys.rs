@@ -89,6 +89,12 @@ pub const KEYS: &[Key] = &[
         "name of the app as people know it; else `app`, else the launcher's folder",
     ),
     key(
+        "icon",
+        Kind::Path,
+        None,
+        "icon of shortcuts, relative to the client folder or the launcher's: `.ico` on Windows, `.png` or `.svg` on Linux",
+    ),
+    key(
         "client_dir",
         Kind::Path,
         Some("client"),

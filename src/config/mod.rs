@@ -29,6 +29,7 @@ mod value;
 pub use layers::{Origin, Origins};
 pub use patterns::{Patterns, Rules};
 pub use places::{Places, Why};
+pub(crate) use places::{folder_name, own_folder};
 pub use value::Kind;
 
 /// The file's name beside the launcher.
@@ -54,6 +55,8 @@ pub struct Config {
     pub app: String,
     /// The app's name as people know it.
     pub name: String,
+    /// The icon of shortcuts, relative to the client folder or the launcher's.
+    pub icon: Option<PathBuf>,
     /// The client folder as configured; relative to the launcher's folder.
     pub client_dir: PathBuf,
     /// What to start when the release names nothing.
@@ -271,6 +274,7 @@ impl Reader {
         Ok(Config {
             app,
             name,
+            icon: self.text("icon").map(PathBuf::from),
             client_dir: self.word("client_dir").into(),
             entry_point: self.text("entry_point"),
             version_file: self.word("version_file"),

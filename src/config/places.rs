@@ -126,7 +126,7 @@ fn is_copy_of(config: &Config, copy: &Path, beside: &Path) -> bool {
 }
 
 /// The name of the app's folder among those of other apps.
-fn own_folder(config: &Config, exe_dir: &Path) -> String {
+pub(crate) fn own_folder(config: &Config, exe_dir: &Path) -> String {
     if !config.app.is_empty() {
         return folder_name(&config.app);
     }
@@ -140,7 +140,7 @@ fn own_folder(config: &Config, exe_dir: &Path) -> String {
 }
 
 /// A name that every file system takes, as close to the text as possible.
-fn folder_name(text: &str) -> String {
+pub(crate) fn folder_name(text: &str) -> String {
     let safe: String = text
         .chars()
         .map(|c| match c {

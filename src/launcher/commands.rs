@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::config::Why;
 use crate::launcher::messages::{Text, sanitise, size};
+use crate::launcher::shortcut::Place;
 use crate::launcher::{EXIT_CONFIG, EXIT_DISK, Session, exit_code};
 use crate::layout::backup;
 use crate::layout::journal::Journal;
@@ -43,6 +44,20 @@ pub enum Command {
     },
     /// Say what is configured, installed and remembered, and what is wrong with it.
     Doctor,
+    /// Make shortcuts to the launcher, or remove them.
+    Shortcut {
+        /// Where; without any: wherever this user can have one.
+        places: Vec<Place>,
+        /// Remove them instead.
+        remove: bool,
+    },
+    /// Remove the app, and the launcher.
+    Uninstall {
+        /// Do not ask first.
+        yes: bool,
+        /// Also what the user made or changed.
+        everything: bool,
+    },
     /// Say which launcher this is.
     Version,
 }
@@ -64,9 +79,31 @@ impl Command {
                 backup: (*backup).to_owned(),
             }),
             ["doctor"] => Ok(Self::Doctor),
+            ["shortcut", "remove", options @ ..] => Self::shortcut(options, true),
+            ["shortcut", options @ ..] => Self::shortcut(options, false),
+            ["uninstall", options @ ..]
+                if options
+                    .iter()
+                    .all(|word| ["--yes", "--everything"].contains(word)) =>
+            {
+                Ok(Self::Uninstall {
+                    yes: options.contains(&"--yes"),
+                    everything: options.contains(&"--everything"),
+                })
+            }
             ["version"] => Ok(Self::Version),
             _ => Err(text.join(" ")),
         }
+    }
+
+    fn shortcut(options: &[&str], remove: bool) -> Result<Self, String> {
+        let place = |option: &&str| match *option {
+            "--desktop" => Ok(Place::Desktop),
+            "--menu" => Ok(Place::Menu),
+            other => Err(format!("shortcut {other}")),
+        };
+        let places = options.iter().map(place).collect::<Result<_, _>>()?;
+        Ok(Self::Shortcut { places, remove })
     }
 
     /// Says which launcher this is, which needs no configuration.
@@ -76,15 +113,15 @@ impl Command {
 }
 
 /// A finding, told as text and as JSON.
-struct Told {
-    text: String,
-    json: Value,
+pub(super) struct Told {
+    pub(super) text: String,
+    pub(super) json: Value,
     /// The exit code: not 0 when something is wrong that was asked about.
-    code: u8,
+    pub(super) code: u8,
 }
 
 impl Told {
-    fn good(text: String, json: Value) -> Self {
+    pub(super) fn good(text: String, json: Value) -> Self {
         Self {
             text,
             json,
@@ -118,6 +155,8 @@ impl Session {
             Command::Backups => self.backups(),
             Command::Restore { backup } => self.restore(backup),
             Command::Doctor => self.doctor(),
+            Command::Shortcut { places, remove } => self.shortcut(places, *remove),
+            Command::Uninstall { yes, everything } => self.uninstall(*yes, *everything, as_json),
             Command::Version => return Command::tell_version(as_json),
         };
         match told {
@@ -139,7 +178,10 @@ impl Session {
             io::stderr(),
             "{}\n\n  --castoff run [ARGUMENTS]\n  --castoff check [--json]\n  \
              --castoff update [--force] [--json]\n  --castoff backups [list] [--json]\n  \
-             --castoff backups restore VERSION\n  --castoff doctor [--json]\n  --castoff version",
+             --castoff backups restore VERSION\n  --castoff doctor [--json]\n  \
+             --castoff shortcut [--desktop] [--menu] [--json]\n  \
+             --castoff shortcut remove [--desktop] [--menu] [--json]\n  \
+             --castoff uninstall [--yes] [--everything] [--json]\n  --castoff version",
             Text::ReportUnknownCommand.render(self.lang, &[("command", unknown.to_owned())]),
         );
         EXIT_CONFIG
@@ -357,11 +399,31 @@ impl Session {
         )
     }
 
-    fn say(&self, text: Text) -> &'static str {
+    fn shortcut(&self, places: &[Place], remove: bool) -> Result<Told> {
+        let (paths, text, outcome) = if remove {
+            let paths = self.remove_shortcuts(places)?;
+            (paths, Text::OutcomeShortcutRemoved, "removed")
+        } else {
+            let paths = self.make_shortcuts(places)?;
+            (paths, Text::OutcomeShortcutMade, "made")
+        };
+        let mut told = String::new();
+        for path in &paths {
+            let path = [("path", path.display().to_string())];
+            let _ = writeln!(told, "{}", self.terminal.text(text, &path));
+        }
+        if paths.is_empty() {
+            told = self.terminal.text(Text::OutcomeShortcutNone, &[]);
+        }
+        let json = json!({"outcome": outcome, "shortcuts": paths});
+        Ok(Told::good(told, json))
+    }
+
+    pub(super) fn say(&self, text: Text) -> &'static str {
         text.template(self.lang)
     }
 
-    fn row(&self, text: &mut String, label: Text, value: &str) {
+    pub(super) fn row(&self, text: &mut String, label: Text, value: &str) {
         let label = self.say(label);
         // A Chinese character is as wide as two others.
         let width: usize = label
@@ -417,6 +479,29 @@ mod tests {
                 args: vec!["a".into(), "b".into()]
             })
         );
+        assert_eq!(
+            parse("shortcut --menu --desktop"),
+            Ok(Command::Shortcut {
+                places: vec![Place::Menu, Place::Desktop],
+                remove: false
+            })
+        );
+        assert_eq!(
+            parse("shortcut remove"),
+            Ok(Command::Shortcut {
+                places: vec![],
+                remove: true
+            })
+        );
+        assert_eq!(
+            parse("uninstall --everything --yes"),
+            Ok(Command::Uninstall {
+                yes: true,
+                everything: true
+            })
+        );
+        assert_eq!(parse("uninstall --all"), Err("uninstall --all".into()));
+        assert_eq!(parse("shortcut --all"), Err("shortcut --all".into()));
         assert_eq!(parse("chek"), Err("chek".into()));
         assert_eq!(parse("backups restore"), Err("backups restore".into()));
     }

@@ -19,6 +19,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use chrono::{DateTime, Utc};
 use env_logger::Target;
@@ -42,6 +43,7 @@ const KEPT: u32 = 3;
 pub fn install(folder: &Path, level: LevelFilter) -> PathBuf {
     let log = LogFile::new(folder);
     let path = log.path();
+    let _ = OPEN.set(Mutex::new(log));
     // It fails when there is a logger already, as in a program that brought its own.
     let _ = env_logger::Builder::new()
         .filter_level(level.min(LevelFilter::Warn))
@@ -56,9 +58,39 @@ pub fn install(folder: &Path, level: LevelFilter) -> PathBuf {
             );
             out.write_all(text.as_bytes())
         })
-        .target(Target::Pipe(Box::new(log)))
+        .target(Target::Pipe(Box::new(Installed)))
         .try_init();
     path
+}
+
+/// Writes no more, and closes the log, so that it can be removed.
+pub fn close() {
+    log::set_max_level(LevelFilter::Off);
+    if let Some(log) = OPEN.get() {
+        let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.open = None;
+        log.given_up = true;
+    }
+}
+
+/// The log that [`install`] has installed.
+static OPEN: OnceLock<Mutex<LogFile>> = OnceLock::new();
+
+/// Hands lines on to the installed log.
+struct Installed;
+
+impl Write for Installed {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if let Some(log) = OPEN.get() {
+            let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+            log.write_all(line)?;
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A record as it is written.

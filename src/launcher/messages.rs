@@ -444,6 +444,7 @@ pub(super) mod tests {
                     source: io(io::ErrorKind::ResourceBusy),
                 }),
             },
+            Error::NoShortcutPlace { place: "desktop" },
             Error::Internal {
                 what: text("index out of bounds, at src/plan.rs:7:1"),
             },

@@ -4,6 +4,7 @@
 //!   from outside reaches a terminal uncleaned.
 //! - [`terminal`]: the observer that shows progress, outcomes and errors, on stderr only.
 //! - [`logfile`]: the log, rotated, which fails without telling anyone.
+//! - [`shortcut`]: shortcuts to the launcher, on the desktop and in the menu.
 //! - [`mod@panic`]: a fault of Castoff itself, survived by starting anew.
 //!
 //! Only binaries use this module; the engine does not know it. It decides nothing about an update.
@@ -19,7 +20,7 @@
 //! | 70 | [`EXIT_INTERNAL`] | a fault of Castoff itself |
 //! | 72 | [`EXIT_CANNOT_START`] | the entry point cannot be started |
 //! | 74 | [`EXIT_DISK`] | the disk: a recovery, a backup or a file operation failed |
-//! | 75 | [`EXIT_TRY_AGAIN`] | something else is at work just now; try again |
+//! | 75 | [`EXIT_TRY_AGAIN`] | something else is at work just now, or a person said no; try again |
 //! | 78 | [`EXIT_CONFIG`] | the configuration, or a command, is missing or wrong |
 
 pub mod commands;
@@ -27,7 +28,9 @@ pub mod logfile;
 pub mod messages;
 pub mod panic;
 mod session;
+pub mod shortcut;
 pub mod terminal;
+mod uninstall;
 
 pub use session::Session;
 
@@ -42,7 +45,8 @@ pub const EXIT_INTERNAL: u8 = 70;
 pub const EXIT_CANNOT_START: u8 = 72;
 /// The disk failed us: above all, an interrupted update could not be undone. (`EX_IOERR`)
 pub const EXIT_DISK: u8 = 74;
-/// Another update or the app itself is running; the same call may succeed in a moment.
+/// Another update or the app itself is running, or a person said no; the same call may succeed in
+/// a moment.
 /// (`EX_TEMPFAIL`)
 pub const EXIT_TRY_AGAIN: u8 = 75;
 /// The configuration is missing or wrong. (`EX_CONFIG`)
@@ -87,7 +91,8 @@ pub fn exit_code(error: &Error) -> u8 {
         | Code::StateInvalid
         | Code::BackupNotFound
         | Code::BackupDamaged
-        | Code::RecoveryFailed => EXIT_DISK,
+        | Code::RecoveryFailed
+        | Code::NoShortcutPlace => EXIT_DISK,
         Code::FileInUse | Code::UpdateRunning | Code::AppRunning => EXIT_TRY_AGAIN,
         Code::EntryMissing
         | Code::EntryInvalid

@@ -13,6 +13,10 @@ use crate::{Code, Error, Result};
 
 /// A launcher's folder, opened for work.
 pub struct Session {
+    /// The launcher's folder.
+    pub(crate) home: PathBuf,
+    /// The launcher's executable; `None` for `castoff`, which is none.
+    pub(crate) launcher: Option<PathBuf>,
     pub(crate) config: Config,
     pub(crate) places: Places,
     pub(crate) terminal: Terminal,
@@ -34,12 +38,23 @@ impl Session {
             places.client.display()
         );
         Ok(Self {
+            home: home.to_path_buf(),
+            launcher: std::env::current_exe().ok(),
             config,
             places,
             terminal,
             lang,
             log,
         })
+    }
+
+    /// The same for a program that is not the launcher of that folder.
+    #[must_use]
+    pub fn from_outside(self) -> Self {
+        Self {
+            launcher: None,
+            ..self
+        }
     }
 
     /// Shows an error that keeps a session from being opened.

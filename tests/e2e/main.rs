@@ -13,7 +13,9 @@ mod install;
 mod kills;
 #[cfg(target_os = "linux")]
 mod read_only;
+mod shortcuts;
 mod start;
+mod uninstall;
 #[cfg(windows)]
 mod windows_exe;
 mod world;

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use castoff::launcher::commands::Command as Work;
-use castoff::launcher::{Session, panic};
+use castoff::launcher::{Session, panic, shortcut};
 use clap::{Args, Parser, Subcommand};
 
 /// Brings an app up to date, or leaves it exactly as it was, and starts it.
@@ -54,6 +54,42 @@ enum Command {
     },
     /// Says what is configured, installed and remembered, and what is wrong with it
     Doctor(Place),
+    /// Makes shortcuts to the app, on the desktop and in the menu of applications
+    Shortcut {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        places: Places,
+        #[command(subcommand)]
+        action: Option<Shortcuts>,
+    },
+    /// Removes the app; files that the user made or changed only when told to
+    Uninstall {
+        #[command(flatten)]
+        place: Place,
+        /// Do not ask first
+        #[arg(long)]
+        yes: bool,
+        /// Also remove what the user made or changed
+        #[arg(long)]
+        everything: bool,
+    },
+}
+
+#[derive(Subcommand)]
+enum Shortcuts {
+    /// Removes them
+    Remove,
+}
+
+#[derive(Args)]
+struct Places {
+    /// On the desktop
+    #[arg(long, global = true)]
+    desktop: bool,
+    /// In the menu of applications
+    #[arg(long, global = true)]
+    menu: bool,
 }
 
 #[derive(Subcommand)]
@@ -100,6 +136,27 @@ fn main() -> ExitCode {
             action: Some(Backups::Restore { backup }),
         } => (place, Work::Restore { backup }),
         Command::Doctor(place) => (place, Work::Doctor),
+        Command::Shortcut {
+            place,
+            places,
+            action,
+        } => {
+            let wanted = [
+                (places.desktop, shortcut::Place::Desktop),
+                (places.menu, shortcut::Place::Menu),
+            ];
+            let places = wanted.into_iter().filter(|wanted| wanted.0);
+            let work = Work::Shortcut {
+                places: places.map(|wanted| wanted.1).collect(),
+                remove: action.is_some(),
+            };
+            (place, work)
+        }
+        Command::Uninstall {
+            place,
+            yes,
+            everything,
+        } => (place, Work::Uninstall { yes, everything }),
     };
     panic::install(match work {
         Work::Run { .. } => panic::After::StartTheApp,
@@ -108,7 +165,7 @@ fn main() -> ExitCode {
     // As absolute as the launcher's own folder is: the app is started in another one.
     let home = std::path::absolute(&place.dir).unwrap_or(place.dir);
     ExitCode::from(match Session::open(&home) {
-        Ok(session) => session.work(&work, place.json),
+        Ok(session) => session.from_outside().work(&work, place.json),
         Err(error) => Session::report_unopened(&error),
     })
 }

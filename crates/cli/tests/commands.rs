@@ -120,6 +120,33 @@ fn an_error_is_a_document_with_its_code_too() {
     assert_eq!(check.status.code(), Some(69));
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn shortcuts_to_a_folder_and_its_uninstall() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path();
+    let server = Server::start();
+    let config = format!(
+        "name = \"App\"\nlog_dir = \"logs\"\nsource.url = \"{}\"\n",
+        server.url(CHECK)
+    );
+    std::fs::write(home.join("launcher.toml"), config).unwrap();
+    publish(&server, "1.0.0");
+    assert!(castoff(home, &["update"]).status.success());
+    let made = document(&castoff(home, &["shortcut", "--menu", "--json"]));
+    let path = made["shortcuts"][0].as_str().unwrap();
+    let text = std::fs::read_to_string(path).unwrap();
+    let start = format!(" run --dir {}\n", home.display());
+    assert!(text.contains(&start), "{text}");
+    let output = castoff(home, &["uninstall", "--yes", "--json"]);
+    let removed = document(&output);
+    assert_eq!(removed["files"], 2, "{output:?}");
+    assert_eq!(removed["shortcuts"], made["shortcuts"]);
+    assert_eq!(removed["launcher_removed"], false, "castoff is no launcher");
+    assert!(!home.join("client").exists() && home.join("launcher.toml").exists());
+    assert!(castoff(home, &["--version"]).status.success());
+}
+
 #[test]
 fn the_demo_tells_its_five_steps() {
     let folder = tempfile::tempdir().unwrap();

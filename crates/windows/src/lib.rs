@@ -6,3 +6,4 @@
 #![cfg(windows)]
 
 pub mod proxy;
+pub mod shortcut;

@@ -255,6 +255,20 @@ pub struct State {
     pub pending: Option<Release>,
     /// How the last update went.
     pub last: Option<LastOutcome>,
+    /// The launcher's executable as it was hashed, so that it is not hashed at every start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub launcher: Option<Hashed>,
+}
+
+/// The digest of a file, and by what the file is known again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hashed {
+    /// The digest of its content.
+    pub sha256: Sha256,
+    /// Bytes.
+    pub size: u64,
+    /// Its modification time, in nanoseconds since 1970.
+    pub modified: i64,
 }
 
 /// What to start, as a release names it, and of which version: when the Python client has installed another one, it is

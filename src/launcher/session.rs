@@ -17,6 +17,7 @@ pub struct Session {
     pub(crate) terminal: Terminal,
     pub(crate) lang: Lang,
     pub(crate) log: PathBuf,
+    launcher: Option<PathBuf>,
 }
 
 impl Session {
@@ -38,7 +39,15 @@ impl Session {
             terminal,
             lang,
             log,
+            launcher: None,
         })
+    }
+
+    /// This process is the launcher, and its executable is to follow what the source announces.
+    #[must_use]
+    pub fn with_launcher(mut self, executable: Option<PathBuf>) -> Self {
+        self.launcher = executable;
+        self
     }
 
     /// Shows an error that keeps a session from being opened.
@@ -49,7 +58,8 @@ impl Session {
     }
 
     pub(crate) fn updater(&self) -> Result<Updater<'_>> {
-        Updater::new(&self.config, &self.places.client, &self.terminal)
+        let updater = Updater::new(&self.config, &self.places.client, &self.terminal)?;
+        Ok(updater.with_launcher(self.launcher.as_deref()))
     }
 
     /// The app that is to be started: that of the client folder, or, as long as there is none, the

@@ -11,5 +11,6 @@ mod going_back;
 mod hostile;
 mod install;
 mod kills;
+mod selfupdate;
 mod start;
 mod world;

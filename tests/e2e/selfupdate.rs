@@ -1,0 +1,290 @@
+//! The launcher replaces itself: by another executable that really runs.
+//!
+//! The other one is the same with bytes behind its end, which no loader looks at.
+
+use std::fs;
+use std::path::PathBuf;
+
+use castoff::release::target;
+use castoff::trust::Sha256;
+use castoff_testkit::http::Reply;
+use castoff_testkit::package::Built;
+use serde_json::{Value, json};
+
+use crate::world::{World, mode};
+
+const MEDIA: &str = "/media/launcher";
+
+/// A launcher other than the one that is built, which does the same.
+pub(crate) fn another() -> Vec<u8> {
+    let mut bytes = fs::read(env!("CARGO_BIN_EXE_castoff-launcher")).unwrap();
+    bytes.extend_from_slice(b"another one");
+    bytes
+}
+
+/// What a check answer says of a launcher.
+fn entry(bytes: &[u8]) -> Value {
+    json!({"url": MEDIA, "size": bytes.len(), "sha256": Sha256::of(bytes).to_string(),
+           "version": "9.9.9"})
+}
+
+/// Announces a package that is published, and with it this launcher.
+pub(crate) fn announce_launcher(world: &World, built: &Built, version: &str, bytes: &[u8]) {
+    world.server.unroute(MEDIA);
+    world.server.route(MEDIA, Reply::file(bytes));
+    announce(world, built, version, &json!({target(): entry(bytes)}));
+}
+
+fn announce(world: &World, built: &Built, version: &str, launchers: &Value) {
+    let mut answer = World::answer(built, version);
+    answer["launchers"] = launchers.clone();
+    world.announce(&answer);
+}
+
+/// A world with 1.0.0 installed and out of its trial, and this launcher announced.
+fn installed(bytes: &[u8]) -> World {
+    let world = World::new();
+    let built = world.publish_app("1.0.0");
+    world.run(&[]).assert_app("1.0.0");
+    announce_launcher(&world, &built, "1.0.0", bytes);
+    world
+}
+
+fn old(world: &World) -> PathBuf {
+    world.launcher().with_added_extension("old")
+}
+
+fn staged(world: &World) -> PathBuf {
+    world.home().join(if cfg!(windows) {
+        ".MyApp.new.exe"
+    } else {
+        ".MyApp.new"
+    })
+}
+
+/// How often the launcher was asked for.
+fn fetches(world: &World) -> usize {
+    let requests = world.server.requests();
+    requests.iter().filter(|one| one.path() == MEDIA).count()
+}
+
+#[track_caller]
+pub(crate) fn assert_launcher(world: &World, bytes: &[u8]) {
+    let found = fs::read(world.launcher()).unwrap_or_default();
+    assert!(
+        found == bytes,
+        "another launcher of {} bytes: {}",
+        found.len(),
+        world.log()
+    );
+}
+
+/// Checks that the launcher is the one that was built and nothing lies beside it.
+#[track_caller]
+fn assert_unchanged(world: &World) {
+    let built = fs::read(env!("CARGO_BIN_EXE_castoff-launcher")).unwrap();
+    assert_launcher(world, &built);
+    assert!(!old(world).exists() && !staged(world).exists());
+}
+
+#[test]
+fn an_announced_launcher_is_installed_and_the_one_before_goes_when_it_has_come_through_a_start() {
+    let world = World::new();
+    let other = another();
+    let built = world.publish_app("1.0.0");
+    announce_launcher(&world, &built, "1.0.0", &other);
+    world.run(&[]).assert_app("1.0.0");
+    assert_launcher(&world, &other);
+    assert!(old(&world).exists() && !staged(&world).exists());
+    assert!(!world.path(".castoff/launcher").exists());
+
+    // The new one's first start, and its second.
+    world.run(&[]).assert_app("1.0.0");
+    assert!(old(&world).exists());
+    world.run(&["x"]).assert_app("1.0.0");
+    assert!(!old(&world).exists());
+
+    let state = world.state();
+    assert_eq!(
+        state["launcher"]["sha256"],
+        Sha256::of(&other).to_string().as_str()
+    );
+    let run = world.run(&[]);
+    run.assert_app("1.0.0");
+    assert_eq!(run.stderr, "");
+    assert_eq!(world.state(), state);
+    assert_launcher(&world, &other);
+    assert_eq!(fetches(&world), 1);
+}
+
+#[test]
+fn a_launcher_that_is_there_already_is_not_fetched() {
+    let world = installed(&fs::read(env!("CARGO_BIN_EXE_castoff-launcher")).unwrap());
+    world.run(&[]).assert_app("1.0.0");
+    assert_unchanged(&world);
+    assert_eq!(fetches(&world), 0);
+}
+
+#[test]
+fn a_launcher_for_another_machine_or_against_the_configuration_is_passed_over() {
+    let world = World::new();
+    let built = world.publish_app("1.0.0");
+    let other = another();
+    announce(
+        &world,
+        &built,
+        "1.0.0",
+        &json!({"amiga-m68k": entry(&other)}),
+    );
+    world.run(&[]).assert_app("1.0.0");
+    world.configure("[update]\nlauncher = false");
+    announce_launcher(&world, &built, "1.0.0", &other);
+    world.run(&[]).assert_app("1.0.0");
+    assert_eq!(world.state()["last"]["outcome"], "up-to-date");
+    assert_unchanged(&world);
+    assert_eq!(fetches(&world), 0);
+}
+
+/// Starts twice with something announced that does not become the launcher, and then by force.
+#[track_caller]
+fn refused(world: &World, code: &str) {
+    for _ in 0..2 {
+        let run = world.run(&[]);
+        run.assert_app("1.0.0");
+        assert!(!run.stderr.contains(code), "{run:?}");
+        assert_unchanged(world);
+    }
+    assert!(world.log().contains(code), "{}", world.log());
+    assert_eq!(fetches(world), 1, "it is left alone for a while");
+    assert_eq!(
+        world.run(&["--castoff", "update", "--force"]).code,
+        Some(0),
+        "the app's update is what counts"
+    );
+    assert_eq!(fetches(world), 2);
+    assert_unchanged(world);
+}
+
+#[test]
+fn a_launcher_with_another_digest_is_refused() {
+    let other = another();
+    let world = installed(&other);
+    world.server.unroute(MEDIA);
+    let mut spoilt = other;
+    *spoilt.last_mut().unwrap() ^= 1;
+    world.server.route(MEDIA, Reply::file(&spoilt));
+    refused(&world, "HASH_MISMATCH");
+}
+
+#[test]
+fn a_file_that_is_no_executable_is_refused() {
+    refused(&installed(b"not a launcher\n"), "LAUNCHER_UNFIT");
+}
+
+#[test]
+fn half_a_launcher_is_refused() {
+    let other = another();
+    refused(&installed(&other[..other.len() / 3]), "LAUNCHER_UNFIT");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_program_that_is_no_launcher_is_refused() {
+    refused(&installed(b"#!/bin/sh\nexit 0\n"), "LAUNCHER_UNFIT");
+    let angry = "#!/bin/sh\necho castoff 1\nexit 3\n";
+    refused(&installed(angry.as_bytes()), "LAUNCHER_UNFIT");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_launcher_that_hangs_in_its_check_is_ended() {
+    let world = installed(b"#!/bin/sh\necho $$ > checked.pid\nexec sleep 600\n");
+    let begun = std::time::Instant::now();
+    let mut command = world.command(&[]);
+    let run = crate::world::Run::of(command.current_dir(world.home()));
+    run.assert_app("1.0.0");
+    assert!(begun.elapsed().as_secs() >= 10);
+    assert_unchanged(&world);
+    let log = world.log();
+    assert!(log.contains("did not end within 10 s"), "{log}");
+    let pid = fs::read_to_string(world.home().join("checked.pid")).unwrap();
+    let process = PathBuf::from("/proc").join(pid.trim());
+    assert!(!process.exists(), "{} is left", process.display());
+}
+
+#[test]
+fn the_check_tells_whether_the_configuration_can_be_used() {
+    let world = World::new();
+    let good = world.run(&["--castoff", "self-check"]);
+    assert_eq!(good.code, Some(0), "{good:?}");
+    assert!(good.stdout.starts_with("castoff "), "{good:?}");
+    assert!(good.stdout.contains(&target()), "{good:?}");
+    world.configure("[update]\nlaucher = false");
+    let bad = world.run(&["--castoff", "self-check"]);
+    assert_eq!(bad.code, Some(78), "{bad:?}");
+    assert!(bad.stdout.starts_with("CONFIG_INVALID: "), "{bad:?}");
+    fs::remove_file(world.home().join("launcher.toml")).unwrap();
+    let none = world.run(&["--castoff", "self-check"]);
+    assert_eq!(none.code, Some(78), "{none:?}");
+    assert_eq!(world.server.requests().len(), 0);
+    assert!(!world.home().join("logs").exists() && !world.client().exists());
+}
+
+#[test]
+fn a_server_that_is_away_delays_the_app_once() {
+    let world = installed(&another());
+    world.server.unroute(MEDIA);
+    world.server.route(MEDIA, Reply::status(404));
+    refused(&world, "HTTP_STATUS");
+}
+
+#[test]
+fn what_an_interrupted_time_has_left_is_cleared_away() {
+    let world = World::new();
+    world.publish_app("1.0.0");
+    world.run(&[]).assert_app("1.0.0");
+    for path in [staged(&world), old(&world)] {
+        fs::write(path, "left behind").unwrap();
+    }
+    world.run(&[]).assert_app("1.0.0");
+    world.run(&[]).assert_app("1.0.0");
+    assert_unchanged(&world);
+}
+
+#[test]
+fn launchers_at_once_end_with_one_that_works() {
+    let other = another();
+    let world = installed(&other);
+    std::thread::scope(|scope| {
+        let runs: Vec<_> = (0..4).map(|_| scope.spawn(|| world.run(&[]))).collect();
+        for run in runs {
+            run.join().unwrap().assert_app("1.0.0");
+        }
+    });
+    for _ in 0..3 {
+        world.run(&[]).assert_app("1.0.0");
+    }
+    assert_launcher(&world, &other);
+    assert!(!old(&world).exists() && !staged(&world).exists());
+    assert_eq!(fetches(&world), 1);
+}
+
+#[test]
+fn the_mode_is_that_of_the_one_before() {
+    let other = another();
+    let world = installed(&other);
+    // Its own: the others' is the same file.
+    let own = world.launcher().with_extension("own");
+    fs::copy(world.launcher(), &own).unwrap();
+    fs::rename(&own, world.launcher()).unwrap();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = fs::Permissions::from_mode(0o750);
+        fs::set_permissions(world.launcher(), mode).unwrap();
+    }
+    let before = mode(&world.launcher());
+    world.run(&[]).assert_app("1.0.0");
+    assert_launcher(&world, &other);
+    assert_eq!(mode(&world.launcher()), before);
+}

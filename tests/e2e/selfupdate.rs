@@ -63,13 +63,13 @@ fn staged(world: &World) -> PathBuf {
 }
 
 /// How often the launcher was asked for.
-fn fetches(world: &World) -> usize {
+pub(crate) fn fetches(world: &World) -> usize {
     let requests = world.server.requests();
     requests.iter().filter(|one| one.path() == MEDIA).count()
 }
 
 #[track_caller]
-pub(crate) fn assert_launcher(world: &World, bytes: &[u8]) {
+fn assert_launcher(world: &World, bytes: &[u8]) {
     let found = fs::read(world.launcher()).unwrap_or_default();
     assert!(
         found == bytes,
@@ -79,9 +79,23 @@ pub(crate) fn assert_launcher(world: &World, bytes: &[u8]) {
     );
 }
 
+/// After whatever has interrupted the launcher's update: the launcher becomes the announced one, as
+/// soon as that is tried again, and then nothing is left of it all.
+#[track_caller]
+pub(crate) fn assert_launcher_works(world: &World, what: &str) {
+    let forced = world.run(&["--castoff", "update", "--force"]);
+    assert_eq!(forced.code, Some(0), "{what}: {forced:?}");
+    assert_launcher(world, &another());
+    for _ in 0..3 {
+        let run = world.run(&[]);
+        assert_eq!((run.code, &*run.stderr), (Some(0), ""), "{what}: {run:?}");
+    }
+    assert!(!old(world).exists() && !staged(world).exists(), "{what}");
+}
+
 /// Checks that the launcher is the one that was built and nothing lies beside it.
 #[track_caller]
-fn assert_unchanged(world: &World) {
+pub(crate) fn assert_unchanged(world: &World) {
     let built = fs::read(env!("CARGO_BIN_EXE_castoff-launcher")).unwrap();
     assert_launcher(world, &built);
     assert!(!old(world).exists() && !staged(world).exists());
@@ -234,6 +248,18 @@ fn a_server_that_is_away_delays_the_app_once() {
     world.server.unroute(MEDIA);
     world.server.route(MEDIA, Reply::status(404));
     refused(&world, "HTTP_STATUS");
+}
+
+#[test]
+fn a_failure_between_the_two_names_leaves_the_launcher_that_was_there() {
+    let other = another();
+    let world = installed(&other);
+    world.run_failing("launcher.kept=error").assert_app("1.0.0");
+    let built = fs::read(env!("CARGO_BIN_EXE_castoff-launcher")).unwrap();
+    assert_launcher(&world, &built);
+    world.run(&[]).assert_app("1.0.0");
+    assert_unchanged(&world);
+    assert_launcher_works(&world, "launcher.kept=error");
 }
 
 #[test]

@@ -318,29 +318,30 @@ impl<'a> SelfUpdate<'a> {
     /// can be renamed and not be replaced.
     #[cfg(not(unix))]
     fn swap(&self) -> Result<()> {
-        disk::rename(&self.launcher, &self.old)?;
-        let swapped =
-            reach(Step::LauncherKept).and_then(|()| disk::rename(&self.staged, &self.launcher));
-        if swapped.is_err() {
-            self.put_back()?;
-        }
-        swapped
+        reach(Step::LauncherKept)?;
+        exchange(&self.staged, &self.launcher, &self.old)
     }
+}
 
-    /// Gives the old launcher its name back. Scanners hold files for moments only, and a copy needs
-    /// no more than to read.
-    #[cfg(not(unix))]
-    fn put_back(&self) -> Result<()> {
-        const ATTEMPTS: u32 = 20;
-        const PAUSE: Duration = Duration::from_millis(100);
+/// Renames `current` to `old` and `new` to `current`. When the second fails, the first is undone.
+#[cfg(any(not(unix), test))]
+fn exchange(new: &Path, current: &Path, old: &Path) -> Result<()> {
+    // Scanners hold files for moments only.
+    const ATTEMPTS: u32 = 20;
+    const PAUSE: Duration = Duration::from_millis(100);
+    disk::rename(current, old)?;
+    let exchanged = disk::rename(new, current);
+    if exchanged.is_err() {
         for _ in 0..ATTEMPTS {
-            if disk::rename(&self.old, &self.launcher).is_ok() {
-                return Ok(());
+            if disk::rename(old, current).is_ok() {
+                return exchanged;
             }
             thread::sleep(PAUSE);
         }
-        disk::copy(&self.old, &self.launcher)
+        // Needs no more than to read.
+        disk::copy(old, current)?;
     }
+    exchanged
 }
 
 /// The first line of what a child says until it closes its output; nothing if that takes too long.
@@ -372,5 +373,27 @@ fn ended_by(child: &mut Child, deadline: Instant) -> std::io::Result<Option<Exit
             return Ok(None);
         }
         thread::sleep(POLL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exchange_that_fails_half_way_is_undone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name| folder.path().join(name);
+        let (new, current, old) = (path("new"), path("current"), path("old"));
+        fs::write(&current, "1").unwrap();
+        exchange(&new, &current, &old).unwrap_err();
+        assert_eq!(fs::read(&current).unwrap(), b"1");
+        assert!(!old.exists());
+
+        fs::write(&new, "2").unwrap();
+        exchange(&new, &current, &old).unwrap();
+        assert_eq!(fs::read(&current).unwrap(), b"2");
+        assert_eq!(fs::read(&old).unwrap(), b"1");
+        assert!(!new.exists());
     }
 }

@@ -74,7 +74,8 @@ steps! {
     LauncherStaged = "launcher.staged",
     /// The new launcher has passed its self-check.
     LauncherChecked = "launcher.checked",
-    /// The old launcher has its second name.
+    /// The old launcher has its second name; on Windows it is about to get it, since between its two
+    /// renames nobody can go on.
     LauncherKept = "launcher.kept",
     /// The new launcher has the launcher's name.
     LauncherSwapped = "launcher.swapped",

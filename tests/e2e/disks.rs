@@ -14,7 +14,7 @@ use castoff_testkit::http::{Reply, Server};
 use castoff_testkit::package::Package;
 use tempfile::NamedTempFile;
 
-use crate::selfupdate::{announce_launcher, another, assert_unchanged, fetches};
+use crate::selfupdate::{announce_launcher, another, assert_unchanged, launcher_fetches};
 use crate::world::{CHECK, Run, World, app, mode, script};
 
 /// Large enough for btrfs, which takes no less than 109 MiB; sparse, so that it costs little.
@@ -787,7 +787,7 @@ fn a_user_without_the_right_to_change_the_launchers_folder() {
         assert_eq!(run.stderr, "");
     }
     assert_unchanged(&world);
-    assert_eq!(fetches(&world), 0);
+    assert_eq!(launcher_fetches(&world), 0);
     let log = world.log();
     assert!(log.contains("a new launcher is announced"), "{log}");
 }

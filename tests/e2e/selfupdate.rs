@@ -63,7 +63,7 @@ fn staged(world: &World) -> PathBuf {
 }
 
 /// How often the launcher was asked for.
-pub(crate) fn fetches(world: &World) -> usize {
+pub(crate) fn launcher_fetches(world: &World) -> usize {
     let requests = world.server.requests();
     requests.iter().filter(|one| one.path() == MEDIA).count()
 }
@@ -128,7 +128,7 @@ fn an_announced_launcher_is_installed_and_the_one_before_goes_when_it_has_come_t
     assert_eq!(run.stderr, "");
     assert_eq!(world.state(), state);
     assert_launcher(&world, &other);
-    assert_eq!(fetches(&world), 1);
+    assert_eq!(launcher_fetches(&world), 1);
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn a_launcher_that_is_there_already_is_not_fetched() {
     let world = installed(&fs::read(env!("CARGO_BIN_EXE_castoff-launcher")).unwrap());
     world.run(&[]).assert_app("1.0.0");
     assert_unchanged(&world);
-    assert_eq!(fetches(&world), 0);
+    assert_eq!(launcher_fetches(&world), 0);
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn a_launcher_for_another_machine_or_against_the_configuration_is_passed_over() 
     world.run(&[]).assert_app("1.0.0");
     assert_eq!(world.state()["last"]["outcome"], "up-to-date");
     assert_unchanged(&world);
-    assert_eq!(fetches(&world), 0);
+    assert_eq!(launcher_fetches(&world), 0);
 }
 
 /// Starts twice with something announced that does not become the launcher, and then by force.
@@ -170,7 +170,7 @@ fn refused(world: &World, code: &str) {
         assert_unchanged(world);
     }
     assert_eq!(attempts(), 1, "it is left alone for a while");
-    assert_eq!(fetches(world), 1);
+    assert_eq!(launcher_fetches(world), 1);
     let forced = world.run(&["--castoff", "update", "--force"]);
     assert_eq!(forced.code, Some(0), "the app's update is what counts");
     assert_eq!(attempts(), 2);
@@ -290,7 +290,7 @@ fn launchers_at_once_end_with_one_that_works() {
     }
     assert_launcher(&world, &other);
     assert!(!old(&world).exists() && !staged(&world).exists());
-    assert_eq!(fetches(&world), 1);
+    assert_eq!(launcher_fetches(&world), 1);
 }
 
 #[test]

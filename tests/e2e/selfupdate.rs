@@ -30,9 +30,22 @@ fn entry(bytes: &[u8]) -> Value {
 
 /// Announces a package that is published, and with it this launcher.
 pub(crate) fn announce_launcher(world: &World, built: &Built, version: &str, bytes: &[u8]) {
+    if cfg!(windows) {
+        give_own_launcher(world);
+    }
     world.server.unroute(MEDIA);
     world.server.route(MEDIA, Reply::file(bytes));
     announce(world, built, version, &json!({target(): entry(bytes)}));
+}
+
+/// Gives a world a launcher of its own. Those of all worlds are one file with many names, and Windows
+/// removes no name of a file that runs somewhere.
+fn give_own_launcher(world: &World) {
+    let shared = world.home().join("shared");
+    if !shared.exists() {
+        fs::rename(world.launcher(), &shared).unwrap();
+        fs::copy(shared, world.launcher()).unwrap();
+    }
 }
 
 fn announce(world: &World, built: &Built, version: &str, launchers: &Value) {
@@ -297,12 +310,9 @@ fn launchers_at_once_end_with_one_that_works() {
 fn the_mode_is_that_of_the_one_before() {
     let other = another();
     let world = installed(&other);
-    // Its own: the others' is the same file.
-    let own = world.launcher().with_extension("own");
-    fs::copy(world.launcher(), &own).unwrap();
-    fs::rename(&own, world.launcher()).unwrap();
     #[cfg(unix)]
     {
+        give_own_launcher(&world);
         use std::os::unix::fs::PermissionsExt;
         let mode = fs::Permissions::from_mode(0o750);
         fs::set_permissions(world.launcher(), mode).unwrap();

@@ -204,9 +204,10 @@ impl<'a> SelfUpdate<'a> {
             .folder
             .change_state(|state| state.back_off(digest, Utc::now()));
         // If the launcher's name should lead nowhere, this is what there is.
-        let cleared = match self.launcher.exists() {
-            true => disk::remove_file(&self.staged),
-            false => Ok(()),
+        let cleared = if self.launcher.exists() {
+            disk::remove_file(&self.staged)
+        } else {
+            Ok(())
         };
         if let Err(error) = noted.and(cleared) {
             log::warn!("{}", error.chain());

@@ -11,7 +11,7 @@ use castoff_testkit::http::Reply;
 use castoff_testkit::package::Built;
 use serde_json::{Value, json};
 
-use crate::world::{World, mode};
+use crate::world::World;
 
 const MEDIA: &str = "/media/launcher";
 
@@ -306,19 +306,17 @@ fn launchers_at_once_end_with_one_that_works() {
     assert_eq!(launcher_fetches(&world), 1);
 }
 
+#[cfg(unix)]
 #[test]
 fn the_mode_is_that_of_the_one_before() {
+    use std::os::unix::fs::PermissionsExt;
+
     let other = another();
     let world = installed(&other);
-    #[cfg(unix)]
-    {
-        give_own_launcher(&world);
-        use std::os::unix::fs::PermissionsExt;
-        let mode = fs::Permissions::from_mode(0o750);
-        fs::set_permissions(world.launcher(), mode).unwrap();
-    }
-    let before = mode(&world.launcher());
+    give_own_launcher(&world);
+    let mode = fs::Permissions::from_mode(0o750);
+    fs::set_permissions(world.launcher(), mode).unwrap();
     world.run(&[]).assert_app("1.0.0");
     assert_launcher(&world, &other);
-    assert_eq!(mode(&world.launcher()), before);
+    assert_eq!(crate::world::mode(&world.launcher()), 0o750);
 }

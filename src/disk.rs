@@ -308,6 +308,7 @@ pub fn sync_folder(path: &Path) -> Result<()> {
 
 /// Up to so many folders are synced one by one; a sync of the whole file system waits for what
 /// others write too.
+#[cfg(target_os = "linux")]
 const MANY: usize = 16;
 
 /// Makes what was renamed and removed in these folders of one client folder durable.

@@ -7,7 +7,8 @@
 //! and the launcher needs no tables for unwinding, which would be a sixth of its size.
 //!
 //! Not promised: anything about a second panic in a row, beyond a message and an exit code; or
-//! about faults that are no panics, such as an exhausted stack.
+//! about faults that are no panics, such as an exhausted stack. On Windows, which cannot replace a
+//! process, whoever waits for the launcher gets its own code for a fault while the app still runs.
 
 use std::panic::{self, PanicHookInfo};
 use std::path::Path;

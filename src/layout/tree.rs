@@ -222,6 +222,13 @@ fn walk(
 
 /// Whether a folder and one below it are on one device, and nothing is mounted on the second;
 /// always so where the system has no such number.
+#[cfg_attr(
+    not(unix),
+    expect(
+        clippy::unnecessary_wraps,
+        reason = "the signature that it has on Unix"
+    )
+)]
 pub(crate) fn same_device(one: &Path, other: &Path) -> Result<bool> {
     // A part of the same device that is mounted again has its number, and no rename leads there.
     #[cfg(target_os = "linux")]

@@ -1,12 +1,11 @@
 //! The trial: a version that cannot run is undone, remembered, and the one before starts.
-#![cfg(unix)]
 
 use castoff_testkit::package::Package;
 
-use crate::world::{World, app};
+use crate::world::{ENTRY, World, app, dying, dying_after, ending};
 
-fn with_entry(version: &str, script: &str) -> Package {
-    app(version).executable("run.sh", script.as_bytes())
+fn with_entry(version: &str, script: String) -> Package {
+    app(version).executable(ENTRY, script)
 }
 
 fn installed() -> World {
@@ -44,10 +43,7 @@ fn assert_rolled_back(package: &Package, code: &str) {
 
 #[test]
 fn a_version_that_dies_by_a_signal_is_undone() {
-    assert_rolled_back(
-        &with_entry("1.1.0", "#!/bin/sh\nkill -SEGV $$\n"),
-        "TRIAL_FAILED",
-    );
+    assert_rolled_back(&with_entry("1.1.0", dying()), "TRIAL_FAILED");
 }
 
 #[test]
@@ -60,13 +56,15 @@ fn a_version_whose_entry_point_is_missing_is_undone() {
 
 #[test]
 fn a_version_whose_entry_point_cannot_be_executed_is_undone() {
-    let package = app("1.1.0").executable("run.sh", b"\x7fELF this is no program");
     let world = installed();
     let mut answer = World::answer(
-        &world.publish("1.1.0", &package.executable("run", b"\x7fELF no program")),
+        &world.publish(
+            "1.1.0",
+            &app("1.1.0").executable("run.exe", b"\x7fELF no program"),
+        ),
         "1.1.0",
     );
-    answer["entry_point"] = "run".into();
+    answer["entry_point"] = "run.exe".into();
     world.announce(&answer);
     world
         .run(&[])
@@ -78,15 +76,12 @@ fn a_version_whose_entry_point_cannot_be_executed_is_undone() {
 #[test]
 fn an_early_exit_is_no_crash_and_stays_on_trial() {
     let world = installed();
-    world.publish(
-        "1.1.0",
-        &with_entry("1.1.0", "#!/bin/sh\necho early\nexit 3\n"),
-    );
+    world.publish("1.1.0", &with_entry("1.1.0", ending("early", 3)));
     for _ in 0..5 {
         let run = world.run(&[]);
         assert_eq!(
-            (run.code, run.stdout.as_str()),
-            (Some(3), "early\n"),
+            (run.code, run.stdout.trim_end()),
+            (Some(3), "early"),
             "{run:?}"
         );
         assert_eq!(world.version(), "1.1.0");
@@ -94,12 +89,13 @@ fn an_early_exit_is_no_crash_and_stays_on_trial() {
     assert_eq!(world.state()["trial"]["version"], "1.1.0");
 }
 
+#[cfg(unix)]
 #[test]
 fn a_machine_that_dies_with_the_new_version_does_not_try_for_ever() {
     let world = installed();
     world.publish(
         "1.1.0",
-        &with_entry("1.1.0", "#!/bin/sh\nkill -KILL $PPID\n"),
+        &with_entry("1.1.0", "#!/bin/sh\nkill -KILL $PPID\n".to_owned()),
     );
     for _ in 0..3 {
         world.run(&[]).assert_killed();
@@ -114,7 +110,7 @@ fn a_machine_that_dies_with_the_new_version_does_not_try_for_ever() {
 #[test]
 fn a_first_install_that_dies_has_nothing_to_go_back_to_and_says_so() {
     let world = World::new();
-    world.publish("1.0.0", &with_entry("1.0.0", "#!/bin/sh\nkill -SEGV $$\n"));
+    world.publish("1.0.0", &with_entry("1.0.0", dying()));
     let run = world.run(&[]);
     run.assert_told("TRIAL_FAILED");
     assert_ne!(run.code, Some(0));
@@ -185,13 +181,13 @@ fn a_restore_leaves_what_is_preserved_alone_and_lasts() {
 #[test]
 fn a_failed_version_without_a_usable_backup_is_started_as_it_is() {
     let world = installed();
-    world.publish("1.1.0", &with_entry("1.1.0", "#!/bin/sh\nkill -SEGV $$\n"));
-    let damage = "#!/bin/sh\nrm -rf .backup\nkill -SEGV $$\n";
+    world.publish("1.1.0", &with_entry("1.1.0", dying()));
+    let damage = dying_after("rm -rf .backup", "rmdir /s /q .backup");
     world.publish("1.1.0", &with_entry("1.1.0", damage));
     let run = world.run(&[]);
     run.assert_told("TRIAL_FAILED");
     // Nothing to go back to: it is not refused for ever.
-    world.write("run.sh", "#!/bin/sh\necho \"app 1.1.0 mended\"\n");
+    world.write(ENTRY, &ending("app 1.1.0 mended", 0));
     world.run(&[]).assert_app("1.1.0");
 }
 
@@ -201,7 +197,7 @@ fn a_backup_named_outside_the_folder_is_not_followed() {
     let victim = world.home().join("victim");
     std::fs::create_dir(&victim).unwrap();
     std::fs::write(victim.join("precious"), "mine").unwrap();
-    world.publish("1.1.0", &with_entry("1.1.0", "#!/bin/sh\nexit 1\n"));
+    world.publish("1.1.0", &with_entry("1.1.0", ending("early", 1)));
     world.run(&[]);
     std::fs::copy(
         world.path(".backup/1.0.0/backup.json"),
@@ -212,7 +208,7 @@ fn a_backup_named_outside_the_folder_is_not_followed() {
     let evil = state.replace("\"backup\": \"1.0.0\"", "\"backup\": \"../../victim\"");
     assert_ne!(state, evil);
     world.write(".castoff/state.json", &evil);
-    world.write("run.sh", "#!/bin/sh\nkill -SEGV $$\n");
+    world.write(ENTRY, &dying());
     world.run(&[]).assert_told("TRIAL_FAILED");
     assert_eq!(
         std::fs::read_to_string(victim.join("precious")).unwrap(),
@@ -233,14 +229,14 @@ fn a_folder_that_the_app_has_filled_is_kept_beside_what_comes_back() {
     let world = World::new();
     world.publish("1.0.0", &app("1.0.0").file("data/x", b"a file"));
     world.run(&[]).assert_app("1.0.0");
-    let script = "#!/bin/sh\necho mine > data/x/users\nkill -SEGV $$\n";
+    let script = dying_after("echo mine > data/x/users", "echo mine>data\\x\\users");
     world.publish(
         "1.1.0",
         &with_entry("1.1.0", script).file("data/x/inner", b"in a folder"),
     );
     world.run(&[]).assert_app("1.0.0");
     assert_eq!(world.read("data/x"), "a file");
-    assert_eq!(world.read("data/x.kept-1/users"), "mine\n");
+    assert_eq!(world.read("data/x.kept-1/users").trim_end(), "mine");
 }
 
 #[test]
@@ -271,6 +267,7 @@ fn what_is_preserved_stays_through_a_restore() {
     assert_eq!(world.read("data/changes.txt"), mine);
 }
 
+#[cfg(unix)]
 #[test]
 fn a_restore_with_a_link_in_the_way_changes_nothing() {
     let world = installed();

@@ -9,7 +9,7 @@ use castoff_testkit::http::{Reply, Request, Server, Tls};
 use castoff_testkit::package::{Package, RawEntry, RawZip, Tree, hostile};
 use serde_json::Value;
 
-use crate::world::{CHECK, Run, World, app, script};
+use crate::world::{CHECK, ENTRY, Run, World, app, script};
 
 /// A world with 1.0.0 installed and past its trial, alone in a folder that is watched as well.
 struct Besieged {
@@ -155,7 +155,7 @@ fn names_in_gbk_without_the_flag_are_installed_in_chinese() {
     install(&world);
     // Two files and a folder: instructions, data, settings.
     let bytes = RawZip::of([
-        gbk(b"run.sh", &script("1.1.0")),
+        gbk(ENTRY.as_bytes(), &script("1.1.0")),
         gbk(b"\xcb\xb5\xc3\xf7.txt", "read me"),
         gbk(b"\xca\xfd\xbe\xdd/\xc5\xe4\xd6\xc3.ini", "a=1"),
     ]);
@@ -174,7 +174,7 @@ fn a_zip64_package_is_installed() {
     let world = World::new();
     install(&world);
     let bytes = RawZip::of([
-        RawEntry::deflated("run.sh", script("1.1.0")).zip64(),
+        RawEntry::deflated(ENTRY, script("1.1.0")).zip64(),
         RawEntry::stored("lib/a.txt", "a").zip64(),
         RawEntry::deflated("lib/b.txt", "b".repeat(5000)),
     ]);
@@ -201,6 +201,10 @@ fn trusting(world: &World, tls: &Tls) -> Run {
 }
 
 #[test]
+#[cfg_attr(
+    windows,
+    ignore = "windows: its trusted authorities are the machine's, not a test's"
+)]
 fn https_with_a_trusted_certificate() {
     let tls = Tls::new();
     let world = over_tls(&tls, "");
@@ -209,6 +213,10 @@ fn https_with_a_trusted_certificate() {
 }
 
 #[test]
+#[cfg_attr(
+    windows,
+    ignore = "windows: its trusted authorities are the machine's, not a test's"
+)]
 fn https_with_a_certificate_that_nobody_trusts() {
     let tls = Tls::new();
     let world = over_tls(&tls, "");
@@ -225,6 +233,10 @@ fn https_with_a_certificate_that_nobody_trusts() {
 }
 
 #[test]
+#[cfg_attr(
+    windows,
+    ignore = "windows: its trusted authorities are the machine's, not a test's"
+)]
 fn a_package_from_a_server_whose_certificate_nobody_trusts() {
     let (known, unknown) = (Tls::new(), Tls::new());
     let stranger = Server::start_tls(&unknown);
@@ -249,6 +261,10 @@ fn certificates_that_are_configured_not_to_matter() {
 }
 
 #[test]
+#[cfg_attr(
+    windows,
+    ignore = "windows: its trusted authorities are the machine's, not a test's"
+)]
 fn a_package_redirected_from_https_to_http() {
     let tls = Tls::new();
     let world = over_tls(&tls, "");

@@ -6,7 +6,7 @@ use castoff_testkit::http::{Reply, Server};
 use castoff_testkit::package::Package;
 use serde_json::json;
 
-use crate::world::{CHECK, Run, World, app, mode, partial_app, script};
+use crate::world::{CHECK, ENTRY, Run, World, app, mode, partial_app, script};
 
 #[test]
 fn first_install_then_nothing_new_then_an_update() {
@@ -15,7 +15,11 @@ fn first_install_then_nothing_new_then_an_update() {
     let first = world.run(&["one", "two words"]);
     first.assert_app("1.0.0");
     assert!(
-        first.stdout.contains("app 1.0.0 1.0.0 args: one two words"),
+        // The quotes are a batch file's.
+        first
+            .stdout
+            .replace('"', "")
+            .contains("app 1.0.0 1.0.0 args: one two words"),
         "{first:?}"
     );
     assert_eq!(world.version(), "1.0.0");
@@ -135,7 +139,7 @@ fn a_package_without_a_list_is_laid_over_what_is_there() {
     let world = World::new();
     let package = |version: &str| {
         Package::new(version)
-            .file("run.sh", script(version).as_bytes())
+            .file(ENTRY, script(version))
             .python_modes()
     };
     world.publish(
@@ -154,7 +158,7 @@ fn a_package_without_a_list_is_laid_over_what_is_there() {
             "0600 in the zip is advice"
         );
         assert_eq!(
-            mode(&world.path("run.sh")),
+            mode(&world.path(ENTRY)),
             0o755,
             "the entry point can be executed"
         );
@@ -202,20 +206,23 @@ fn a_partial_package_with_a_list_fits_only_where_it_fits() {
 #[test]
 fn a_folder_of_the_python_client_is_adopted_and_can_be_handed_back() {
     let world = World::new();
-    world.write("run.sh", &script("0.9.0"));
+    world.write(ENTRY, &script("0.9.0"));
     world.write(
         "local_version.json",
         "{\n  \"version\": \"0.9.0\",\n  \"update_time\": \"2026-11-21T02:29:00.749021\"\n}",
     );
     world.write("stays.py", "print('always the same')\n");
     world.write("users.doc", "not of any release");
-    world.write(".backup/run.sh", "the Python client's own backup");
+    world.write(
+        &format!(".backup/{ENTRY}"),
+        "the Python client's own backup",
+    );
     let before = world.tree();
     world.publish_app("1.0.0");
     world.run(&[]).assert_app("1.0.0");
     assert_eq!(world.read("users.doc"), "not of any release");
     assert_eq!(
-        world.read(".backup/run.sh"),
+        world.read(&format!(".backup/{ENTRY}")),
         "the Python client's own backup"
     );
     assert_eq!(
@@ -232,7 +239,7 @@ fn a_folder_of_the_python_client_is_adopted_and_can_be_handed_back() {
     );
 
     // The Python client takes over, installs another version, and hands back.
-    world.write("run.sh", &script("0.9.5"));
+    world.write(ENTRY, &script("0.9.5"));
     world.write("local_version.json", "{\n  \"version\": \"0.9.5\"\n}");
     world.publish_app("1.1.0");
     world.run(&[]).assert_app("1.1.0");
@@ -242,7 +249,7 @@ fn a_folder_of_the_python_client_is_adopted_and_can_be_handed_back() {
             .code,
         Some(0)
     );
-    assert_eq!(world.read("run.sh"), script("0.9.5"));
+    assert_eq!(world.read(ENTRY), script("0.9.5"));
     let text = world.read("local_version.json");
     assert!(
         text.contains("\n  \"version\": \"0.9.5\""),
@@ -270,7 +277,7 @@ fn both_shapes_of_the_check_answer_are_understood() {
         let world = World::new();
         let absolute = world.server.url("/media/1.0.0.zip");
         let mut answer =
-            json!({"version": "1.0.0", "file_hash": built.sha256, "entry_point": "run.sh"});
+            json!({"version": "1.0.0", "file_hash": built.sha256, "entry_point": ENTRY});
         answer[field] = url.unwrap_or(&absolute).into();
         world.announce(&answer);
         world.media("1.0.0", Reply::file(&built.bytes));

@@ -3,7 +3,6 @@
 //!
 //! The list of steps is the engine's own: a step that is added there is tried here, and one that
 //! no scenario reaches fails the test.
-#![cfg(unix)]
 
 use std::collections::BTreeMap;
 
@@ -11,7 +10,7 @@ use castoff::steps::Step;
 use castoff_testkit::package::Package;
 
 use crate::selfupdate::{announce_launcher, another, assert_launcher_works};
-use crate::world::{Run, World, app};
+use crate::world::{ENTRY, Run, World, app, dying};
 
 /// The trees of the two versions, as a fresh install has them.
 fn whole() -> [(&'static str, BTreeMap<String, String>); 2] {
@@ -24,8 +23,8 @@ fn whole() -> [(&'static str, BTreeMap<String, String>); 2] {
 }
 
 /// An app of 1.1.0 that dies by a signal right after its start.
-fn dying() -> Package {
-    app("1.1.0").executable("run.sh", b"#!/bin/sh\nkill -SEGV $$\n")
+fn broken() -> Package {
+    app("1.1.0").executable(ENTRY, dying())
 }
 
 /// A world with 1.0.0 installed and 1.1.0 published.
@@ -47,7 +46,7 @@ fn scenario(step: Step) -> World {
         return world;
     }
     let undoes = step.as_str().starts_with("undo.");
-    before_update(&if undoes { dying() } else { app("1.1.0") })
+    before_update(&if undoes { broken() } else { app("1.1.0") })
 }
 
 fn is_the_launchers(step: Step) -> bool {
@@ -168,6 +167,11 @@ fn a_failure_at_every_step_starts_the_app_in_the_same_run() {
                 let next = world.run(&[]);
                 assert_whole(&world, &whole, &next, &order);
             } else {
+                let mut run = run;
+                if cfg!(windows) && action == "panic" && run.code == Some(70) {
+                    // Windows cannot replace a process; the app's code went to the one after it.
+                    run.code = Some(0);
+                }
                 assert_whole(&world, &whole, &run, &order);
                 if action == "full" && world.version() == "1.0.0" {
                     run.assert_told("DISK_FULL");
@@ -207,6 +211,7 @@ fn a_kill_during_a_first_install_leaves_nothing_or_the_whole() {
     });
 }
 
+#[cfg(unix)]
 #[test]
 fn a_link_that_became_a_folder_comes_back_through_any_kill() {
     for step in Step::ALL
@@ -220,10 +225,7 @@ fn a_link_that_became_a_folder_comes_back_through_any_kill() {
             world.run(&[]).assert_app("1.0.0");
             let before = world.tree();
             let new = app("1.1.0").file("lib64/a", b"same").file("lib/a", b"same");
-            world.publish(
-                "1.1.0",
-                &new.executable("run.sh", b"#!/bin/sh\nkill -SEGV $$\n"),
-            );
+            world.publish("1.1.0", &new.executable(ENTRY, dying()));
             let what = format!("{}@{count}=kill", step.as_str());
             world.run_failing(&what);
             let run = world.run(&[]);

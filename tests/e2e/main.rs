@@ -13,4 +13,6 @@ mod install;
 mod kills;
 mod selfupdate;
 mod start;
+#[cfg(windows)]
+mod windows_exe;
 mod world;

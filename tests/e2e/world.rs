@@ -94,7 +94,7 @@ impl World {
     pub(crate) fn answer(built: &Built, version: &str) -> Value {
         json!({
             "id": 1, "version": version, "file": format!("/media/{version}.zip"),
-            "entry_point": "run.sh", "file_size": built.bytes.len(), "file_hash": built.sha256,
+            "entry_point": ENTRY, "file_size": built.bytes.len(), "file_hash": built.sha256,
             "upload_time": "2026-11-21T02:28:25.475039Z", "changelog": format!("what is new in {version}"),
             "is_active": true, "app": "0d87",
         })
@@ -143,7 +143,8 @@ impl World {
             .current_dir(env!("CARGO_TARGET_TMPDIR"))
             .stdin(Stdio::null());
         command.env_clear();
-        for name in ["PATH", "SystemRoot", "TEMP", "TMP"] {
+        // The last is where an emulator of another processor finds that one's libraries.
+        for name in ["PATH", "SystemRoot", "TEMP", "TMP", "QEMU_LD_PREFIX"] {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
             }
@@ -250,6 +251,12 @@ impl Run {
                 "not killed: {self:#?}"
             );
         }
+        // How Windows, or Wine, reports an abort; the launcher has no such codes of its own.
+        #[cfg(windows)]
+        assert!(
+            matches!(self.code.map(i32::cast_unsigned), Some(3 | 0xC000_0409)),
+            "not killed: {self:#?}"
+        );
         self
     }
 }
@@ -258,7 +265,7 @@ impl Run {
 /// only this version has, one in a folder.
 pub(crate) fn app(version: &str) -> Package {
     Package::new(version)
-        .executable("run.sh", script(version).as_bytes())
+        .executable(ENTRY, script(version))
         .file(
             "data/changes.txt",
             format!("changes {version}\n").as_bytes(),
@@ -275,7 +282,7 @@ pub(crate) fn app(version: &str) -> Package {
 /// The same without the file that stays, for those who have `fits` installed.
 pub(crate) fn partial_app(version: &str, fits: &str) -> Package {
     Package::new(version)
-        .executable("run.sh", script(version).as_bytes())
+        .executable(ENTRY, script(version))
         .file(
             "data/changes.txt",
             format!("changes {version}\n").as_bytes(),
@@ -284,9 +291,41 @@ pub(crate) fn partial_app(version: &str, fits: &str) -> Package {
         .partial(&[fits])
 }
 
-/// The entry point's text.
+/// The entry point: a script of the system's own shell, since every machine has that.
+pub(crate) const ENTRY: &str = if cfg!(windows) { "run.bat" } else { "run.sh" };
+
+/// An entry point that says its version, as [`Run::assert_app`] wants it.
 pub(crate) fn script(version: &str) -> String {
-    format!("#!/bin/sh\necho \"app {version} $CASTOFF_VERSION args: $*\"\n")
+    if cfg!(windows) {
+        format!("@echo app {version} %CASTOFF_VERSION% args: %*\r\n")
+    } else {
+        format!("#!/bin/sh\necho \"app {version} $CASTOFF_VERSION args: $*\"\n")
+    }
+}
+
+/// An entry point that says something and ends with a code.
+pub(crate) fn ending(text: &str, code: u8) -> String {
+    if cfg!(windows) {
+        format!("@echo {text}\r\n@exit {code}\r\n")
+    } else {
+        format!("#!/bin/sh\necho \"{text}\"\nexit {code}\n")
+    }
+}
+
+/// An entry point that runs a command and then dies as a broken program does: by a signal, or with
+/// an exception's code.
+pub(crate) fn dying_after(unix: &str, windows: &str) -> String {
+    if cfg!(windows) {
+        // An access violation: 0xC0000005.
+        format!("@{windows}\r\n@exit -1073741819\r\n")
+    } else {
+        format!("#!/bin/sh\n{unix}\nkill -SEGV $$\n")
+    }
+}
+
+/// An entry point that dies at once.
+pub(crate) fn dying() -> String {
+    dying_after(":", "rem")
 }
 
 fn collect(folder: &Path, prefix: &str, tree: &mut BTreeMap<String, String>) {

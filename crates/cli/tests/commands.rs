@@ -23,15 +23,26 @@ fn document(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
 }
 
+/// A script of the system's own shell.
+const ENTRY: &str = if cfg!(windows) { "run.bat" } else { "run.sh" };
+
+fn script(version: &str) -> String {
+    if cfg!(windows) {
+        format!("@echo app {version} %*\r\n")
+    } else {
+        format!("#!/bin/sh\necho \"app {version} $*\"\n")
+    }
+}
+
 fn publish(server: &Server, version: &str) {
     let built = Package::new(version)
-        .executable("run.sh", format!("#!/bin/sh\necho \"app {version} $*\"\n"))
+        .executable(ENTRY, script(version))
         .file(&format!("only-{version}"), "x")
         .list()
         .build();
     let answer = json!({
         "version": version, "file": format!("/{version}.zip"), "file_hash": built.sha256,
-        "entry_point": "run.sh", "changelog": "notes",
+        "entry_point": ENTRY, "changelog": "notes",
     });
     server.unroute(CHECK);
     server.route(CHECK, Reply::json(&answer.to_string()));
@@ -54,7 +65,7 @@ fn check_update_run_backups_and_doctor_work_on_a_client_folder() {
     assert_eq!(check["update_available"], true);
     assert_eq!(check["installed"], Value::Null);
     assert!(
-        !home.join("client/run.sh").exists(),
+        !home.join("client").join(ENTRY).exists(),
         "a check changes nothing"
     );
 
@@ -72,11 +83,9 @@ fn check_update_run_backups_and_doctor_work_on_a_client_folder() {
         update,
         json!({"outcome": "updated", "version": "1.1.0", "from": "1.0.0"})
     );
-    #[cfg(unix)]
-    {
-        let run = castoff(home, &["run", "--dir", ".", "--", "a", "b c"]);
-        assert_eq!(String::from_utf8_lossy(&run.stdout), "app 1.1.0 a b c\n");
-    }
+    let run = castoff(home, &["run", "--dir", ".", "--", "a", "b c"]);
+    let told = String::from_utf8_lossy(&run.stdout).replace('"', "");
+    assert_eq!(told.trim_end(), "app 1.1.0 a b c");
 
     let list = document(&castoff(home, &["backups", "--json"]));
     assert_eq!(list[0]["version"], "1.0.0");
@@ -111,7 +120,6 @@ fn an_error_is_a_document_with_its_code_too() {
     assert_eq!(check.status.code(), Some(69));
 }
 
-#[cfg(unix)]
 #[test]
 fn the_demo_tells_its_five_steps() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,0 +1,135 @@
+#!/usr/bin/env bash
+# Builds for Windows and for Linux on ARM64, and runs the tests there: under Wine and under QEMU.
+# On Debian 12, as root for what is to be installed.
+#
+#   ci/cross.sh                    everything
+#   ci/cross.sh install            what the others need
+#   ci/cross.sh windows | arm64    lint, tests, launcher, demo of one of them
+#
+# The standard library of those targets is built from Debian's sources, by Debian's compiler, which
+# has them; rustup's is not needed. Everything goes to target/cross. Tests that cannot hold under an
+# emulator are ignored in their source, with the reason, and counted.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+export DEBIAN_FRONTEND=noninteractive
+export CARGO_INCREMENTAL=0
+export CARGO_TERM_COLOR=never
+export CARGO_TARGET_DIR=$PWD/target/cross
+# Before rustup's, cargo clippy included.
+export PATH=/usr/bin:$PATH
+export RUSTC=/usr/bin/rustc
+# Building the standard library is not stable yet.
+export RUSTC_BOOTSTRAP=1
+std=-Zbuild-std=std,panic_abort,panic_unwind
+counts=$PWD/target/ci
+limit=$((3 * 1024 * 1024))
+
+install() {
+    local wanted=(rustc-web cargo-web rust-web-src rust-web-clippy
+        mingw-w64 wine64 wine icoutils xvfb
+        gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static) missing=() name
+    for name in "${wanted[@]}"; do
+        dpkg-query -W -f '${Status}' "$name" 2>/dev/null | grep -q '^install ok installed' ||
+            missing+=("$name")
+    done
+    if [ ${#missing[@]} -gt 0 ]; then
+        apt-get update -q
+        apt-get install -qy --no-install-recommends "${missing[@]}"
+    fi
+    rustc --version
+    cargo --version
+    wine --version 2>/dev/null || true
+    qemu-aarch64-static --version | head -1
+}
+
+# cargo_for TARGET COMMAND ...: Debian's cargo, with a standard library of its own making.
+cargo_for() {
+    local target=$1 command=$2
+    shift 2
+    cargo "$command" --locked "$std" --target "$target" "$@"
+}
+
+# The tests of the whole workspace, but for the examples in the documentation, which are the same
+# on every system; what they print is kept for the count.
+tests_for() {
+    local name=$1 target=$2
+    mkdir -p "$counts"
+    shift 2
+    cargo_for "$target" test --workspace --tests --no-fail-fast "$@" 2>&1 | tee "$counts/$name.txt"
+}
+
+# A client of Windows: a prefix, and a library that Wine 8 lacks and Rust's standard library wants.
+wine_prefix() {
+    export WINEPREFIX=$PWD/target/wine WINEDEBUG=-all
+    local system=$WINEPREFIX/drive_c/windows/system32
+    if [ ! -e "$system/bcryptprimitives.dll" ]; then
+        rm -rf "$WINEPREFIX"
+        mkdir -p "$WINEPREFIX"
+        wineboot -i
+        wineserver -w
+        printf '%s\n' '#include <windows.h>' '#include <ntsecapi.h>' \
+            '__declspec(dllexport) BOOL WINAPI ProcessPrng(PBYTE data, SIZE_T length)' \
+            '{ return RtlGenRandom(data, (ULONG)length); }' |
+            x86_64-w64-mingw32-gcc -shared -O2 -x c - -o "$system/bcryptprimitives.dll" -ladvapi32
+    fi
+}
+
+windows() {
+    local target=x86_64-pc-windows-gnu
+    export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=x86_64-w64-mingw32-gcc
+    export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER=wine
+    wine_prefix
+    # Windows keep away from the screen of whoever works here.
+    Xvfb :77 -screen 0 1024x768x24 >/dev/null 2>&1 &
+    trap 'kill %1' EXIT
+    export DISPLAY=:77
+
+    cargo_for $target clippy --workspace --all-targets -- -D warnings
+    tests_for windows $target
+    cargo_for $target build --profile launcher -p castoff --bin castoff-launcher
+    ci/windows-exe.sh "$CARGO_TARGET_DIR/$target/launcher/castoff-launcher.exe"
+    cargo_for $target build -p castoff-cli
+    wine "$CARGO_TARGET_DIR/$target/debug/castoff.exe" demo </dev/null
+}
+
+# Lets the system start programs of ARM64, as the tests do with the launcher.
+register_arm64() {
+    local folder=/proc/sys/fs/binfmt_misc
+    [ -e $folder/register ] || mount -t binfmt_misc none $folder
+    [ -e $folder/qemu-aarch64 ] || printf '%s' \
+        ':qemu-aarch64:M::\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00:' \
+        '\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:' \
+        '/usr/bin/qemu-aarch64-static:FC' >$folder/register
+}
+
+arm64() {
+    local target=aarch64-unknown-linux-gnu size launcher
+    export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
+    export CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc
+    export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER=qemu-aarch64-static
+    export QEMU_LD_PREFIX=/usr/aarch64-linux-gnu
+    register_arm64
+
+    tests_for arm64 $target
+    cargo_for $target build --profile launcher -p castoff --bin castoff-launcher
+    launcher=$CARGO_TARGET_DIR/$target/launcher/castoff-launcher
+    size=$(stat -c %s "$launcher")
+    echo "castoff-launcher for ARM64: $size bytes, limit $limit"
+    [ "$size" -lt "$limit" ]
+    cargo_for $target build -p castoff-cli
+    "$CARGO_TARGET_DIR/$target/debug/castoff" demo </dev/null
+}
+
+if [ $# -eq 0 ]; then
+    set -- install windows arm64
+fi
+for part in "$@"; do
+    case $part in
+        install | windows | arm64) ("$part") ;;
+        *)
+            echo "$0: no such part: $part" >&2
+            exit 2
+            ;;
+    esac
+done

@@ -8,8 +8,10 @@
 //! ```text
 //! MyApp         MyApp.exe           the launcher
 //! .MyApp.new    .MyApp.new.exe      the new one, until it has the launcher's name
-//! MyApp.old     MyApp.exe.old       the one before, until the new one has come through a start
+//! .MyApp.old    .MyApp.old.exe      the one before, until the new one has come through a start
 //! ```
+//!
+//! Names with a dot, since a `MyApp.old` may be a person's own copy.
 //!
 //! Promises: nothing here fails a start. What was not announced by its SHA-256 is not run, what does
 //! not pass its own check gets no name. On Unix the launcher's name leads to a whole launcher at
@@ -80,15 +82,18 @@ impl<'a> SelfUpdate<'a> {
         } else {
             executable.file_name()
         };
-        let mut staged = OsString::from(".");
-        staged.push(name.unwrap_or_default());
-        staged.push(".new");
-        // Windows goes by the ending.
-        staged.push(EXE_SUFFIX);
+        let beside = |what| {
+            let mut own = OsString::from(".");
+            own.push(name.unwrap_or_default());
+            own.push(what);
+            // Windows goes by the ending.
+            own.push(EXE_SUFFIX);
+            executable.with_file_name(own)
+        };
         Self {
             launcher: executable.to_path_buf(),
-            staged: executable.with_file_name(staged),
-            old: executable.with_added_extension("old"),
+            staged: beside(".new"),
+            old: beside(".old"),
             folder,
             config,
             observer,

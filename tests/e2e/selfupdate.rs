@@ -63,16 +63,17 @@ fn installed(bytes: &[u8]) -> World {
     world
 }
 
+fn beside(world: &World, what: &str) -> PathBuf {
+    let ending = std::env::consts::EXE_SUFFIX;
+    world.home().join(format!(".MyApp.{what}{ending}"))
+}
+
 fn old(world: &World) -> PathBuf {
-    world.launcher().with_added_extension("old")
+    beside(world, "old")
 }
 
 fn staged(world: &World) -> PathBuf {
-    world.home().join(if cfg!(windows) {
-        ".MyApp.new.exe"
-    } else {
-        ".MyApp.new"
-    })
+    beside(world, "new")
 }
 
 /// How often the launcher was asked for.

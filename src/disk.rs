@@ -73,6 +73,13 @@ pub fn create_file(path: &Path, executable: bool) -> Result<File> {
     options.open(path).map_err(Error::io("create", path))
 }
 
+/// Fills a new file with what is left of another, and makes its content durable. `path` is the
+/// new file's, for messages.
+pub fn fill(mut file: File, path: &Path, mut from: &File) -> Result<()> {
+    io::copy(&mut from, &mut file).map_err(Error::io("write", path))?;
+    file.sync_all().map_err(Error::io("sync", path))
+}
+
 /// Writes a file that must not exist yet. It is durable when its folder has been synced by
 /// [`sync_tree`].
 pub fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {

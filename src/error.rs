@@ -108,6 +108,8 @@ codes! {
     StartFailed = "START_FAILED",
     /// The new version was started and died at once.
     TrialFailed = "TRIAL_FAILED",
+    /// A launcher that was announced failed its self-check.
+    LauncherUnfit = "LAUNCHER_UNFIT",
     /// Nothing is installed, and nothing could be had.
     NotInstalled = "NOT_INSTALLED",
     /// A file of Castoff's own state cannot be used.
@@ -254,6 +256,8 @@ pub enum Error {
     StartFailed { path: PathBuf, source: io::Error },
     #[error("version {version} died right after its start: {how}")]
     TrialFailed { version: String, how: String },
+    #[error("the launcher {url} failed its self-check: {problem}")]
+    LauncherUnfit { url: String, problem: String },
     #[error("nothing is installed in {}", folder.display())]
     NotInstalled {
         folder: PathBuf,
@@ -339,6 +343,7 @@ impl Error {
             Self::InterpreterMissing { .. } => Code::InterpreterMissing,
             Self::StartFailed { .. } => Code::StartFailed,
             Self::TrialFailed { .. } => Code::TrialFailed,
+            Self::LauncherUnfit { .. } => Code::LauncherUnfit,
             Self::NotInstalled { .. } => Code::NotInstalled,
             Self::StateInvalid { .. } => Code::StateInvalid,
             Self::BackupNotFound { .. } => Code::BackupNotFound,
@@ -389,7 +394,7 @@ impl Error {
             Self::HttpStatus { url, status, .. } => {
                 vec![("url", url.clone()), ("status", status.to_string())]
             }
-            Self::AnswerInvalid { url, problem } => {
+            Self::AnswerInvalid { url, problem } | Self::LauncherUnfit { url, problem } => {
                 vec![("url", url.clone()), ("problem", problem.clone())]
             }
             Self::NoActiveVersion { url, said } | Self::AppUnavailable { url, said } => {

@@ -34,6 +34,7 @@ pub mod layout;
 pub mod plan;
 pub mod progress;
 pub mod release;
+mod selfupdate;
 pub mod source;
 pub mod stage;
 pub mod state;

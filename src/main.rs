@@ -37,9 +37,13 @@ fn main() -> ExitCode {
         // Worth asking of a launcher that has no configuration.
         return ExitCode::from(Command::tell_version(json));
     }
+    if command == Ok(Command::SelfCheck) {
+        // Asked by another launcher: nothing is written, and nobody is to be told of an error.
+        return ExitCode::from(Command::check_self(&home));
+    }
     let code = match Session::open(&home) {
         Ok(session) => match command {
-            Ok(command) => session.work(&command, json),
+            Ok(command) => session.with_launcher(executable).work(&command, json),
             Err(unknown) => session.usage(&unknown),
         },
         Err(error) => Session::report_unopened(&error),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::Error;
 use crate::version::Version;
 
-/// The phases of an update, in their order, and the undo.
+/// The phases of an update, in their order, the undo, and the launcher's update of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(
     missing_docs,
@@ -25,6 +25,7 @@ pub enum Phase {
     BackUp,
     Commit,
     Undo,
+    Launcher,
     Launch,
 }
 

@@ -28,9 +28,19 @@ pub struct Release {
     pub entry_point: Option<String>,
     /// The archive that holds it.
     pub package: Package,
+    /// The launcher that is announced with it for this kind of machine ([`target`]): the
+    /// executable itself, no archive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub launcher: Option<Package>,
 }
 
-/// One archive that holds a release.
+/// The kind of this machine, as `launchers` of a check answer and `--castoff version` call it:
+/// `linux-x86_64`, `windows-x86_64`.
+pub fn target() -> String {
+    format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH)
+}
+
+/// One archive that holds a release, or a launcher.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Package {
     /// Where it is; absolute.

@@ -271,6 +271,9 @@ pub struct State {
     pub last: Option<LastOutcome>,
     /// In a copy per user: the read-only installation that it stands in for.
     pub over: Option<Over>,
+    /// The launcher's executable as it was hashed, so that it is not hashed at every start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub launcher: Option<Hashed>,
 }
 
 /// A read-only installation, as the last update of its copy saw it.
@@ -295,6 +298,17 @@ impl Over {
     pub(crate) fn is_in(&self, folder: &Path) -> bool {
         self.folder == folder.to_string_lossy()
     }
+}
+
+/// The digest of a file, and by what the file is known again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hashed {
+    /// The digest of its content.
+    pub sha256: Sha256,
+    /// Bytes.
+    pub size: u64,
+    /// Its modification time, in nanoseconds since 1970.
+    pub modified: i64,
 }
 
 /// What to start, as a release names it, and of which version: when the Python client has installed another one, it is

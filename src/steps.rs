@@ -72,6 +72,17 @@ steps! {
     CommitDone = "commit.done",
     /// The folders that the update needed are cleared away.
     CommitCleared = "commit.cleared",
+    /// The new launcher is fetched and verified, not yet beside the old one.
+    LauncherFetched = "launcher.fetched",
+    /// The new launcher lies beside the old one, whole and synced.
+    LauncherStaged = "launcher.staged",
+    /// The new launcher has passed its self-check.
+    LauncherChecked = "launcher.checked",
+    /// The old launcher has its second name; on Windows it is about to get it, since between its two
+    /// renames nobody can go on.
+    LauncherKept = "launcher.kept",
+    /// The new launcher has the launcher's name.
+    LauncherSwapped = "launcher.swapped",
     /// The version is remembered as bad, nothing is undone yet.
     UndoMarked = "undo.marked",
     /// The undo is journalled.

@@ -29,6 +29,7 @@ use crate::layout::{self, Committed, Transaction};
 use crate::plan::Plan;
 use crate::progress::{Event, Observer, Phase};
 use crate::release::Release;
+use crate::selfupdate::SelfUpdate;
 use crate::source;
 use crate::stage;
 use crate::state::{Bad, ClientFolder, Over, State, Trial, blames_the_package};
@@ -67,6 +68,7 @@ pub struct Updater<'a> {
     base: Option<ClientFolder>,
     observer: &'a dyn Observer,
     rules: Rules,
+    launcher: Option<PathBuf>,
 }
 
 /// How an update ended, when it did not fail.
@@ -156,6 +158,7 @@ impl<'a> Updater<'a> {
             base: None,
             observer,
             rules: Rules::of(&config.update)?,
+            launcher: None,
         })
     }
 
@@ -190,6 +193,14 @@ impl<'a> Updater<'a> {
         self.current().local_version().map(|local| local.version)
     }
 
+    /// Brings the launcher at `executable` up to date too, after the app. Without one, launchers
+    /// that a source announces are passed over.
+    #[must_use]
+    pub fn with_launcher(mut self, executable: Option<&Path>) -> Self {
+        self.launcher = executable.map(Path::to_path_buf);
+        self
+    }
+
     /// The client folder.
     pub fn folder(&self) -> &ClientFolder {
         &self.folder
@@ -218,16 +229,33 @@ impl<'a> Updater<'a> {
     /// Brings the app up to date, or leaves it as it is. The outcome is kept in `state.json`.
     ///
     /// `force` also installs what is left alone for a while or failed its trial here.
+    ///
+    /// The launcher follows, if it [may](Updater::with_launcher): whatever comes of that changes
+    /// nothing in how this ends.
     pub fn update(&self, force: bool) -> Result<Outcome> {
-        let result = self.try_update(force);
+        let mut offer = self.look();
+        let launcher = offer
+            .as_mut()
+            .ok()
+            .and_then(|offer| offer.release.launcher.take());
+        let result = offer.and_then(|offer| self.follow(offer, force));
         self.remember(&result);
+        if let Some(executable) = &self.launcher {
+            SelfUpdate::new(executable, &self.folder, self.config, self.observer)
+                .follow(launcher.as_ref(), force);
+        }
         result
     }
 
-    fn try_update(&self, force: bool) -> Result<Outcome> {
+    /// Puts in order what was left behind, and asks.
+    fn look(&self) -> Result<Offer> {
         self.recover()?;
         self.tidy();
-        let offer = self.offer()?;
+        self.offer()
+    }
+
+    /// Installs what is offered, if it is news and may be taken.
+    fn follow(&self, offer: Offer, force: bool) -> Result<Outcome> {
         let pending = self.folder.load_state().pending;
         if pending.is_some_and(|pending| pending.package != offer.release.package) {
             // Withdrawn while it waited.

@@ -216,6 +216,12 @@ pub const KEYS: &[Key] = &[
         "field that holds the release notes",
     ),
     key(
+        "source.fields.launchers",
+        Kind::Text,
+        Some("launchers"),
+        "field that holds the launchers, by target",
+    ),
+    key(
         "network.connect_timeout",
         Kind::Seconds {
             least: 0.001,
@@ -316,6 +322,13 @@ pub const KEYS: &[Key] = &[
         Kind::Count { most: 1_000 },
         Some("3"),
         "how many backups stay",
+    ),
+    tight(
+        "update.launcher",
+        Kind::Flag,
+        Some("true"),
+        "whether the launcher replaces itself by the one that the source announces",
+        Tighten::OnlyTo("false"),
     ),
     key(
         "run.python",
@@ -476,6 +489,8 @@ mod tests {
             ("network.max_package_size", "1 GiB", "2 GiB", false),
             ("update.downgrade", "follow", "refuse", true),
             ("update.downgrade", "refuse", "follow", false),
+            ("update.launcher", "true", "false", true),
+            ("update.launcher", "false", "true", false),
             (
                 "source.url",
                 "https://a.example/x",

@@ -138,6 +138,7 @@ pub struct FieldNames {
     pub size: String,
     pub entry_point: String,
     pub notes: String,
+    pub launchers: String,
 }
 
 /// `[network]`
@@ -175,6 +176,8 @@ pub struct UpdateConfig {
     pub backup_excludes: Vec<String>,
     /// How many backups stay.
     pub keep: usize,
+    /// Whether the launcher replaces itself by the one that the source announces.
+    pub launcher: bool,
 }
 
 /// `update.downgrade`
@@ -297,6 +300,7 @@ impl Reader {
                     size: self.word("source.fields.size"),
                     entry_point: self.word("source.fields.entry_point"),
                     notes: self.word("source.fields.notes"),
+                    launchers: self.word("source.fields.launchers"),
                 },
             },
             network: NetworkConfig {
@@ -318,6 +322,7 @@ impl Reader {
                 mutable: self.list("update.mutable"),
                 backup_excludes: self.list("update.backup_excludes"),
                 keep: self.number("update.keep"),
+                launcher: self.flag("update.launcher"),
             },
             run: RunConfig {
                 python: self.text("run.python").filter(|python| python != "auto"),

@@ -6,16 +6,18 @@
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::config::Why;
+use crate::config::{self, Config, Rules, Why};
+use crate::fetch::Client;
 use crate::launcher::messages::{Text, sanitise, size};
 use crate::launcher::shortcut::Place;
 use crate::launcher::{EXIT_CONFIG, EXIT_DISK, Session, exit_code};
 use crate::layout::backup;
 use crate::layout::journal::Journal;
+use crate::release::target;
 use crate::state::ClientFolder;
 use crate::updater::{Outcome, Updater};
 use crate::{Error, Result, disk};
@@ -60,6 +62,8 @@ pub enum Command {
     },
     /// Say which launcher this is.
     Version,
+    /// Say whether this launcher would work where it lies: asked by the one that it is to replace.
+    SelfCheck,
 }
 
 impl Command {
@@ -92,6 +96,7 @@ impl Command {
                 })
             }
             ["version"] => Ok(Self::Version),
+            ["self-check"] => Ok(Self::SelfCheck),
             _ => Err(text.join(" ")),
         }
     }
@@ -109,6 +114,24 @@ impl Command {
     /// Says which launcher this is, which needs no configuration.
     pub fn tell_version(as_json: bool) -> u8 {
         version().print(as_json)
+    }
+
+    /// Reads the configuration as a start in `home` would, and says which launcher this is, or
+    /// what is wrong. Writes nothing, asks nobody, and says all on standard output, which the
+    /// launcher that asks reads.
+    pub fn check_self(home: &Path) -> u8 {
+        let checked = Config::load(home, config::baked(), &|name| std::env::var(name).ok())
+            .and_then(|config| {
+                Rules::of(&config.update)?;
+                Client::new(&config.network, &config.source)
+            });
+        match checked {
+            Ok(_) => Self::tell_version(false),
+            Err(error) => {
+                let _ = writeln!(io::stdout(), "{}: {}", error.code(), error.chain());
+                exit_code(&error)
+            }
+        }
     }
 }
 
@@ -157,7 +180,8 @@ impl Session {
             Command::Doctor => self.doctor(),
             Command::Shortcut { places, remove } => self.shortcut(places, *remove),
             Command::Uninstall { yes, everything } => self.uninstall(*yes, *everything, as_json),
-            Command::Version => return Command::tell_version(as_json),
+            // The configuration was read when the session was opened.
+            Command::Version | Command::SelfCheck => return Command::tell_version(as_json),
         };
         match told {
             Ok(told) => told.print(as_json),
@@ -210,6 +234,7 @@ impl Session {
             "installed": installed, "offered": offered, "update_available": news,
             "notes": offer.release.notes,
             "package": {"url": package.url, "sha256": package.sha256, "size": package.size},
+            "launcher": offer.release.launcher,
         });
         Ok(Told::good(text, json))
     }
@@ -286,7 +311,7 @@ impl Session {
         let mut text = String::new();
         self.row(&mut text, Text::LabelName, &self.config.name);
         self.row(&mut text, Text::LabelLauncher, env!("CARGO_PKG_VERSION"));
-        self.row(&mut text, Text::LabelSystem, &system());
+        self.row(&mut text, Text::LabelSystem, &target());
         self.row(
             &mut text,
             Text::LabelClientFolder,
@@ -353,7 +378,7 @@ impl Session {
             settings.insert(key.to_owned(), origin.to_string().into());
         }
         let json = json!({
-            "launcher": env!("CARGO_PKG_VERSION"), "system": system(), "app": self.config.app,
+            "launcher": env!("CARGO_PKG_VERSION"), "system": target(), "app": self.config.app,
             "name": self.config.name, "client_folder": startable.folder().root(),
             "why": self.places.why.as_str(), "read_only": base, "copy": copy, "installed": installed,
             "entry_point": entry, "source": self.config.source.url,
@@ -442,13 +467,9 @@ impl Session {
 fn version() -> Told {
     let version = env!("CARGO_PKG_VERSION");
     Told::good(
-        format!("castoff {version} ({})", system()),
-        json!({"version": version, "system": system()}),
+        format!("castoff {version} ({})", target()),
+        json!({"version": version, "system": target()}),
     )
-}
-
-fn system() -> String {
-    format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH)
 }
 
 /// The nearest folder above that exists: a client folder may not be there yet.

@@ -416,6 +416,10 @@ pub(super) mod tests {
                 version: text("1.3.0"),
                 how: text("exit code 1 after 0.4 s"),
             },
+            Error::LauncherUnfit {
+                url: url(),
+                problem: text("it did not end within 10 s"),
+            },
             Error::NotInstalled {
                 folder: "client".into(),
                 source: Some(Box::new(Error::HttpStatus {

@@ -83,7 +83,8 @@ pub fn exit_code(error: &Error) -> u8 {
         | Code::ArchiveInvalid
         | Code::ArchiveUnsafe
         | Code::FileListInvalid
-        | Code::PartialMisfit => EXIT_UNAVAILABLE,
+        | Code::PartialMisfit
+        | Code::LauncherUnfit => EXIT_UNAVAILABLE,
         Code::DiskFull
         | Code::PermissionDenied
         | Code::Io

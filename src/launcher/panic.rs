@@ -11,6 +11,7 @@
 //! process, whoever waits for the launcher gets its own code for a fault while the app still runs.
 
 use std::panic::{self, PanicHookInfo};
+use std::path::Path;
 use std::process::Command;
 use std::thread;
 
@@ -31,13 +32,18 @@ pub enum After {
 
 /// Decides what happens at a panic, in any thread, from now on.
 pub fn install(after: After) {
+    // Now: when the launcher has replaced itself, the system names a file that is gone.
+    let executable = std::env::current_exe();
     panic::set_hook(Box::new(move |info| {
         let what = describe(info);
         let thread = thread::current();
         let name = thread.name().unwrap_or("without a name");
         log::error!("panic in thread {name}: {what}");
-        if after == After::StartTheApp && survived().is_none() {
-            start_anew(&what);
+        if after == After::StartTheApp
+            && survived().is_none()
+            && let Ok(executable) = &executable
+        {
+            start_anew(executable, &what);
         }
         Session::report_unopened(&Error::Internal { what });
         end();
@@ -50,10 +56,7 @@ pub fn survived() -> Option<String> {
 }
 
 /// Replaces this process by a new one of the same arguments. Returns only if that fails.
-fn start_anew(what: &str) {
-    let Ok(executable) = std::env::current_exe() else {
-        return;
-    };
+fn start_anew(executable: &Path, what: &str) {
     let mut command = Command::new(executable);
     command
         .args(std::env::args_os().skip(1))

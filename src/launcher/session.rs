@@ -15,7 +15,7 @@ use crate::{Code, Error, Result};
 pub struct Session {
     /// The launcher's folder.
     pub(crate) home: PathBuf,
-    /// The launcher's executable; `None` for `castoff`, which is none.
+    /// This process's executable, if it is the launcher.
     pub(crate) launcher: Option<PathBuf>,
     pub(crate) config: Config,
     pub(crate) places: Places,
@@ -39,7 +39,7 @@ impl Session {
         );
         Ok(Self {
             home: home.to_path_buf(),
-            launcher: std::env::current_exe().ok(),
+            launcher: None,
             config,
             places,
             terminal,
@@ -48,13 +48,11 @@ impl Session {
         })
     }
 
-    /// The same for a program that is not the launcher of that folder.
+    /// This process is the launcher, and its executable is to follow what the source announces.
     #[must_use]
-    pub fn from_outside(self) -> Self {
-        Self {
-            launcher: None,
-            ..self
-        }
+    pub fn with_launcher(mut self, executable: Option<PathBuf>) -> Self {
+        self.launcher = executable;
+        self
     }
 
     /// Shows an error that keeps a session from being opened.
@@ -66,7 +64,9 @@ impl Session {
 
     pub(crate) fn updater(&self) -> Result<Updater<'_>> {
         let updater = Updater::new(&self.config, &self.places.client, &self.terminal)?;
-        Ok(updater.over(self.places.read_only.as_deref()))
+        Ok(updater
+            .over(self.places.read_only.as_deref())
+            .with_launcher(self.launcher.as_deref()))
     }
 
     /// The app that is to be started: that of the client folder, or the one that was installed

@@ -402,6 +402,7 @@ fn phase_name(phase: Phase) -> Text {
         Phase::BackUp => Text::PhaseBackUp,
         Phase::Commit => Text::PhaseCommit,
         Phase::Undo => Text::PhaseUndo,
+        Phase::Launcher => Text::PhaseLauncher,
         Phase::Launch => Text::PhaseLaunch,
     }
 }

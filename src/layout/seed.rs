@@ -124,6 +124,7 @@ pub(crate) fn stage(
             sha256: Sha256::of(b""),
             size: None,
         },
+        launcher: None,
     };
     let mut plan = Plan::empty(release, plan::installed(copy, rules)?, None);
     // Without a list nothing tells what came with the version, so all of it did.

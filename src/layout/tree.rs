@@ -225,7 +225,10 @@ pub(crate) fn walk(
 /// always so where the system has no such number.
 #[cfg_attr(
     not(unix),
-    expect(clippy::unnecessary_wraps, reason = "the signature that it has on Unix")
+    expect(
+        clippy::unnecessary_wraps,
+        reason = "the signature that it has on Unix"
+    )
 )]
 pub(crate) fn same_device(one: &Path, other: &Path) -> Result<bool> {
     // A part of the same device that is mounted again has its number, and no rename leads there.

@@ -4,8 +4,9 @@
 //! address) and the first real one (`file`, a path on the same host), and whatever else a server
 //! calls its fields, by `[source.fields]`. Fields that are not named there are ignored.
 //!
-//! The version, an address and a SHA-256 must be there; size, notes and entry point may be absent
-//! or null. A field of the wrong type is an error, never a guess.
+//! The version, an address and a SHA-256 must be there; size, notes, entry point and launchers may
+//! be absent or null. A field of the wrong type is an error, never a guess. Of the launchers only
+//! the one for this kind of machine is looked at.
 //!
 //! Not promised: that the release is newer than what is installed, or that the package exists.
 
@@ -16,7 +17,7 @@ use serde_json::{Map, Value};
 use super::{Source, json};
 use crate::config::{FieldNames, SourceConfig};
 use crate::fetch::{Answer, Client, Url};
-use crate::release::{Package, Release};
+use crate::release::{Package, Release, target};
 use crate::version::Version;
 use crate::{Error, Result};
 
@@ -52,7 +53,7 @@ impl Source for Check {
         if !(200..300).contains(&answer.status) {
             return Err(refusal(&answer));
         }
-        Fields::of(&answer, &self.fields)?.release()
+        Fields::of(&answer)?.release(&self.fields)
     }
 }
 
@@ -88,15 +89,16 @@ fn is_no_active_version(text: &str) -> bool {
         .any(|words| text.contains(words))
 }
 
-/// The object of an answer, and how its fields are called.
+/// An object of an answer.
 struct Fields<'a> {
     answer: &'a Answer,
-    names: &'a FieldNames,
+    /// What leads to the object, as in `launchers.linux-x86_64.`; empty for the answer itself.
+    place: String,
     object: Map<String, Value>,
 }
 
 impl<'a> Fields<'a> {
-    fn of(answer: &'a Answer, names: &'a FieldNames) -> Result<Self> {
+    fn of(answer: &'a Answer) -> Result<Self> {
         let invalid = |problem| Error::AnswerInvalid {
             url: answer.url.clone(),
             problem,
@@ -104,7 +106,7 @@ impl<'a> Fields<'a> {
         match json::parse(&answer.body) {
             Ok(Value::Object(object)) => Ok(Self {
                 answer,
-                names,
+                place: String::new(),
                 object,
             }),
             Ok(other) => Err(invalid(format!("{}, no object", kind(&other)))),
@@ -121,13 +123,8 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn release(&self) -> Result<Release> {
-        let names = self.names;
+    fn release(&self, names: &FieldNames) -> Result<Release> {
         let version = self.required(&names.version)?.parse()?;
-        let digest = self.required(&names.sha256)?;
-        let sha256 = digest
-            .parse()
-            .map_err(|problem| self.invalid(&names.sha256, problem))?;
         let entry_point = self
             .text(&names.entry_point)?
             .filter(|path| !path.is_empty());
@@ -139,17 +136,39 @@ impl<'a> Fields<'a> {
             version,
             notes: self.text(&names.notes)?.unwrap_or_default().to_owned(),
             entry_point: entry_point.map(str::to_owned),
-            package: Package {
-                url: self.address()?,
-                sha256,
-                size: self.number(&names.size)?,
-            },
+            package: self.package(&names.url, &names.sha256, &names.size)?,
+            launcher: self.launcher(&names.launchers)?,
         })
     }
 
-    /// The package's address. A path is one on the host of the check, with or without the slash.
-    fn address(&self) -> Result<String> {
-        for name in &self.names.url {
+    /// The launcher for this machine: `{"TARGET": {"url": ..., "sha256": ..., "size": ...}, ...}`.
+    fn launcher(&self, name: &str) -> Result<Option<Package>> {
+        let Some(launchers) = self.inner(name)? else {
+            return Ok(None);
+        };
+        let Some(launcher) = launchers.inner(&target())? else {
+            return Ok(None);
+        };
+        launcher
+            .package(&["url".to_owned()], "sha256", "size")
+            .map(Some)
+    }
+
+    /// What is to be fetched, as the fields of these names say.
+    fn package(&self, url: &[String], sha256: &str, size: &str) -> Result<Package> {
+        let digest = self.required(sha256)?;
+        Ok(Package {
+            sha256: digest
+                .parse()
+                .map_err(|problem| self.invalid(sha256, problem))?,
+            url: self.address(url)?,
+            size: self.number(size)?,
+        })
+    }
+
+    /// An address. A path is one on the host of the check, with or without the slash.
+    fn address(&self, names: &[String]) -> Result<String> {
+        for name in names {
             let Some(link) = self.text(name)?.filter(|link| !link.is_empty()) else {
                 continue;
             };
@@ -157,8 +176,19 @@ impl<'a> Fields<'a> {
             let root = Url::parse(&self.answer.url).map_err(invalid)?.root();
             return Ok(root.join(link).map_err(invalid)?.to_string());
         }
-        let names = self.names.url.join(" or ");
-        Err(self.invalid(&names, "is missing"))
+        Err(self.invalid(&names.join(" or "), "is missing"))
+    }
+
+    fn inner(&self, name: &str) -> Result<Option<Self>> {
+        match self.object.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Object(object)) => Ok(Some(Self {
+                answer: self.answer,
+                place: format!("{}{name}.", self.place),
+                object: object.clone(),
+            })),
+            Some(other) => Err(self.invalid(name, &format!("is {}, no object", kind(other)))),
+        }
     }
 
     fn required(&self, name: &str) -> Result<&str> {
@@ -187,7 +217,7 @@ impl<'a> Fields<'a> {
     fn invalid(&self, field: &str, problem: &str) -> Error {
         Error::AnswerInvalid {
             url: self.answer.url.clone(),
-            problem: format!("field {field}: {problem}"),
+            problem: format!("field {}{field}: {problem}", self.place),
         }
     }
 }

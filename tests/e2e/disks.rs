@@ -14,6 +14,7 @@ use castoff_testkit::http::{Reply, Server};
 use castoff_testkit::package::Package;
 use tempfile::NamedTempFile;
 
+use crate::selfupdate::{announce_launcher, another, assert_unchanged, launcher_fetches};
 use crate::world::{CHECK, Run, World, app, mode, script};
 
 /// Large enough for btrfs, which takes no less than 109 MiB; sparse, so that it costs little.
@@ -773,4 +774,20 @@ fn a_user_without_the_right_to_change_the_client_folder_and_without_a_home() {
     run.assert_app("1.0.0").assert_told("PERMISSION_DENIED");
     assert_eq!(world.tree(), before);
     assert_eq!(script("1.0.0"), world.read("run.sh"));
+}
+
+#[test]
+fn a_user_without_the_right_to_change_the_launchers_folder() {
+    let Some(world) = of_nobody() else { return };
+    let built = world.publish_app("1.0.0");
+    announce_launcher(&world, &built, "1.0.0", &another());
+    for _ in 0..2 {
+        let run = as_nobody(&world, "user");
+        run.assert_app("1.0.0");
+        assert_eq!(run.stderr, "");
+    }
+    assert_unchanged(&world);
+    assert_eq!(launcher_fetches(&world), 0);
+    let log = world.log();
+    assert!(log.contains("a new launcher is announced"), "{log}");
 }

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use castoff::steps::Step;
 use castoff_testkit::package::Package;
 
+use crate::selfupdate::{announce_launcher, another, assert_launcher_works};
 use crate::world::{ENTRY, Run, World, app, dying};
 
 /// The trees of the two versions, as a fresh install has them.
@@ -37,10 +38,20 @@ fn before_update(package: &Package) -> World {
     world
 }
 
-/// The undo's steps are reached by a version that fails its trial, the others by any update.
+/// The undo's steps are reached by a version that fails its trial, the launcher's by one with
+/// which a launcher is announced, the others by any update.
 fn scenario(step: Step) -> World {
+    if is_the_launchers(step) {
+        let world = before_update(&app("1.1.0"));
+        announce_launcher(&world, &app("1.1.0").build(), "1.1.0", &another());
+        return world;
+    }
     let undoes = step.as_str().starts_with("undo.");
     before_update(&if undoes { broken() } else { app("1.1.0") })
+}
+
+fn is_the_launchers(step: Step) -> bool {
+    step.as_str().starts_with("launcher.")
 }
 
 #[track_caller]
@@ -73,6 +84,9 @@ fn assert_end(world: &World, step: Step, what: &str) {
         "{what}, in the end: {last:#?}"
     );
     world.assert_tidy();
+    if is_the_launchers(step) {
+        assert_launcher_works(world, what);
+    }
 }
 
 /// Steps that are reached once for each file are also tried at a later file.
@@ -187,12 +201,18 @@ fn a_kill_during_a_first_install_leaves_nothing_or_the_whole() {
             return;
         }
         let world = World::new();
-        world.publish_app("1.0.0");
+        let built = world.publish_app("1.0.0");
+        if is_the_launchers(step) {
+            announce_launcher(&world, &built, "1.0.0", &another());
+        }
         world
             .run_failing(&format!("{}=kill", step.as_str()))
             .assert_killed();
         world.run(&[]).assert_app("1.0.0");
         world.assert_tidy();
+        if is_the_launchers(step) {
+            assert_launcher_works(&world, step.as_str());
+        }
     });
 }
 

@@ -13,6 +13,7 @@ mod install;
 mod kills;
 #[cfg(target_os = "linux")]
 mod read_only;
+mod selfupdate;
 mod shortcuts;
 mod start;
 mod uninstall;

@@ -165,7 +165,7 @@ fn main() -> ExitCode {
     // As absolute as the launcher's own folder is: the app is started in another one.
     let home = std::path::absolute(&place.dir).unwrap_or(place.dir);
     ExitCode::from(match Session::open(&home) {
-        Ok(session) => session.from_outside().work(&work, place.json),
+        Ok(session) => session.work(&work, place.json),
         Err(error) => Session::report_unopened(&error),
     })
 }

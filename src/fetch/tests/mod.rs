@@ -42,6 +42,7 @@ pub(crate) fn source(url: &str) -> SourceConfig {
             size: "file_size".to_owned(),
             entry_point: "entry_point".to_owned(),
             notes: "changelog".to_owned(),
+            launchers: "launchers".to_owned(),
         },
     }
 }

@@ -4,7 +4,7 @@ use castoff_testkit::http::{Reply, Server};
 use serde_json::json;
 
 use crate::fetch::tests::{PATIENT, SHORT, client, network, source};
-use crate::release::Release;
+use crate::release::{Release, target};
 use crate::{Code, Error, Result};
 
 const HASH: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
@@ -319,4 +319,56 @@ fn a_source_that_says_nothing_is_given_up_in_time() {
 fn an_answer_beyond_a_mebibyte_is_too_large() {
     let body = format!("{{\"changelog\": \"{}\"}}", "x".repeat(1 << 20));
     assert_eq!(ask_json(&body).unwrap_err().code(), Code::TooLarge);
+}
+
+#[test]
+fn the_launcher_for_this_machine_is_read_and_others_are_passed_over() {
+    let entry = json!({"url": "/l", "sha256": HASH, "size": 7, "version": "2", "more": []});
+    let launchers = json!({target(): entry, "amiga-m68k": 3});
+    let launcher = ask_with(&json!({"launchers": launchers}))
+        .unwrap()
+        .launcher
+        .unwrap();
+    assert!(launcher.url.starts_with("http://127.0.0.1:") && launcher.url.ends_with("/l"));
+    assert_eq!(
+        (launcher.sha256.to_string().as_str(), launcher.size),
+        (HASH, Some(7))
+    );
+    for none in [
+        json!(null),
+        json!({}),
+        json!({target(): null}),
+        json!({"amiga-m68k": entry}),
+    ] {
+        assert_eq!(
+            ask_with(&json!({"launchers": none})).unwrap().launcher,
+            None
+        );
+    }
+}
+
+#[test]
+fn a_launcher_that_is_half_said_is_an_error_with_its_place() {
+    for (launcher, place) in [
+        (json!("/l"), String::new()),
+        (json!({"url": "/l"}), ".sha256".to_owned()),
+        (json!({"sha256": HASH}), ".url".to_owned()),
+        (json!({"url": "/l", "sha256": "abc"}), ".sha256".to_owned()),
+        (
+            json!({"url": "/l", "sha256": HASH, "size": "7"}),
+            ".size".to_owned(),
+        ),
+    ] {
+        let error = ask_with(&json!({"launchers": {target(): launcher}})).unwrap_err();
+        assert_eq!(error.code(), Code::AnswerInvalid);
+        let place = format!("field launchers.{}{place}: ", target());
+        assert!(error.to_string().contains(&place), "{error}");
+    }
+    let error = ask_with(&json!({"launchers": []})).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("field launchers: is a list, no object"),
+        "{error}"
+    );
 }

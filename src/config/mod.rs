@@ -46,6 +46,14 @@ pub fn baked() -> Option<&'static str> {
     generated::BAKED
 }
 
+/// Whether dialogs may be shown where there is no configuration to ask: its variable counts alone.
+pub fn dialogs_unconfigured(env: &dyn Fn(&str) -> Option<String>) -> bool {
+    let key = keys::find("dialogs").expect("the table has this key");
+    // What it does not understand it says in the error that is to be shown.
+    let said = env(&key.variable()).and_then(|text| key.kind.read_text(&text).ok());
+    said != Some(Value::Flag(false))
+}
+
 /// Everything that can be configured, checked and with its defaults filled in.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -66,6 +74,8 @@ pub struct Config {
     pub channel: String,
     /// The language of messages; `None`: the system's.
     pub language: Option<String>,
+    /// Whether an error may be shown in a window where there is no terminal.
+    pub dialogs: bool,
     /// Where the log goes; `None`: the per-user log folder.
     pub log_dir: Option<PathBuf>,
     /// The least severe level that is logged.
@@ -277,6 +287,7 @@ impl Reader {
             layout: LayoutKind::InPlace,
             channel: self.word("channel"),
             language: self.text("language"),
+            dialogs: self.flag("dialogs"),
             log_dir: self.text("log_dir").map(PathBuf::from),
             log_level: self
                 .word("log_level")

@@ -5,6 +5,7 @@
 )]
 
 mod bad_input;
+mod dialogs;
 #[cfg(target_os = "linux")]
 mod disks;
 mod going_back;
@@ -12,4 +13,6 @@ mod hostile;
 mod install;
 mod kills;
 mod start;
+#[cfg(windows)]
+mod windows;
 mod world;

@@ -4,3 +4,7 @@
 //! sound. This is the workspace's only crate with unsafe code, and it decides nothing: what is
 //! called when is the engine's and the launcher's affair. Elsewhere than on Windows it is empty.
 #![cfg(windows)]
+
+pub mod console;
+pub mod dialog;
+pub mod process;

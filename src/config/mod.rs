@@ -48,10 +48,7 @@ pub fn baked() -> Option<&'static str> {
 
 /// Whether dialogs may be shown where there is no configuration to ask: its variable counts alone.
 pub fn dialogs_unconfigured(env: &dyn Fn(&str) -> Option<String>) -> bool {
-    let key = keys::find("dialogs").expect("the table has this key");
-    // What it does not understand it says in the error that is to be shown.
-    let said = env(&key.variable()).and_then(|text| key.kind.read_text(&text).ok());
-    said != Some(Value::Flag(false))
+    env("CASTOFF_DIALOGS").is_none_or(|text| text.trim() != "false")
 }
 
 /// Everything that can be configured, checked and with its defaults filled in.

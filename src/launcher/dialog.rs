@@ -11,7 +11,8 @@
 //! the app does; `dialogs = false` says no; a service, which nobody sees, is not kept waiting. The
 //! text is an argument of the dialog program, and never passes a shell or a reader of markup.
 //!
-//! Not promised: that every desktop has such a program. The log has it all in any case.
+//! Not promised: that every desktop has such a program, or that xmessage, which comes last, knows
+//! Chinese characters. The log has it all in any case.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -135,7 +136,16 @@ mod system {
         },
         Program {
             name: "xmessage",
-            arguments: message,
+            arguments: |title, text| {
+                // By itself it cuts long lines off.
+                let looks = ["wrap: word", "width: 600", "height: 220"];
+                let looks = looks.map(|look| ["-xrm".into(), format!("*message.{look}")]);
+                looks
+                    .into_iter()
+                    .flatten()
+                    .chain(message(title, text))
+                    .collect()
+            },
         },
     ];
 

@@ -21,8 +21,9 @@ use windows::Win32::Foundation::{ERROR_ACCESS_DENIED, HANDLE};
 use windows::Win32::Storage::FileSystem::{FILE_TYPE_UNKNOWN, GetFileType};
 use windows::Win32::System::Console::{
     ATTACH_PARENT_PROCESS, AttachConsole, CTRL_BREAK_EVENT, CTRL_C_EVENT, CTRL_CLOSE_EVENT,
-    CTRL_LOGOFF_EVENT, CTRL_SHUTDOWN_EVENT, GetConsoleProcessList, GetStdHandle, STD_ERROR_HANDLE,
-    STD_HANDLE, STD_INPUT_HANDLE, STD_OUTPUT_HANDLE, SetConsoleCtrlHandler, SetStdHandle,
+    CTRL_LOGOFF_EVENT, CTRL_SHUTDOWN_EVENT, GenerateConsoleCtrlEvent, GetConsoleProcessList,
+    GetStdHandle, STD_ERROR_HANDLE, STD_HANDLE, STD_INPUT_HANDLE, STD_OUTPUT_HANDLE,
+    SetConsoleCtrlHandler, SetStdHandle,
 };
 use windows::core::BOOL;
 
@@ -147,6 +148,16 @@ pub fn outlive(told: fn(Event)) -> io::Result<()> {
     unsafe { SetConsoleCtrlHandler(Some(routine), true) }?;
     TOLD.get_or_init(|| told);
     Ok(())
+}
+
+/// Does what Ctrl+C does in this process's console: tells all processes that are attached to it,
+/// this one among them.
+pub fn interrupt() -> io::Result<()> {
+    /// All processes of the console.
+    const EVERYBODY: u32 = 0;
+
+    // SAFETY: takes numbers.
+    Ok(unsafe { GenerateConsoleCtrlEvent(CTRL_C_EVENT, EVERYBODY) }?)
 }
 
 /// Whether an event has been dealt with. Called by the system, in a thread made for it.

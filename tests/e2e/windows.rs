@@ -43,7 +43,7 @@ fn part() {
             .unwrap();
             fs::write("ready", "").unwrap();
             // It is ended from outside, and does not stay if that fails.
-            thread::sleep(Duration::from_secs(60));
+            thread::sleep(Duration::from_mins(1));
             std::process::exit(1);
         }
         "director" => {
@@ -114,7 +114,7 @@ fn interrupted(world: &World, is_time: impl Fn() -> bool) -> Output {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut director = director.spawn().unwrap();
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + Duration::from_mins(1);
     while !is_time() {
         assert!(Instant::now() < end, "it is never time: {}", world.log());
         thread::sleep(Duration::from_millis(20));
@@ -142,7 +142,7 @@ fn control_c_ends_a_launcher_that_has_no_app_yet() {
     let world = World::new();
     world
         .server
-        .route(CHECK, Reply::json("{}").delay(Duration::from_secs(600)));
+        .route(CHECK, Reply::json("{}").delay(Duration::from_mins(10)));
     let run = interrupted(&world, || !world.server.requests().is_empty());
     assert_ne!(run.status.code(), Some(69), "it has waited: {run:?}");
     assert_eq!(world.log(), "", "{run:?}");

@@ -2,15 +2,25 @@
 //!
 //! All arguments are the app's, but for one reserved first one: `--castoff <command>` gives
 //! support staff the commands of [`castoff::launcher::commands`].
+//!
+//! On Windows it is a GUI program, so that no console window opens at a double-click; the console
+//! that it was started from is used all the same.
+
+#![cfg_attr(windows, windows_subsystem = "windows")]
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use castoff::launcher::commands::Command;
-use castoff::launcher::{Session, panic};
+use castoff::launcher::{Session, dialog, panic};
 
 fn main() -> ExitCode {
+    #[cfg(windows)]
+    {
+        castoff_windows::process::harden();
+        castoff_windows::console::attach();
+    }
     let executable = std::env::current_exe().ok();
     let home = executable
         .as_deref()
@@ -29,10 +39,15 @@ fn main() -> ExitCode {
     } else {
         (Ok(Command::Run { args }), false)
     };
-    panic::install(match command {
+    let after = match command {
         Ok(Command::Run { .. }) => panic::After::StartTheApp,
         _ => panic::After::Report,
-    });
+    };
+    panic::install(after);
+    if after == panic::After::StartTheApp {
+        // Support staff and scheduled tasks read what a command says; nothing is to wait for them.
+        dialog::allow();
+    }
     if command == Ok(Command::Version) {
         // Worth asking of a launcher that has no configuration.
         return ExitCode::from(Command::tell_version(json));

@@ -133,6 +133,14 @@ pub const KEYS: &[Key] = &[
         None,
         "language of messages, `en` or `zh-CN`; else the system's",
     ),
+    // Who bakes `false` in has a reason: nobody may be there to close a window.
+    tight(
+        "dialogs",
+        Kind::Flag,
+        Some("true"),
+        "whether an error after which nothing starts is shown in a window where there is no terminal",
+        Tighten::OnlyTo("false"),
+    ),
     key(
         "log_dir",
         Kind::Path,
@@ -522,6 +530,8 @@ mod tests {
                 false,
             ),
             ("update.keep", "3", "30", true),
+            ("dialogs", "true", "false", true),
+            ("dialogs", "false", "true", false),
         ] {
             assert_eq!(
                 allows(name, baked, new),

@@ -47,6 +47,11 @@ pub fn baked() -> Option<&'static str> {
     generated::BAKED
 }
 
+/// Whether dialogs may be shown where there is no configuration to ask: its variable counts alone.
+pub fn dialogs_unconfigured(env: &dyn Fn(&str) -> Option<String>) -> bool {
+    env("CASTOFF_DIALOGS").is_none_or(|text| text.trim() != "false")
+}
+
 /// Everything that can be configured, checked and with its defaults filled in.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -69,6 +74,8 @@ pub struct Config {
     pub channel: String,
     /// The language of messages; `None`: the system's.
     pub language: Option<String>,
+    /// Whether an error may be shown in a window where there is no terminal.
+    pub dialogs: bool,
     /// Where the log goes; `None`: the per-user log folder.
     pub log_dir: Option<PathBuf>,
     /// The least severe level that is logged.
@@ -284,6 +291,7 @@ impl Reader {
             layout: LayoutKind::InPlace,
             channel: self.word("channel"),
             language: self.text("language"),
+            dialogs: self.flag("dialogs"),
             log_dir: self.text("log_dir").map(PathBuf::from),
             log_level: self
                 .word("log_level")

@@ -92,6 +92,9 @@ pub(super) struct Search<'a> {
     pub(super) path: Option<&'a OsStr>,
     /// `run.python`: a name to look for in PATH, or a path, relative to the client folder.
     pub(super) python: Option<&'a str>,
+    /// Whether what is started has neither a console nor anything else to write to: a Python that
+    /// opens a console of its own would open it for nobody.
+    pub(super) unheard: bool,
 }
 
 /// The absolute path of an entry point, which exists, is a file, and lies inside the client
@@ -153,7 +156,11 @@ fn check_text(entry: &str) -> Result<(), &'static str> {
 /// The command that runs the entry point, as yet without its arguments.
 pub(super) fn command(path: &Path, entry: &str, search: &Search<'_>) -> Result<Command> {
     let interpreter = match Kind::of(path) {
-        Kind::Python { windowed } => python(windowed, search),
+        Kind::Python { windowed } => python(windowed, search).map(|found| {
+            // Who configures an interpreter gets that one.
+            let quiet = search.unheard && search.python.is_none();
+            (if quiet { windowless(found.0) } else { found.0 }, found.1)
+        }),
         Kind::Shell => shell(search),
         Kind::Batch if cfg!(windows) => return Ok(Command::new(path)),
         Kind::Batch => {
@@ -215,6 +222,15 @@ fn python(windowed: bool, search: &Search<'_>) -> Found {
         tried.push(format!("{name} in PATH"));
     }
     Err(tried)
+}
+
+/// The Python beside this one that opens no console window (Windows), or this one.
+fn windowless(program: PathBuf) -> PathBuf {
+    let launcher = program
+        .file_name()
+        .is_some_and(|name| name.eq_ignore_ascii_case("py.exe"));
+    let other = program.with_file_name(if launcher { "pyw.exe" } else { "pythonw.exe" });
+    if is_program(&other) { other } else { program }
 }
 
 fn shell(search: &Search<'_>) -> Found {
@@ -325,5 +341,38 @@ fn check_program(path: &Path) -> io::Result<()> {
             ))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_that_nobody_hears_gets_the_python_without_a_window_that_lies_beside() {
+        let folder = tempfile::tempdir().unwrap();
+        let (bundled, script) = (
+            folder.path().join(BUNDLED[0]),
+            folder.path().join("main.py"),
+        );
+        let quiet = bundled.with_file_name("pythonw.exe");
+        fs::create_dir_all(bundled.parent().unwrap()).unwrap();
+        let program = |unheard, python| {
+            let search = Search {
+                folder: folder.path(),
+                path: None,
+                python,
+                unheard,
+            };
+            let command = command(&script, "main.py", &search).unwrap();
+            PathBuf::from(command.get_program())
+        };
+        // Bundled interpreters get their x bit.
+        fs::write(&bundled, "x").unwrap();
+        assert_eq!(program(true, None), bundled, "there is no other");
+        fs::copy(&bundled, &quiet).unwrap();
+        assert_eq!(program(true, None), quiet);
+        assert_eq!(program(false, None), bundled);
+        assert_eq!(program(true, Some(BUNDLED[0])), bundled, "as configured");
     }
 }

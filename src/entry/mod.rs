@@ -88,6 +88,7 @@ pub fn resolve(launch: &Launch<'_>) -> Result<Prepared> {
         folder: &folder,
         path: variable(launch.environment, "PATH"),
         python: launch.run.python.as_deref(),
+        unheard: unheard(),
     };
     let mut command = kind::command(&path, launch.entry, &search)?;
     command
@@ -187,6 +188,22 @@ impl Prepared {
             source,
         }
     }
+}
+
+/// Whether what this process starts has neither a console nor anything else to write to.
+#[cfg(windows)]
+fn unheard() -> bool {
+    use std::os::windows::io::AsRawHandle;
+
+    io::stdin().as_raw_handle().is_null()
+        && io::stdout().as_raw_handle().is_null()
+        && io::stderr().as_raw_handle().is_null()
+}
+
+/// Only Windows opens windows by itself.
+#[cfg(unix)]
+const fn unheard() -> bool {
+    false
 }
 
 /// The app's environment.

@@ -15,7 +15,8 @@ use crate::{Error, Result};
 /// While [`Running::judge`] or [`Running::wait`] waits, a signal that is sent to this process is
 /// passed on to the app, and one that comes at another time, as soon as one of them is called: do
 /// not dawdle between them. Ctrl+C reaches the app by itself and does not end this process, on
-/// Windows as well.
+/// Windows as well. There the same goes for Ctrl+Break, and for a console that is closed as far as
+/// the system allows: from the first start of an app on, this process stays until that has ended.
 ///
 /// Dropping it leaves the app running.
 #[derive(Debug)]
@@ -68,7 +69,8 @@ impl Running {
         #[cfg(unix)]
         let early = signals.early();
         #[cfg(windows)]
-        outlive_ctrl_c().map_err(Error::io("watch for signals to", &prepared.path))?;
+        castoff_windows::console::outlive(|event| log::debug!("from the console: {event:?}"))
+            .map_err(Error::io("watch for signals to", &prepared.path))?;
 
         let child = prepared.start(Command::spawn)?;
         let running = Self {
@@ -256,21 +258,4 @@ pub(super) fn exception(code: u32) -> Option<String> {
 
     let system = code >> 28 == 0xC && !ENDED_FROM_OUTSIDE.contains(&code);
     (system || RUN_TIMES.contains(&code)).then(|| format!("exception 0x{code:08X}"))
-}
-
-/// Lets this process outlive the Ctrl+C that the console gives to every process in it. A handler,
-/// since the app would inherit that it is ignored.
-#[cfg(windows)]
-fn outlive_ctrl_c() -> io::Result<()> {
-    use std::sync::atomic::AtomicBool;
-    use std::sync::{Arc, Once};
-
-    static ONCE: Once = Once::new();
-
-    let mut result = Ok(());
-    ONCE.call_once(|| {
-        let unread = Arc::new(AtomicBool::new(false));
-        result = signal_hook::flag::register(signal_hook::consts::SIGINT, unread).map(|_| ());
-    });
-    result
 }

@@ -3,6 +3,7 @@
 //! - [`messages`]: the texts, in the languages of `assets/messages`, and the rule that nothing
 //!   from outside reaches a terminal uncleaned.
 //! - [`terminal`]: the observer that shows progress, outcomes and errors, on stderr only.
+//! - [`dialog`]: the error after which nothing starts, in a window where there is no terminal.
 //! - [`logfile`]: the log, rotated, which fails without telling anyone.
 //! - [`shortcut`]: shortcuts to the launcher, on the desktop and in the menu.
 //! - [`mod@panic`]: a fault of Castoff itself, survived by starting anew.
@@ -22,8 +23,18 @@
 //! | 74 | [`EXIT_DISK`] | the disk: a recovery, a backup or a file operation failed |
 //! | 75 | [`EXIT_TRY_AGAIN`] | something else is at work just now, or a person said no; try again |
 //! | 78 | [`EXIT_CONFIG`] | the configuration, or a command, is missing or wrong |
+//!
+//! # Windows
+//!
+//! The launcher is a GUI program there, so that a double-click opens no console window. Started
+//! from a console it uses that one, and so does the app. A shell does not wait for a GUI program
+//! that is typed at its prompt; a batch file does, and so do `start /wait` in cmd.exe,
+//! `Start-Process -Wait` in PowerShell and everything else that waits for a process. They get the
+//! exit code. What is redirected stays so, and is UTF-8; a console gets its text as UTF-16,
+//! whatever its code page.
 
 pub mod commands;
+pub mod dialog;
 pub mod logfile;
 pub mod messages;
 pub mod panic;

@@ -66,9 +66,11 @@ fn start_anew(executable: &Path, what: &str) {
         use std::os::unix::process::CommandExt;
         log::error!("cannot start anew: {}", command.exec());
     }
-    // Windows cannot replace a process, and its locks end with this one: it must not wait.
-    #[cfg(not(unix))]
-    if command.spawn().is_ok() {
+    // Windows cannot replace a process, and its locks end with this one: it must not wait, but for
+    // the new one to be in its console.
+    #[cfg(windows)]
+    if let Ok(child) = command.spawn() {
+        castoff_windows::console::share_with(child.id(), std::time::Duration::from_secs(2));
         end();
     }
 }

@@ -31,7 +31,9 @@ impl Session {
         let places = Places::find(&config, home);
         let lang = Lang::detect(config.language.as_deref());
         let log = logfile::install(&places.log_dir, config.log_level);
-        let terminal = Terminal::new(lang, &config.name).with_log(Some(log.clone()));
+        let terminal = Terminal::new(lang, &config.name)
+            .with_log(Some(log.clone()))
+            .with_dialogs(config.dialogs);
         log::debug!(
             "castoff {} on {}",
             env!("CARGO_PKG_VERSION"),
@@ -57,8 +59,11 @@ impl Session {
 
     /// Shows an error that keeps a session from being opened.
     pub fn report_unopened(error: &Error) -> u8 {
-        let lang = Lang::detect(std::env::var("CASTOFF_LANGUAGE").ok().as_deref());
-        Terminal::new(lang, "Castoff").error(error, Text::DoneNotStarted.template(lang));
+        let said = |name: &str| std::env::var(name).ok();
+        let lang = Lang::detect(said("CASTOFF_LANGUAGE").as_deref());
+        Terminal::new(lang, "Castoff")
+            .with_dialogs(config::dialogs_unconfigured(&said))
+            .last_error(error, Text::DoneNotStarted.template(lang));
         exit_code(error)
     }
 
@@ -120,7 +125,7 @@ impl Session {
             if error.code() == Code::RecoveryFailed && self.places.read_only.is_none() {
                 // What lies there may be a mixture: that is never started.
                 self.terminal
-                    .error(error, Text::DoneNotStarted.template(self.lang));
+                    .last_error(error, Text::DoneNotStarted.template(self.lang));
                 return exit_code(error);
             }
             self.report_before_start(error);
@@ -146,7 +151,7 @@ impl Session {
     /// Shows an error and gives its exit code.
     pub(crate) fn fail(&self, error: &Error) -> u8 {
         log::error!("{}: {}", error.code(), error.chain());
-        self.terminal.error(error, "");
+        self.terminal.last_error(error, "");
         exit_code(error)
     }
 

@@ -15,6 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::dialog;
 use super::messages::{self, Lang, Text};
 use crate::Error;
 use crate::progress::{Event, Observer, Phase};
@@ -29,6 +30,8 @@ pub struct Terminal {
     lang: Lang,
     name: String,
     log: Option<PathBuf>,
+    /// Whether the last error may be shown in a window.
+    dialogs: bool,
     /// Whether bars can be drawn.
     live: bool,
     view: Mutex<View>,
@@ -59,6 +62,7 @@ impl Terminal {
             lang,
             name: name.to_owned(),
             log: None,
+            dialogs: false,
             live,
             view: Mutex::new(View {
                 out,
@@ -74,6 +78,13 @@ impl Terminal {
     #[must_use]
     pub fn with_log(mut self, path: Option<PathBuf>) -> Self {
         self.log = path;
+        self
+    }
+
+    /// Lets the [last error](Terminal::last_error) be shown in a window where nobody reads stderr.
+    #[must_use]
+    pub fn with_dialogs(mut self, dialogs: bool) -> Self {
+        self.dialogs = dialogs;
         self
     }
 
@@ -132,6 +143,17 @@ impl Terminal {
         self.say(&mut view, &self.report(error, done));
         // `done` has said already what is being started.
         view.spoken = false;
+    }
+
+    /// Reports, as [`Terminal::error`] does, an error after which nothing more happens: where
+    /// nobody can read it, in a [`dialog`]. Returns when the person has closed that.
+    pub fn last_error(&self, error: &Error, done: &str) {
+        self.error(error, done);
+        if self.dialogs {
+            let lines = self.report(error, done);
+            let lines: Vec<_> = lines.iter().map(|line| line.trim()).collect();
+            dialog::error(&self.name, &lines.join("\n\n"));
+        }
     }
 
     fn report(&self, error: &Error, done: &str) -> Vec<String> {

@@ -111,7 +111,10 @@ fn for_every_step(work: impl Fn(Step) + Sync) {
                 {
                     // Others are walked through where they belong: read_only.rs, uninstall.rs.
                     let name = step.as_str();
-                    if !["seed.", "uninstall."].iter().any(|other| name.starts_with(other)) {
+                    if !["seed.", "uninstall."]
+                        .iter()
+                        .any(|other| name.starts_with(other))
+                    {
                         work(*step);
                     }
                 }

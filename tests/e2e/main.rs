@@ -5,6 +5,7 @@
 )]
 
 mod bad_input;
+mod dialogs;
 #[cfg(target_os = "linux")]
 mod disks;
 mod going_back;
@@ -17,6 +18,8 @@ mod selfupdate;
 mod shortcuts;
 mod start;
 mod uninstall;
+#[cfg(windows)]
+mod windows;
 #[cfg(windows)]
 mod windows_exe;
 mod world;

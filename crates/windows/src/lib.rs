@@ -5,5 +5,8 @@
 //! called when is the engine's and the launcher's affair. Elsewhere than on Windows it is empty.
 #![cfg(windows)]
 
+pub mod console;
+pub mod dialog;
+pub mod process;
 pub mod proxy;
 pub mod shortcut;

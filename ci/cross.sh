@@ -79,6 +79,7 @@ windows() {
     local target=x86_64-pc-windows-gnu
     export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=x86_64-w64-mingw32-gcc
     export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER=wine
+    export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUSTFLAGS="--cfg emulated"
     wine_prefix
     # Windows keep away from the screen of whoever works here.
     Xvfb :77 -screen 0 1024x768x24 >/dev/null 2>&1 &
@@ -108,6 +109,7 @@ arm64() {
     export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
     export CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc
     export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER=qemu-aarch64-static
+    export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS="--cfg emulated"
     export QEMU_LD_PREFIX=/usr/aarch64-linux-gnu
     register_arm64
 

@@ -214,6 +214,10 @@ pub fn copy_foreign(from: &Path, to: &Path, mode: Option<u32>) -> Result<()> {
         let mut permissions = fs::metadata(to)
             .map_err(Error::io("look at", to))?
             .permissions();
+        #[expect(
+            clippy::permissions_set_readonly_false,
+            reason = "on Windows it is an attribute, no mode for the world"
+        )]
         permissions.set_readonly(false);
         fs::set_permissions(to, permissions).map_err(Error::io("set the mode of", to))?;
     }

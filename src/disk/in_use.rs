@@ -254,6 +254,10 @@ pub(super) fn clear_read_only(path: &Path) -> bool {
     if !permissions.readonly() || metadata.file_type().is_symlink() {
         return false;
     }
+    #[expect(
+        clippy::permissions_set_readonly_false,
+        reason = "on Windows it is an attribute, no mode for the world"
+    )]
     permissions.set_readonly(false);
     fs::set_permissions(path, permissions).is_ok()
 }

@@ -1,9 +1,11 @@
 //! Real processes, started from folders and with arguments that are as awkward as they may be.
 
-use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
+use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+#[cfg(unix)]
+use std::{ffi::OsStr, fs::File, time::Instant};
 
 use super::run::exception;
 use super::{End, Launch, Prepared, Verdict, resolve};
@@ -329,7 +331,23 @@ fn batch_files_get_arguments_and_hand_on_codes() {
 
 #[cfg(windows)]
 #[test]
-#[ignore = "wine: its cmd does not read %%cd:~,%, by which a percent sign is kept from being read"]
+fn a_batch_file_is_judged_by_its_end() {
+    let app = App::new()
+        .file("good.bat", "@exit /b 0\r\n")
+        .file("own.bat", "@exit 3\r\n")
+        .file("dies.bat", "@exit -1073741819\r\n");
+    let judge = |entry| app.judge(entry, Duration::from_mins(1));
+    assert!(matches!(judge("good.bat"), Verdict::Good { .. }));
+    assert!(matches!(judge("own.bat"), Verdict::Unproven { .. }));
+    assert!(matches!(judge("dies.bat"), Verdict::Failed { .. }));
+}
+
+#[cfg(windows)]
+#[test]
+#[cfg_attr(
+    emulated,
+    ignore = "wine: its cmd does not read %%cd:~,%, by which a percent sign is kept from being read"
+)]
 fn batch_files_get_percent_signs() {
     let app = App::new().args(&["100%", "%PATH%"]).file("main.bat", PRINT);
     assert_eq!(app.wait("main.bat"), End::Code(7));
@@ -397,6 +415,10 @@ mod unix {
     }
 
     #[test]
+    #[cfg_attr(
+        emulated,
+        ignore = "qemu: its fork has memory of its own, so that a failed start is not reported"
+    )]
     fn what_the_system_would_not_start_is_explained() {
         let app = App::new()
             .file("text", "echo hello\n")
@@ -741,6 +763,7 @@ mod unix {
 
     #[cfg(target_os = "linux")]
     #[test]
+    #[cfg_attr(emulated, ignore = "qemu: what is ignored is the emulator's own")]
     fn what_was_ignored_stays_ignored_and_nothing_else_is() {
         // The terminal's signals 2 and 3 as a shell ignores them for background jobs, 1 as nohup.
         let report = "exec grep SigIgn /proc/self/status > ignored";

@@ -81,6 +81,10 @@ impl System {
     }
 
     /// This system, where it has such settings.
+    #[cfg_attr(
+        windows,
+        expect(clippy::unnecessary_wraps, reason = "other systems have none")
+    )]
     pub(super) fn this() -> Option<&'static Self> {
         #[cfg(windows)]
         {

@@ -388,7 +388,7 @@ fn read_only_files_are_replaced_removed_and_kept() {
 
 #[test]
 fn a_folder_deeper_than_260_characters_is_updated() {
-    let deep = vec!["a-folder-with-a-long-name"; 12].join("/");
+    let deep = ["a-folder-with-a-long-name"; 12].join("/");
     let world = World::with_client(&deep);
     assert!(world.client.as_os_str().len() > 300);
     world.install("1.0.0");

@@ -6,7 +6,9 @@ use castoff_testkit::http::{Reply, Server};
 use castoff_testkit::package::Package;
 use serde_json::json;
 
-use crate::world::{CHECK, ENTRY, Run, World, app, mode, partial_app, script};
+use crate::world::{CHECK, ENTRY, World, app, partial_app, script};
+#[cfg(unix)]
+use crate::world::{Run, mode};
 
 #[test]
 fn first_install_then_nothing_new_then_an_update() {

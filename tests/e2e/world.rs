@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+#[cfg(unix)]
+use std::process::Output;
+use std::process::{Command, Stdio};
 
 use castoff_testkit::http::{Reply, Server};
 use castoff_testkit::package::{Built, Package};
@@ -25,6 +27,7 @@ pub(crate) struct Run {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
+    #[cfg(unix)]
     output: Output,
 }
 
@@ -212,6 +215,7 @@ impl Run {
             code: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            #[cfg(unix)]
             output,
         }
     }

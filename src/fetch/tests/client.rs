@@ -1,5 +1,4 @@
 use std::net::TcpListener;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use castoff_testkit::http::{Reply, Server, Tls};
@@ -279,7 +278,7 @@ fn a_certificate_of_an_authority_that_the_system_trusts_is_taken() {
     let tls = Tls::new();
     let server = Server::start_tls(&tls);
     server.route("/check", Reply::json("{}"));
-    let output = Command::new(std::env::current_exe().unwrap())
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "--ignored"])
         .arg("fetch::tests::client::asks_the_server_of_the_environment")
         .env("SSL_CERT_FILE", &tls.ca_pem_path)

@@ -15,7 +15,7 @@ mod download;
 pub(crate) const PATIENT: Duration = Duration::from_secs(20);
 
 /// What a test waits for a server that says nothing.
-pub(crate) const SHORT: Duration = Duration::from_millis(300);
+pub(crate) const SHORT: Duration = Duration::from_millis(if cfg!(emulated) { 2000 } else { 300 });
 
 pub(crate) fn network() -> NetworkConfig {
     NetworkConfig {

@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use castoff_testkit::http::Reply;
+use castoff_testkit::http::{Reply, Server};
 use castoff_windows::console;
 
 use crate::world::{CHECK, Run, World};
@@ -146,4 +146,18 @@ fn control_c_ends_a_launcher_that_has_no_app_yet() {
     let run = interrupted(&world, || !world.server.requests().is_empty());
     assert_ne!(run.status.code(), Some(69), "it has waited: {run:?}");
     assert_eq!(world.log(), "", "{run:?}");
+}
+
+#[test]
+fn the_folder_of_a_user_with_an_awkward_name() {
+    let parent = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let folder = parent.path().join("O'Brien & 小明 ^(x) ;=!");
+    fs::create_dir(&folder).unwrap();
+    let world = World::inside(&folder, Server::start(), "");
+    for version in ["1.0.0", "1.1.0"] {
+        world.publish_app(version);
+        let run = world.run(&["a&b", "c ^d", "小明"]);
+        run.assert_app(version);
+        assert!(run.stdout.contains("args: \"a&b\" \"c ^d\""), "{run:?}");
+    }
 }

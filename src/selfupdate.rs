@@ -77,23 +77,11 @@ impl<'a> SelfUpdate<'a> {
         config: &'a Config,
         observer: &'a dyn Observer,
     ) -> Self {
-        let name = if cfg!(windows) {
-            executable.file_stem()
-        } else {
-            executable.file_name()
-        };
-        let beside = |what| {
-            let mut own = OsString::from(".");
-            own.push(name.unwrap_or_default());
-            own.push(what);
-            // Windows goes by the ending.
-            own.push(EXE_SUFFIX);
-            executable.with_file_name(own)
-        };
+        let [staged, old] = beside(executable);
         Self {
             launcher: executable.to_path_buf(),
-            staged: beside(".new"),
-            old: beside(".old"),
+            staged,
+            old,
             folder,
             config,
             observer,
@@ -327,6 +315,24 @@ impl<'a> SelfUpdate<'a> {
         reach(Step::LauncherKept)?;
         exchange(&self.staged, &self.launcher, &self.old)
     }
+}
+
+/// The names beside a launcher's executable that its update uses: of the one that is staged, and of
+/// the one before.
+pub(crate) fn beside(executable: &Path) -> [PathBuf; 2] {
+    let name = if cfg!(windows) {
+        executable.file_stem()
+    } else {
+        executable.file_name()
+    };
+    [".new", ".old"].map(|what| {
+        let mut own = OsString::from(".");
+        own.push(name.unwrap_or_default());
+        own.push(what);
+        // Windows goes by the ending.
+        own.push(EXE_SUFFIX);
+        executable.with_file_name(own)
+    })
 }
 
 /// Renames `current` to `old` and `new` to `current`. When the second fails, the first is undone.

@@ -24,7 +24,7 @@ use super::messages::{Text, sanitise};
 use super::{EXIT_TRY_AGAIN, Session, logfile};
 use crate::layout::backup;
 use crate::uninstall::{Removed, Uninstall};
-use crate::{Result, config, disk};
+use crate::{Result, config, disk, selfupdate};
 
 /// Files that are named: as many as fit on a screen with the question.
 const MOST_NAMED: usize = 12;
@@ -224,7 +224,7 @@ impl Session {
     /// Whether the launcher is the app's alone: nothing else is in its folder, but for what stays
     /// in the client folder, and this user may change it.
     fn launcher_may_go(&self) -> bool {
-        let mut own: Vec<PathBuf> = self.launcher.iter().cloned().collect();
+        let mut own = self.launcher_files();
         own.push(self.home.join(config::FILE_NAME));
         own.push(first_below(&self.home, &self.config.client_dir));
         own.extend(
@@ -242,11 +242,25 @@ impl Session {
             && entries.all(|entry| entry.is_ok_and(|entry| own.contains(&entry.path())))
     }
 
+    /// The launcher's executable, and what an update of it may have left.
+    fn launcher_files(&self) -> Vec<PathBuf> {
+        let launcher = self.launcher.iter();
+        launcher
+            .flat_map(|path| {
+                let [staged, old] = selfupdate::beside(path);
+                [path.clone(), staged, old]
+            })
+            .collect()
+    }
+
     /// Removes the launcher and its configuration, and their folder if it is empty then. Returns
     /// whether the launcher went.
     fn remove_launcher(&self) -> Result<bool> {
         if !self.launcher_may_go() {
             return Ok(false);
+        }
+        for left in self.launcher_files().iter().skip(1) {
+            disk::remove_file(left)?;
         }
         // Without its configuration the launcher could not be asked again: it goes first.
         disk::remove_own_executable(&self.home)?;

@@ -15,7 +15,7 @@ use castoff_testkit::package::Package;
 use tempfile::NamedTempFile;
 
 use crate::selfupdate::{announce_launcher, another, assert_unchanged, launcher_fetches};
-use crate::world::{CHECK, Run, World, app, mode, script};
+use crate::world::{CHECK, Run, World, app, isolate, mode, script};
 
 /// Large enough for btrfs, which takes no less than 109 MiB; sparse, so that it costs little.
 const IMAGE_SIZE: u64 = 128 << 20;
@@ -711,10 +711,8 @@ fn as_nobody(world: &World, home: &str) -> Run {
     command
         .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
         .arg(world.launcher())
-        .current_dir(world.home())
-        .env_clear()
-        .env("HOME", world.home().join(home))
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        .current_dir(world.home());
+    isolate(&mut command, &world.home().join(home));
     Run::of(&mut command)
 }
 

@@ -25,6 +25,7 @@ mod linux {
     use std::process::{Command, Stdio};
 
     use super::*;
+    use crate::world::isolate;
 
     fn desktop(world: &World) -> PathBuf {
         world.home().join("user/Desktop")
@@ -56,10 +57,8 @@ mod linux {
         command
             .args(["-c", &line])
             .current_dir("/")
-            .stdin(Stdio::null())
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap())
-            .env("HOME", world.home().join("user"));
+            .stdin(Stdio::null());
+        isolate(&mut command, &world.home().join("user"));
         Run::of(&mut command)
     }
 
@@ -110,9 +109,8 @@ mod linux {
             }
             let run = |args: &[&str]| {
                 let mut command = Command::new(home.join("MyApp"));
-                command.args(args).env_clear();
-                command.env("HOME", world.home().join("user"));
-                command.env("PATH", std::env::var_os("PATH").unwrap());
+                command.args(args);
+                isolate(&mut command, &world.home().join("user"));
                 Run::of(&mut command)
             };
             let made = paths(&run(&["--castoff", "shortcut", "--json"]));

@@ -145,15 +145,8 @@ impl World {
             .args(args)
             .current_dir(env!("CARGO_TARGET_TMPDIR"))
             .stdin(Stdio::null());
-        command.env_clear();
-        // The last is where an emulator of another processor finds that one's libraries.
-        for name in ["PATH", "SystemRoot", "TEMP", "TMP", "QEMU_LD_PREFIX"] {
-            if let Some(value) = std::env::var_os(name) {
-                command.env(name, value);
-            }
-        }
         // Per-user folders are looked for here, and found out when they are used unasked.
-        command.env("HOME", self.home().join("user"));
+        isolate(&mut command, &self.home().join("user"));
         command
     }
 
@@ -260,6 +253,17 @@ impl Run {
             "not killed: {self:#?}"
         );
         self
+    }
+}
+
+/// Lets nothing of the machine's configuration, language or proxies reach a program.
+pub(crate) fn isolate(command: &mut Command, home: &Path) {
+    command.env_clear().env("HOME", home);
+    // The last is where an emulator of another processor finds that one's libraries.
+    for name in ["PATH", "SystemRoot", "TEMP", "TMP", "QEMU_LD_PREFIX"] {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
     }
 }
 

@@ -111,6 +111,8 @@ arm64() {
     export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER=qemu-aarch64-static
     export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS="--cfg emulated"
     export QEMU_LD_PREFIX=/usr/aarch64-linux-gnu
+    # The emulator translates at every start what is run: the less there is, the sooner it is done.
+    export CARGO_PROFILE_DEV_OPT_LEVEL=1 CARGO_PROFILE_DEV_DEBUG=none
     register_arm64
 
     tests_for arm64 $target

@@ -9,7 +9,7 @@
 //!   `None`. It must be TOML; whether its keys and values are right is for the configuration's own
 //!   tests and for `castoff doctor`, which know them.
 //!
-//! A launcher for Windows gets its manifest, its icon (the one that `CASTOFF_ICON` names, if any)
+//! A launcher for Windows gets its manifest, its icon (the one that `CASTOFF_EXE_ICON` names, if any)
 //! and its version, under the name that the baked configuration gives the app.
 
 #![expect(
@@ -68,7 +68,7 @@ fn unwinding() {
 fn windows(name: Option<&str>) -> Result<(), String> {
     const ICON: &str = "assets/windows/castoff.ico";
     const MANIFEST: &str = "assets/windows/castoff.manifest";
-    println!("cargo::rerun-if-env-changed=CASTOFF_ICON");
+    println!("cargo::rerun-if-env-changed=CASTOFF_EXE_ICON");
     if variable("CARGO_CFG_TARGET_OS") != "windows" {
         return Ok(());
     }
@@ -78,7 +78,7 @@ fn windows(name: Option<&str>) -> Result<(), String> {
         println!("cargo::rustc-link-arg-bin={LAUNCHER}=/DEPENDENTLOADFLAG:0x800");
     }
     let here = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
-    let icon = match env::var_os("CASTOFF_ICON") {
+    let icon = match env::var_os("CASTOFF_EXE_ICON") {
         Some(own) if !own.is_empty() => icon(here.join(own))?,
         _ => here.join(ICON),
     };
@@ -108,7 +108,7 @@ fn windows(name: Option<&str>) -> Result<(), String> {
 
 /// The publisher's icon. The resource compilers say little of a file that is none.
 fn icon(file: PathBuf) -> Result<PathBuf, String> {
-    let problem = |what: &str| format!("CASTOFF_ICON: {}: {what}", file.display());
+    let problem = |what: &str| format!("CASTOFF_EXE_ICON: {}: {what}", file.display());
     let bytes = fs::read(&file).map_err(|error| problem(&error.to_string()))?;
     if !bytes.starts_with(&[0, 0, 1, 0]) {
         return Err(problem("not an icon (.ico)"));

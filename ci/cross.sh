@@ -4,7 +4,7 @@
 #
 #   ci/cross.sh                    everything
 #   ci/cross.sh install            what the others need
-#   ci/cross.sh windows | arm64    lint, tests, launcher, demo of one of them
+#   ci/cross.sh windows | arm64    tests, launcher, demo of one of them; lints for Windows
 #
 # The standard library of those targets is built from Debian's sources, by Debian's compiler, which
 # has them; rustup's is not needed. Everything goes to target/cross. Tests that cannot hold under an

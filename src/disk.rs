@@ -194,8 +194,14 @@ pub fn clone_file(from: &Path, to: &Path) -> Result<bool> {
         REFUSED.store(true, Ordering::Relaxed);
         return Ok(false);
     }
+    make_writable(to)?;
     keep_mode_and_time(from, to)?;
     Ok(true)
+}
+
+/// A clone has the mode of what it was made from, and a read-only file keeps no other time.
+fn make_writable(path: &Path) -> Result<()> {
+    set_mode(path, Some(0o600))
 }
 
 /// Copies a file of another owner, perhaps of another disk, for this user: content, modification
@@ -208,6 +214,7 @@ pub fn copy_foreign(from: &Path, to: &Path, mode: Option<u32>) -> Result<()> {
         let mut copy = create_file(to, false)?;
         io::copy(&mut source, &mut copy).map_err(Error::io("copy", from))?;
     }
+    make_writable(to)?;
     let metadata = fs::metadata(from).map_err(Error::io("look at", from))?;
     #[cfg(windows)]
     {
@@ -345,6 +352,19 @@ pub fn may_change(folder: &Path) -> bool {
             .open(folder);
         // Whoever holds the folder itself does not keep others from changing what is in it.
         opened.map_or_else(|error| in_use::is_held(&error), |_| true) && folder.is_dir()
+    }
+}
+
+/// Whether a folder belongs to the user that this process is; always so where that is not asked.
+pub fn is_mine(folder: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        fs::metadata(folder).is_ok_and(|found| found.uid() == rustix::process::geteuid().as_raw())
+    }
+    #[cfg(not(unix))]
+    {
+        folder.is_dir()
     }
 }
 

@@ -18,7 +18,8 @@ use std::path::{Path, PathBuf};
 use crate::archive::SafePath;
 use crate::config::Rules;
 use crate::disk;
-use crate::layout::backup;
+use crate::layout::backup::{self, Backup};
+use crate::layout::journal::Journal;
 use crate::layout::locks::{ChangeLock, UpdateLock};
 use crate::layout::tree;
 use crate::state::{ClientFolder, Installed};
@@ -110,13 +111,23 @@ impl<'a> Uninstall<'a> {
                 disk::remove_empty_folder(&root.join(path));
             }
         }
+        // A journal without its backup could not be undone.
+        Journal::remove(folder)?;
+        let mut left = Vec::new();
         for kept in backup::list(folder) {
-            backup::discard(folder, &kept.name)?;
+            if everything || !holds_the_users(&kept.backup, root) {
+                backup::discard(folder, &kept.name)?;
+            } else {
+                let path = folder.backups().join(&kept.name);
+                left.push(path.strip_prefix(root).unwrap_or(&path).to_path_buf());
+            }
         }
-        disk::remove_tree(&folder.backups())?;
+        if left.is_empty() {
+            disk::remove_tree(&folder.backups())?;
+        }
         self.clear_own()?;
         let files = self.brought.len() + users.len();
-        let mut left = self.mounts;
+        left.extend(self.mounts);
         if !everything {
             left.extend(self.users);
         }
@@ -189,6 +200,14 @@ impl<'a> Uninstall<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether a backup is the only place of a file of the user's, which an update has overwritten.
+fn holds_the_users(backup: &Backup, root: &Path) -> bool {
+    backup.displaced.iter().any(|(path, record)| {
+        let now = tree::record(&path.below(root), Some(record));
+        !now.is_ok_and(|now| now.is_some_and(|now| tree::same(&now.content, &record.content)))
+    })
 }
 
 /// How a folder is looked through.

@@ -494,7 +494,7 @@ impl<'a> Updater<'a> {
             &plan.removes,
         )?;
         // And before the package goes: an update that is put off is not fetched again. What may
-        // turn out to be the same is asked for when that is known.
+        // turn out to be the same is asked for when that is known, after the unpacking.
         let writes = plan.writes.iter().filter(|write| write.perhaps.is_none());
         let changing = writes.map(|write| &write.path).chain(&plan.removes);
         layout::need_free(folder, changing)?;
@@ -503,6 +503,7 @@ impl<'a> Updater<'a> {
         self.observer.event(&Event::Phase(Phase::Stage));
         let staged = stage::stage(folder, plan, &archive, self.observer)?;
         drop(archive);
+        layout::need_free(folder, staged.changing())?;
         if !staged.plan.installed.files.is_empty() {
             self.observer.event(&Event::Phase(Phase::BackUp));
         }
@@ -527,6 +528,8 @@ impl<'a> Updater<'a> {
             || self.folder.aside().exists();
         if left
             && let Ok(_lock) = UpdateLock::take(&self.folder, Duration::ZERO)
+            // Whoever was killed since needs its backup.
+            && !Journal::lies_in(&self.folder)
             && let Err(error) = self.clear_leftovers()
         {
             log::warn!("left for later: {}", error.chain());

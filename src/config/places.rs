@@ -118,8 +118,12 @@ fn choose(
     }
 }
 
-/// Whether a user's folder holds a copy of the installation in `beside`.
+/// Whether a user's folder holds a copy of the installation in `beside`, made by this user: whoever
+/// works with another's home (sudo) neither runs what lies there nor leaves files there.
 fn is_copy_of(config: &Config, copy: &Path, beside: &Path) -> bool {
+    if !disk::is_mine(copy) {
+        return false;
+    }
     let copy = ClientFolder::new(copy, &config.version_file);
     let over = copy.load_state().over;
     over.is_some_and(|over| over.is_in(beside)) && copy.local_version().is_some()

@@ -234,6 +234,9 @@ impl Link {
             .filter(|path| {
                 path.extension()
                     .is_some_and(|suffix| suffix.eq_ignore_ascii_case(SUFFIX))
+                    // Anything may lie on a desktop, under any name.
+                    && fs::metadata(path)
+                        .is_ok_and(|found| found.is_file() && found.len() <= LARGEST)
                     && self.starts_the_same(path)
             })
             .collect();
@@ -260,7 +263,10 @@ impl Link {
             return false;
         };
         let arguments = arguments.iter().map(OsString::from);
-        same_file(&self.target, Path::new(target)) && arguments.eq(self.arguments.iter().cloned())
+        // A name alone is looked for in PATH, wherever this process happens to be.
+        arguments.eq(self.arguments.iter().cloned())
+            && Path::new(target).is_absolute()
+            && same_file(&self.target, Path::new(target))
     }
 
     #[cfg(windows)]
@@ -279,10 +285,13 @@ impl Link {
     fn starts_the_same(&self, path: &Path) -> bool {
         let link = fs::read(path).and_then(|bytes| castoff_windows::shortcut::of_bytes(&bytes));
         link.is_ok_and(|link| {
-            same_file(&self.target, &link.target) && link.arguments == command_line(&self.arguments)
+            link.arguments == command_line(&self.arguments) && same_file(&self.target, &link.target)
         })
     }
 }
+
+/// No shortcut is larger; what is need not be read to know that it is none of ours.
+const LARGEST: u64 = 1 << 20;
 
 /// Whether two paths name one file, by whatever links and spellings.
 fn same_file(one: &Path, other: &Path) -> bool {

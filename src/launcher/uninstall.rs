@@ -42,12 +42,9 @@ impl Session {
     pub(super) fn uninstall(&self, yes: bool, everything: bool, as_json: bool) -> Result<Told> {
         let updater = self.updater()?;
         let version = updater.installed().map(|version| version.to_string());
-        let apart = [
-            self.launcher.clone(),
-            Some(self.home.join(config::FILE_NAME)),
-            Some(self.places.log_dir.clone()),
-        ];
-        let apart: Vec<PathBuf> = apart.into_iter().flatten().collect();
+        let mut apart = self.launcher_files();
+        apart.push(self.home.join(config::FILE_NAME));
+        apart.push(self.places.log_dir.clone());
         // Where there is no folder, none is made to be locked.
         let found = if updater.folder().root().is_dir() {
             Some(updater.uninstall(everything, &apart)?)

@@ -161,7 +161,9 @@ const DISCARDED: &str = "discarded";
 pub(crate) fn sweep(folder: &ClientFolder) {
     for name in names(folder) {
         let path = folder.backups().join(name);
+        // An app may have a file of that name; a backup with its description is a whole one.
         if path.join(DISCARDED).exists()
+            && !path.join("backup.json").exists()
             && let Err(error) = disk::remove_tree(&path)
         {
             log::debug!("{}", error.chain());

@@ -46,7 +46,7 @@ pub fn prefers_copy(copy: &ClientFolder, base: &ClientFolder, entry: Option<&str
         return false;
     };
     let Some(based_on) = version_of(base) else {
-        return true;
+        return is_whole_of(copy, &version, entry);
     };
     let newer = version > based_on;
     let led_back = || version != based_on && copy.load_state().over == Some(Over::of(base));

@@ -195,6 +195,22 @@ mod unix {
     }
 
     #[test]
+    fn a_backup_with_the_only_copy_of_a_file_of_the_users_stays() {
+        let world = World::new();
+        world.publish_app("1.0.0");
+        world.run(&[]).assert_app("1.0.0");
+        world.write("only/1.1.0.bin", "mine");
+        world.publish_app("1.1.0");
+        world.run(&[]).assert_app("1.1.0");
+        world.run(&[]).assert_app("1.1.0");
+        let removed = document(&world.run(&UNINSTALL));
+        assert_eq!(removed["kept"], json!([".backup/1.0.0"]));
+        assert_eq!(world.read(".backup/1.0.0/only/1.1.0.bin"), "mine");
+        document(&world.run(&["--castoff", "uninstall", "--everything", "--json"]));
+        assert!(!world.client().exists());
+    }
+
+    #[test]
     fn links_are_removed_and_not_followed() {
         let world = World::new();
         let outside = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();

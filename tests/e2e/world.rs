@@ -203,7 +203,18 @@ impl World {
 
 impl Run {
     pub(crate) fn of(command: &mut Command) -> Self {
-        let output = command.output().unwrap();
+        let mut output = command.output();
+        // On a busy machine Wine sometimes does not start a process (error 1359, internal): then
+        // nothing has run yet.
+        for _ in 0..5 {
+            let wines =
+                |error: &std::io::Error| cfg!(emulated) && error.raw_os_error() == Some(1359);
+            if !output.as_ref().is_err_and(wines) {
+                break;
+            }
+            output = command.output();
+        }
+        let output = output.unwrap();
         Self {
             code: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

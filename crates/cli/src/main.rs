@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use castoff::launcher::commands::Command as Work;
-use castoff::launcher::{Session, panic, shortcut};
+use castoff::launcher::{Session, dialog, panic, shortcut};
 use clap::{Args, Parser, Subcommand};
 
 /// Brings an app up to date, or leaves it exactly as it was, and starts it.
@@ -158,12 +158,24 @@ fn main() -> ExitCode {
             everything,
         } => (place, Work::Uninstall { yes, everything }),
     };
-    panic::install(match work {
+    let after = match work {
         Work::Run { .. } => panic::After::StartTheApp,
         _ => panic::After::Report,
-    });
-    // As absolute as the launcher's own folder is: the app is started in another one.
-    let home = std::path::absolute(&place.dir).unwrap_or(place.dir);
+    };
+    panic::install(after);
+    if after == panic::After::StartTheApp {
+        // A shortcut may have started this, with no terminal.
+        dialog::allow();
+    }
+    // As absolute as the launcher's own folder is: the app is started in another one. And one text
+    // for one folder, by which a shortcut is known again; on Windows that would be a text which
+    // few programs understand.
+    let home = if cfg!(unix) {
+        std::fs::canonicalize(&place.dir)
+    } else {
+        std::path::absolute(&place.dir)
+    }
+    .unwrap_or(place.dir);
     ExitCode::from(match Session::open(&home) {
         Ok(session) => session.work(&work, place.json),
         Err(error) => Session::report_unopened(&error),

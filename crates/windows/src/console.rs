@@ -140,14 +140,13 @@ static TOLD: OnceLock<fn(Event)> = OnceLock::new();
 /// Not promised: the end of the session, of which a process with windows (it need not show any) is
 /// told in another way.
 pub fn outlive(told: fn(Event)) -> io::Result<()> {
-    if TOLD.get().is_some() {
+    // First of all: an event may come as soon as the routine is there.
+    if TOLD.set(told).is_err() {
         return Ok(());
     }
     // SAFETY: the routine is a function, there as long as the process, and fit for any thread. It
     // is never the null routine, which children would inherit.
-    unsafe { SetConsoleCtrlHandler(Some(routine), true) }?;
-    TOLD.get_or_init(|| told);
-    Ok(())
+    Ok(unsafe { SetConsoleCtrlHandler(Some(routine), true) }?)
 }
 
 /// Does what Ctrl+C does in this process's console: tells all processes that are attached to it,

@@ -23,6 +23,16 @@ mod kind;
 mod run;
 #[cfg(unix)]
 mod signals;
+/// Whether a start that failed may succeed in a moment.
+///
+/// On Unix someone has the file open for writing: another thread that has just started something
+/// hands it open handles for an instant. On Windows somebody has it for himself (32, 33), or the
+/// system had a fault of its own (1359), as Wine now and then has.
+fn may_pass(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::ExecutableFileBusy
+        || (cfg!(windows) && matches!(error.raw_os_error(), Some(32 | 33 | 1359)))
+}
+
 #[cfg(test)]
 mod tests;
 
@@ -146,12 +156,12 @@ impl Prepared {
         Running::start(&mut self)
     }
 
-    /// Makes the attempt, and makes it again while someone has the file open for writing: another
-    /// thread that has just started something hands it open handles for an instant.
+    /// Makes the attempt, and makes it again for as long as what is in the way may pass.
     fn start<T>(&mut self, attempt: impl Fn(&mut Command) -> io::Result<T>) -> Result<T> {
-        /// Together a fifth of a second: a hundred times what starting a process takes.
+        /// On Unix together a fifth of a second, a hundred times what starting a process takes; on
+        /// Windows two seconds, for a scanner that looks at what was just installed.
         const ATTEMPTS: u32 = 10;
-        const PAUSE: Duration = Duration::from_millis(20);
+        const PAUSE: Duration = Duration::from_millis(if cfg!(windows) { 200 } else { 20 });
 
         #[cfg(unix)]
         if let Some(lock) = &self.lock {
@@ -167,7 +177,7 @@ impl Prepared {
         loop {
             left -= 1;
             match attempt(&mut self.command) {
-                Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && left > 0 => {
+                Err(error) if may_pass(&error) && left > 0 => {
                     thread::sleep(PAUSE);
                 }
                 result => return result.map_err(|error| self.start_failed(error)),

@@ -254,6 +254,73 @@ fn keep_mode_and_time(from: &Path, to: &Path) -> Result<()> {
     fs::set_permissions(to, metadata.permissions()).map_err(Error::io("set the mode of", to))
 }
 
+/// Copies a folder and all below it, or a single file or link, to where nothing is. What is neither
+/// file, link nor folder is left out.
+pub fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+    let metadata = fs::symlink_metadata(from).map_err(Error::io("look at", from))?;
+    if metadata.is_dir() {
+        create_folder(to)?;
+        for entry in fs::read_dir(from).map_err(Error::io("read", from))? {
+            let entry = entry.map_err(Error::io("read", from))?;
+            copy_tree(&entry.path(), &to.join(entry.file_name()))?;
+        }
+        return set_mode(to, mode_of(&metadata));
+    }
+    if metadata.is_symlink() {
+        let target = fs::read_link(from).map_err(Error::io("read the link", from))?;
+        return symlink(&target.to_string_lossy(), to);
+    }
+    if metadata.is_file() {
+        copy(from, to)?;
+    }
+    Ok(())
+}
+
+/// Bytes of all files below a folder, as far as they can be seen.
+pub fn size_below(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.metadata() {
+            Ok(found) if found.is_dir() => size_below(&entry.path()),
+            Ok(found) if found.is_file() => found.len(),
+            _ => 0,
+        })
+        .sum()
+}
+
+/// Gives the owner the right to write to everything below a folder, where the system has modes.
+pub fn make_tree_writable(folder: &Path) -> Result<()> {
+    let metadata = fs::symlink_metadata(folder).map_err(Error::io("look at", folder))?;
+    if metadata.is_symlink() {
+        return Ok(());
+    }
+    if let Some(mode) = mode_of(&metadata).filter(|mode| mode & 0o200 == 0) {
+        set_mode(folder, Some(mode | 0o200))?;
+    }
+    if metadata.is_dir() {
+        for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
+            let entry = entry.map_err(Error::io("read", folder))?;
+            make_tree_writable(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a file has other names, where the system tells.
+pub fn is_shared(path: &Path) -> Result<bool> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let metadata = fs::symlink_metadata(path).map_err(Error::io("look at", path))?;
+        Ok(metadata.nlink() > 1)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        Ok(false)
+    }
+}
+
 /// Sets a file's modification time.
 pub fn set_modified(path: &Path, time: std::time::SystemTime) -> Result<()> {
     File::options()
@@ -477,7 +544,8 @@ fn sync_each(paths: &[PathBuf], linked: Option<&Path>) -> Result<()> {
     crate::disk::in_parallel(SYNC_THREADS, paths, &sync_one).map(|_: Vec<()>| ())
 }
 
-fn sync_file(path: &Path) -> Result<()> {
+/// Makes a file durable.
+pub fn sync_file(path: &Path) -> Result<()> {
     retry(|| open_to_sync(path).map_err(Error::io("sync", path)))?
         .sync_all()
         .map_err(Error::io("sync", path))

@@ -118,6 +118,14 @@ codes! {
     BackupNotFound = "BACKUP_NOT_FOUND",
     /// A backup that is not what it was when it was made.
     BackupDamaged = "BACKUP_DAMAGED",
+    /// There is no such version to go back to.
+    NoWayBack = "NO_WAY_BACK",
+    /// A version that cannot be removed.
+    VersionNeeded = "VERSION_NEEDED",
+    /// There is a factory version already.
+    FactorySet = "FACTORY_SET",
+    /// A command that the layout has no use for.
+    LayoutUnfit = "LAYOUT_UNFIT",
     /// An interrupted update could not be undone.
     RecoveryFailed = "RECOVERY_FAILED",
     /// This user has no such place for a shortcut.
@@ -269,6 +277,17 @@ pub enum Error {
     BackupNotFound { version: String, folder: PathBuf },
     #[error("the backup {} is damaged: {problem}", path.display())]
     BackupDamaged { path: PathBuf, problem: String },
+    #[error("there is no {to} version to go back to")]
+    NoWayBack { to: String },
+    #[error("{name} cannot be removed: {why}")]
+    VersionNeeded { name: String, why: &'static str },
+    #[error("{version} is the factory version already")]
+    FactorySet { version: String },
+    #[error("{command} is not for the layout {layout}")]
+    LayoutUnfit {
+        command: &'static str,
+        layout: &'static str,
+    },
     #[error("an interrupted update in {} could not be undone", folder.display())]
     RecoveryFailed {
         folder: PathBuf,
@@ -348,6 +367,10 @@ impl Error {
             Self::StateInvalid { .. } => Code::StateInvalid,
             Self::BackupNotFound { .. } => Code::BackupNotFound,
             Self::BackupDamaged { .. } => Code::BackupDamaged,
+            Self::NoWayBack { .. } => Code::NoWayBack,
+            Self::VersionNeeded { .. } => Code::VersionNeeded,
+            Self::FactorySet { .. } => Code::FactorySet,
+            Self::LayoutUnfit { .. } => Code::LayoutUnfit,
             Self::RecoveryFailed { .. } => Code::RecoveryFailed,
             Self::NoShortcutPlace { .. } => Code::NoShortcutPlace,
             Self::Internal { .. } => Code::Internal,
@@ -518,6 +541,17 @@ impl Error {
                 vec![
                     ("folder", folder.display().to_string()),
                     ("backup", backup.clone()),
+                ]
+            }
+            Self::NoWayBack { to } => vec![("to", to.clone())],
+            Self::VersionNeeded { name, why } => {
+                vec![("name", name.clone()), ("why", (*why).to_owned())]
+            }
+            Self::FactorySet { version } => vec![("version", version.clone())],
+            Self::LayoutUnfit { command, layout } => {
+                vec![
+                    ("command", (*command).to_owned()),
+                    ("layout", (*layout).to_owned()),
                 ]
             }
             Self::NoShortcutPlace { place } => vec![("place", (*place).to_owned())],

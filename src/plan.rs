@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::archive::{Archive, Entry, EntryKind, SafePath};
-use crate::config::{Patterns, Rules};
+use crate::config::{LayoutKind, Patterns, Rules};
 use crate::disk;
 use crate::layout::tree::{self, Found};
 use crate::release::{FileList, Listed, Release};
@@ -127,10 +127,11 @@ impl Plan {
             // The Python packager packs local_version.json too, with the version before in it.
             return Ok(());
         }
-        let on_disk = path.below(folder.root());
+        let root = folder.tree();
+        let on_disk = path.below(&root);
         let found = tree::look(&on_disk)?;
         if preserve.matches(path.as_str(), false)
-            && (found != Found::Nothing || tree::leads_elsewhere(folder.root(), path)?)
+            && (found != Found::Nothing || tree::leads_elsewhere(&root, path)?)
         {
             return Ok(());
         }
@@ -144,8 +145,10 @@ impl Plan {
         let executable = entry.executable
             || listed_executable
             || self.release.entry_point.as_deref() == Some(path.as_str());
-        let mode_now = match found {
-            Found::File { mode, .. } => mode,
+        let mode_now = match (&found, folder.layout()) {
+            (Found::File { mode, .. }, LayoutKind::InPlace) => *mode,
+            // The factory version is read-only; one that follows it is not.
+            (Found::File { mode, .. }, LayoutKind::Snapshot) => mode.map(|mode| mode | 0o200),
             _ => None,
         };
         let lacks_x = executable && mode_now.is_some_and(|mode| mode & 0o111 == 0);
@@ -229,7 +232,7 @@ impl Plan {
             let goes = record.owned
                 && !list.files.contains_key(path)
                 && !preserve.matches(path.as_str(), false)
-                && tree::look(&path.below(folder.root()))? != Found::Nothing;
+                && tree::look(&path.below(&folder.tree()))? != Found::Nothing;
             if goes {
                 self.removes.insert(path.clone());
             }
@@ -246,7 +249,7 @@ impl Plan {
                 && !self.kept.contains_key(path)
                 // What was merely found and is not overwritten is the user's from now on.
                 && record.owned
-                && tree::look(&path.below(folder.root()))? != Found::Nothing
+                && tree::look(&path.below(&folder.tree()))? != Found::Nothing
             {
                 self.kept.insert(path.clone(), record.clone());
             }
@@ -405,7 +408,7 @@ fn check_list(
         let Some(record) = there else {
             return Err(misfit());
         };
-        if !record.looks_like(&tree::look(&path.below(folder.root()))?) {
+        if !record.looks_like(&tree::look(&path.below(&folder.tree()))?) {
             return Err(misfit());
         }
     }

@@ -15,7 +15,7 @@ use crate::disk;
 use crate::layout::tree::{self, Found};
 use crate::plan::{Plan, Write};
 use crate::progress::{Event, Observer};
-use crate::state::{ClientFolder, Content, FileRecord};
+use crate::state::{ClientFolder, Content, FileRecord, Installed};
 use crate::steps::{Step, reach};
 use crate::{Error, Result};
 
@@ -32,6 +32,18 @@ pub struct Staged {
 }
 
 impl Staged {
+    /// What is installed when this is: what is staged, and what is kept.
+    pub(crate) fn installed(&self) -> Installed {
+        let mut files = self.plan.kept.clone();
+        files.extend(self.records.clone());
+        Installed {
+            version: Some(self.plan.release.version.clone()),
+            digest: self.plan.digest,
+            entry_point: self.plan.release.entry_point.clone(),
+            files,
+        }
+    }
+
     /// Every path that the commit changes.
     pub(crate) fn changing(&self) -> impl Iterator<Item = &SafePath> {
         self.records.keys().chain(&self.plan.removes)

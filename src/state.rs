@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::archive::SafePath;
 use crate::archive::guard::Node;
+use crate::config::LayoutKind;
 use crate::disk;
 use crate::layout::locks::StateLock;
 use crate::release::Release;
@@ -27,21 +28,101 @@ use crate::{Code, Error, Result};
 #[derive(Clone, Debug)]
 pub struct ClientFolder {
     root: PathBuf,
+    layout: LayoutKind,
     version_file: String,
 }
 
+/// The links of the snapshot layout, below `versions/`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// The version that is started.
+    Current,
+    /// The one that was current before the last switch.
+    Previous,
+    /// The one to which a device can always go back.
+    Factory,
+}
+
+impl Link {
+    /// The link's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Current => "current",
+            Self::Previous => "previous",
+            Self::Factory => "factory",
+        }
+    }
+}
+
 impl ClientFolder {
-    /// The folder `root`, in which `version_file` says what is installed.
+    /// The folder `root` in the layout in-place, in which `version_file` says what is installed.
     pub fn new(root: impl Into<PathBuf>, version_file: impl Into<String>) -> Self {
         Self {
             root: root.into(),
+            layout: LayoutKind::InPlace,
             version_file: version_file.into(),
         }
     }
 
-    /// The folder itself: the app's working directory.
+    /// The same folder in another layout.
+    #[must_use]
+    pub fn with_layout(mut self, layout: LayoutKind) -> Self {
+        self.layout = layout;
+        self
+    }
+
+    /// How versions lie in it.
+    pub fn layout(&self) -> LayoutKind {
+        self.layout
+    }
+
+    /// The folder itself, which holds everything that Castoff keeps.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// The folder of the app's files, its working directory: the client folder itself, or the
+    /// folder of the current version. The latter need not exist.
+    pub fn tree(&self) -> PathBuf {
+        match self.layout {
+            LayoutKind::InPlace => self.root.clone(),
+            // Not through the link: the running app is not to see the files of the next version.
+            LayoutKind::Snapshot => match self.linked(Link::Current) {
+                Some(name) => self.versions().join(name),
+                None => self.link(Link::Current),
+            },
+        }
+    }
+
+    /// Where the versions of the snapshot layout are, and the links to them.
+    pub fn versions(&self) -> PathBuf {
+        self.root.join("versions")
+    }
+
+    /// Where a link of the snapshot layout is.
+    pub fn link(&self, link: Link) -> PathBuf {
+        self.versions().join(link.as_str())
+    }
+
+    /// The name of the version's folder that a link leads to; `None` where there is no link, or
+    /// one that leads out of `versions/`.
+    pub fn linked(&self, link: Link) -> Option<String> {
+        let target = std::fs::read_link(self.link(link)).ok()?;
+        let inside = target
+            .parent()
+            .is_some_and(|parent| parent.as_os_str().is_empty() || parent == self.versions());
+        let name = target.file_name()?.to_str()?;
+        inside.then(|| name.to_owned())
+    }
+
+    /// The version in a folder of the snapshot layout: as its list says, else as it is called.
+    pub fn version_in(&self, name: &str) -> Option<Version> {
+        head(&self.list_of(name)).or_else(|| name.parse().ok())
+    }
+
+    /// The list of the files of a version in the snapshot layout.
+    pub(crate) fn list_of(&self, name: &str) -> PathBuf {
+        self.own().join("versions").join(format!("{name}.json"))
     }
 
     /// `local_version.json`, unless it is configured otherwise.
@@ -74,13 +155,21 @@ impl ClientFolder {
         self.own().join("aside")
     }
 
+    /// Where older versions go that are being removed.
+    pub(crate) fn gone(&self) -> PathBuf {
+        self.own().join("gone")
+    }
+
     /// The journal of a commit or an undo under way.
     pub fn journal(&self) -> PathBuf {
         self.own().join("journal.json")
     }
 
     pub(crate) fn installed(&self) -> PathBuf {
-        self.own().join("installed.json")
+        match (self.layout, self.linked(Link::Current)) {
+            (LayoutKind::Snapshot, Some(name)) => self.list_of(&name),
+            _ => self.own().join("installed.json"),
+        }
     }
 
     pub(crate) fn state(&self) -> PathBuf {
@@ -92,9 +181,18 @@ impl ClientFolder {
         name == ".castoff" || name == ".backup" || name == self.version_file
     }
 
-    /// What `local_version.json` says; `None` when it is not there or not readable as a version,
-    /// which the Python client also takes for "not installed".
+    /// What is installed: in the snapshot layout the version to which `current` leads.
+    ///
+    /// Else what `local_version.json` says; `None` when it is not there or not readable as a
+    /// version, which the Python client also takes for "not installed".
     pub fn local_version(&self) -> Option<LocalVersion> {
+        if self.layout == LayoutKind::Snapshot {
+            let version = self.version_in(&self.linked(Link::Current)?)?;
+            return Some(LocalVersion {
+                version,
+                update_time: None,
+            });
+        }
         let bytes = disk::in_use::read(&self.version_file()).ok()?;
         match serde_json::from_slice(&bytes) {
             Ok(version) => Some(version),
@@ -171,12 +269,7 @@ impl ClientFolder {
 
     /// The version that the list is of, without reading the rest of it.
     pub(crate) fn listed_version(&self) -> Option<Version> {
-        #[derive(Deserialize)]
-        struct Head {
-            version: Option<Version>,
-        }
-        let head: Option<Head> = read_json(&self.installed()).ok().flatten();
-        head?.version
+        head(&self.installed())
     }
 
     pub(crate) fn save_installed(&self, installed: Option<&Installed>) -> Result<()> {
@@ -329,14 +422,34 @@ pub struct Trial {
     pub version: Version,
     /// Its package.
     pub digest: Sha256,
-    /// The backup to go back to; `None` for a first install.
-    pub backup: Option<String>,
+    /// What to go back to; `None` for a first install.
+    pub back: Option<WayBack>,
     /// Starts without a verdict so far. Counted before the start, so that a machine that dies
     /// with the app does not try for ever.
     pub tries: u32,
 }
 
-/// A package that failed its trial.
+/// An older version that can be gone back to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WayBack {
+    /// The backup's name, or that of the version's folder.
+    pub name: String,
+    /// In the snapshot layout: where `previous` is to lead then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<String>,
+}
+
+impl WayBack {
+    /// The way back to a backup.
+    pub(crate) fn to(name: &String) -> Self {
+        Self {
+            name: name.clone(),
+            previous: None,
+        }
+    }
+}
+
+/// A package that failed its trial, or that a person has left.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Bad {
     /// Its version.
@@ -402,14 +515,9 @@ impl State {
     }
 
     /// Marks a package, so that it is not installed again by itself.
-    pub(crate) fn mark_bad(&mut self, version: &Version, digest: Sha256, why: &str) {
-        if self.bad_mark(digest).is_none() {
-            let (version, why) = (version.clone(), why.to_owned());
-            self.bad.push(Bad {
-                version,
-                digest,
-                why,
-            });
+    pub(crate) fn mark_bad(&mut self, mark: &Bad) {
+        if self.bad_mark(mark.digest).is_none() {
+            self.bad.push(mark.clone());
         }
     }
 
@@ -466,6 +574,16 @@ const LONGEST_BACK_OFF: chrono::TimeDelta = chrono::TimeDelta::hours(24);
 
 /// Enough for every package that a publisher breaks between two good ones.
 const REMEMBERED: usize = 8;
+
+/// The version that a list is of.
+fn head(list: &Path) -> Option<Version> {
+    #[derive(Deserialize)]
+    struct Head {
+        version: Option<Version>,
+    }
+    let head: Option<Head> = read_json(list).ok().flatten();
+    head?.version
+}
 
 /// Reads a JSON file; `None` when there is none.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {

@@ -3,8 +3,10 @@
 //! Every place between two changes of the disk calls `reach` with its [`Step`]. In ordinary
 //! builds that is nothing. Built with the feature `failpoints` (as the tests are), the variable
 //! `CASTOFF_FAIL=commit.rename@3=kill` makes the process kill itself when it reaches that step for
-//! the third time; `error` makes the step fail, `full` makes it fail as a full disk does, and `panic` panics.
-//! Several orders are parted by commas. The tests walk through [`Step::ALL`], so that a step which
+//! the third time; `error` makes the step fail, `full` makes it fail as a full disk does, `panic`
+//! panics, and `hang` stops there until somebody ends the process.
+//! Several orders are parted by commas. `CASTOFF_TRACE` names a file to which every step is added
+//! that is reached. The tests walk through [`Step::ALL`], so that a step which
 //! is added here is covered, or fails for never being reached.
 
 use crate::Result;
@@ -54,6 +56,12 @@ steps! {
     BackUpFilled = "backup.filled",
     /// The backup is whole, described, synced, and has its name.
     BackUpSynced = "backup.synced",
+    /// One more file of the current version is carried over into a new version's folder.
+    BuildFile = "build.file",
+    /// The new version's folder has all that the current one had and that stays.
+    BuildCarried = "build.carried",
+    /// The new version's folder is whole, not yet synced.
+    BuildFilled = "build.filled",
     /// The journal is on disk.
     CommitJournalled = "commit.journalled",
     /// One more file of the old version is removed.
@@ -64,6 +72,12 @@ steps! {
     CommitRenamed = "commit.renamed",
     /// installed.json is the new version's.
     CommitListed = "commit.listed",
+    /// The new version's folder is in its place; no link leads to it.
+    CommitPlaced = "commit.placed",
+    /// The link `previous` leads where it is to, `current` does not yet.
+    SwitchPrevious = "switch.previous",
+    /// Both links lead where they are to, and that is synced.
+    SwitchCurrent = "switch.current",
     /// local_version.json is the new version's.
     CommitVersioned = "commit.versioned",
     /// The trial is recorded in state.json.
@@ -83,8 +97,6 @@ steps! {
     LauncherKept = "launcher.kept",
     /// The new launcher has the launcher's name.
     LauncherSwapped = "launcher.swapped",
-    /// The version is remembered as bad, nothing is undone yet.
-    UndoMarked = "undo.marked",
     /// The undo is journalled.
     UndoJournalled = "undo.journalled",
     /// One more path is as it was.
@@ -95,6 +107,16 @@ steps! {
     UndoVersioned = "undo.versioned",
     /// The journal of what was undone is gone.
     UndoDone = "undo.done",
+    /// What is kept of a version is no longer taken for whole, and not yet removed.
+    PruneGone = "prune.gone",
+    /// What was kept of a version is removed.
+    PruneDone = "prune.done",
+    /// One more file of the factory version is its own and read-only.
+    FactoryFile = "factory.file",
+    /// All files of the factory version are; nothing says yet that it is the factory version.
+    FactoryMade = "factory.made",
+    /// The link `factory` leads to it.
+    FactorySet = "factory.set",
     /// Nothing says any more that a version is installed.
     UninstallUnnamed = "uninstall.unnamed",
     /// One more file is removed.
@@ -150,6 +172,7 @@ mod orders {
 
     /// Marks that `step` has been reached, and does what `CASTOFF_FAIL` orders there.
     pub(crate) fn reach(step: Step) -> Result<()> {
+        trace(step);
         let mut orders = ORDERS
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -167,6 +190,7 @@ mod orders {
             "error" => io::ErrorKind::Other,
             "full" => io::ErrorKind::StorageFull,
             "panic" => panic!("ordered at {}", step.as_str()),
+            "hang" => hang(),
             _ => kill(),
         };
         let path = PathBuf::from(step.as_str());
@@ -175,6 +199,33 @@ mod orders {
             path,
             source: kind.into(),
         })
+    }
+
+    /// Notes that a step was reached.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "what a test wants to know is no part of the update"
+    )]
+    fn trace(step: Step) {
+        static TRACE: LazyLock<Option<Mutex<std::fs::File>>> = LazyLock::new(|| {
+            let path = std::env::var_os("CASTOFF_TRACE")?;
+            let mut options = std::fs::File::options();
+            let file = options.append(true).create(true).open(path).ok()?;
+            Some(Mutex::new(file))
+        });
+        if let Some(file) = &*TRACE {
+            let mut file = file
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            let _ =
+                std::io::Write::write_all(&mut *file, format!("{}\n", step.as_str()).as_bytes());
+        }
+    }
+
+    fn hang() -> ! {
+        loop {
+            std::thread::sleep(std::time::Duration::from_secs(1));
+        }
     }
 
     /// Ends the process as a power cut or an impatient person would: without any clean-up.

@@ -114,11 +114,11 @@ impl<'a> Uninstall<'a> {
         // A journal without its backup could not be undone.
         Journal::remove(folder)?;
         let mut left = Vec::new();
-        for kept in backup::list(folder) {
-            if everything || !holds_the_users(&kept.backup, root) {
-                backup::discard(folder, &kept.name)?;
+        for (name, backup) in backup::all(folder) {
+            if everything || !holds_the_users(&backup, root) {
+                backup::discard(folder, &name)?;
             } else {
-                let path = folder.backups().join(&kept.name);
+                let path = folder.backups().join(&name);
                 left.push(path.strip_prefix(root).unwrap_or(&path).to_path_buf());
             }
         }

@@ -18,21 +18,21 @@ use std::time::Duration;
 use chrono::Utc;
 
 use crate::archive::Archive;
-use crate::config::{Config, Downgrade, Rules};
+use crate::config::{Config, Downgrade, LayoutKind, Rules};
 use crate::disk::{self, in_use};
 use crate::entry::{self, Launch, Verdict};
 use crate::fetch::{self, Client};
-use crate::layout::backup::{self, Backup, Kept};
+use crate::layout::backup;
 use crate::layout::journal::Journal;
 use crate::layout::locks::{ChangeLock, RunLock, UpdateLock};
-use crate::layout::{self, Committed, Transaction};
+use crate::layout::{self, Committed, Keep, Kept, Ready, Transaction, links, snapshot};
 use crate::plan::Plan;
 use crate::progress::{Event, Observer, Phase};
 use crate::release::Release;
 use crate::selfupdate::SelfUpdate;
 use crate::source;
 use crate::stage;
-use crate::state::{Bad, ClientFolder, Over, State, Trial, blames_the_package};
+use crate::state::{Bad, ClientFolder, Link, Over, Trial, WayBack, blames_the_package};
 use crate::steps::{Step, reach};
 use crate::trust;
 use crate::uninstall::Uninstall;
@@ -154,7 +154,7 @@ impl<'a> Updater<'a> {
     pub fn new(config: &'a Config, root: &Path, observer: &'a dyn Observer) -> Result<Self> {
         Ok(Self {
             config,
-            folder: ClientFolder::new(root, &config.version_file),
+            folder: ClientFolder::new(root, &config.version_file).with_layout(config.layout),
             base: None,
             observer,
             rules: Rules::of(&config.update)?,
@@ -468,6 +468,7 @@ impl<'a> Updater<'a> {
             let copies = backup::bytes_to_copy(&staged.plan, mutable);
             disk::need_space(folder.root(), copies)?;
             let backed_up = backup::back_up(folder, staged, mutable, &|| {}, change)?;
+            let backed_up = Ready::InPlace(backed_up);
             let Committed { version, .. } =
                 Transaction::prepare(folder, &self.rules, backed_up, change)?.commit()?;
             log::info!("{version} was copied from {}", base.root().display());
@@ -504,9 +505,6 @@ impl<'a> Updater<'a> {
         let staged = stage::stage(folder, plan, &archive, self.observer)?;
         drop(archive);
         layout::need_free(folder, staged.changing())?;
-        if !staged.plan.installed.files.is_empty() {
-            self.observer.event(&Event::Phase(Phase::BackUp));
-        }
         // All of the package that is needed is staged. Gone now, it is not written to the disk by
         // the backup's sync, which for a small update would be most of its work.
         let drop_package = || {
@@ -514,10 +512,27 @@ impl<'a> Updater<'a> {
                 log::warn!("left for later: {}", error.chain());
             }
         };
-        let mutable = &self.rules.mutable;
-        let backed_up = backup::back_up(folder, staged, mutable, &drop_package, change)?;
+        let rules = &self.rules;
+        let ready = match folder.layout() {
+            LayoutKind::InPlace => {
+                if !staged.plan.installed.files.is_empty() {
+                    self.observer.event(&Event::Phase(Phase::BackUp));
+                }
+                let mutable = &rules.mutable;
+                Ready::InPlace(backup::back_up(
+                    folder,
+                    staged,
+                    mutable,
+                    &drop_package,
+                    change,
+                )?)
+            }
+            LayoutKind::Snapshot => {
+                Ready::Snapshot(snapshot::build(folder, staged, rules, &drop_package)?)
+            }
+        };
         self.observer.event(&Event::Phase(Phase::Commit));
-        Transaction::prepare(folder, &self.rules, backed_up, change)?.commit()
+        Transaction::prepare(folder, rules, ready, change)?.commit()
     }
 
     /// Clears away what an interrupted update has left, unless another is under way.
@@ -525,7 +540,8 @@ impl<'a> Updater<'a> {
         let own = self.folder.own();
         let left = self.folder.staging().exists()
             || own.join("backup").exists()
-            || self.folder.aside().exists();
+            || self.folder.aside().exists()
+            || self.folder.gone().exists();
         if left
             && let Ok(_lock) = UpdateLock::take(&self.folder, Duration::ZERO)
             // Whoever was killed since needs its backup.
@@ -539,25 +555,29 @@ impl<'a> Updater<'a> {
     /// Removes what an interrupted update may have left, but for the download.
     fn clear_leftovers(&self) -> Result<()> {
         self.clear_staged()?;
-        backup::sweep(&self.folder);
-        // A backup of what is installed now is one whose update never came about.
-        let Some(installed) = self.installed() else {
+        layout::sweep(&self.folder)?;
+        let (LayoutKind::InPlace, Some(installed)) = (self.folder.layout(), self.installed())
+        else {
             return Ok(());
         };
-        let needed = self
-            .folder
-            .load_state()
-            .trial
-            .and_then(|trial| trial.backup);
-        for kept in backup::list(&self.folder) {
-            if kept.backup.version.as_ref() == Some(&installed)
-                && Some(&kept.name) != needed.as_ref()
+        // A backup of what is installed now is one whose update never came about.
+        let needed = self.way_back_of_trial();
+        for kept in layout::list(&self.folder) {
+            if kept.version.as_ref() == Some(&installed)
+                && needed
+                    .as_ref()
+                    .is_none_or(|needed| needed.name != kept.name)
                 && let Err(error) = backup::discard(&self.folder, &kept.name)
             {
                 log::warn!("left for later: {}", error.chain());
             }
         }
         Ok(())
+    }
+
+    /// Where a failed trial would lead back to.
+    fn way_back_of_trial(&self) -> Option<WayBack> {
+        self.folder.load_state().trial.and_then(|trial| trial.back)
     }
 
     fn clear_staged(&self) -> Result<()> {
@@ -582,25 +602,102 @@ impl<'a> Updater<'a> {
         }
     }
 
-    /// Puts a backup back, by its name or version, and leaves the version that it replaces alone
-    /// from then on. Fails while the app runs.
-    pub fn restore(&self, wanted: &str) -> Result<Kept> {
+    /// Goes back to an older version, by its name or version, or to `previous` or `factory`, and
+    /// leaves the version that it replaces alone from then on. Fails while the app runs.
+    pub fn roll_back(&self, wanted: &str) -> Result<Kept> {
         let _lock = self.lock(UPDATE_PATIENCE)?;
-        let kept = backup::find(&self.folder, wanted)?;
+        let kept = layout::find(&self.folder, wanted)?;
         let change = ChangeLock::take(&self.folder, Duration::ZERO)?;
         self.observer.event(&Event::Phase(Phase::Undo));
         let left = self
             .folder
             .load_installed()
             .and_then(|left| Some((left.version?, left.digest?)));
-        layout::restore(&self.folder, &kept.name, &self.rules, &change)?;
-        if let Some((version, digest)) = left {
-            // Else the next start would install it again.
-            self.folder.change_state(|state| {
-                state.mark_bad(&version, digest, "a backup was put back in its place");
-            })?;
-        }
+        let back = WayBack {
+            name: kept.name.clone(),
+            previous: self.folder.linked(Link::Current),
+        };
+        // Else the next start would install it again.
+        let mark = left.map(|(version, digest)| Bad {
+            version,
+            digest,
+            why: "an older version was put back in its place".into(),
+        });
+        layout::go_back(&self.folder, &back, mark, &self.rules, &change)?;
         Ok(kept)
+    }
+
+    /// Removes an older version that is kept, unless it is needed.
+    pub fn delete(&self, wanted: &str) -> Result<Kept> {
+        let _lock = self.lock(UPDATE_PATIENCE)?;
+        let kept = layout::find(&self.folder, wanted)?;
+        layout::delete(&self.folder, &kept, self.way_back_of_trial().as_ref())?;
+        Ok(kept)
+    }
+
+    /// Makes an installed or kept version the factory version (snapshot layout).
+    pub fn set_factory(&self, wanted: Option<&str>, replace: bool) -> Result<String> {
+        self.need_snapshots("factory")?;
+        let _lock = self.lock(UPDATE_PATIENCE)?;
+        let folder = &self.folder;
+        let current = folder.linked(Link::Current);
+        let is_current = |wanted: &str, name: &String| {
+            wanted == name || wanted.parse().ok() == folder.version_in(name)
+        };
+        let name = match (wanted, current) {
+            (None, Some(name)) => name,
+            (Some(wanted), Some(name)) if is_current(wanted, &name) => name,
+            (Some(wanted), _) => layout::find(folder, wanted)?.name,
+            (None, None) => {
+                return Err(Error::NotInstalled {
+                    folder: folder.root().to_path_buf(),
+                    source: None,
+                });
+            }
+        };
+        snapshot::set_factory(folder, &name, replace)?;
+        Ok(name)
+    }
+
+    /// Makes the links to services and programs (snapshot layout).
+    pub fn set_up_links(&self) -> Result<Vec<links::Finding>> {
+        self.need_snapshots("links")?;
+        let _lock = self.lock(UPDATE_PATIENCE)?;
+        links::set_up(&self.folder, &self.config.bin_dir)
+    }
+
+    /// Looks at the links, and changes nothing (snapshot layout).
+    pub fn check_links(&self) -> Result<Vec<links::Finding>> {
+        self.need_snapshots("links")?;
+        links::check(&self.folder, &self.config.bin_dir)
+    }
+
+    /// Tries whether the links follow a switch: to the version before (or another one) and back.
+    /// Fails while the app runs.
+    pub fn test_links(&self) -> Result<Vec<links::Finding>> {
+        self.need_snapshots("links")?;
+        let _lock = self.lock(UPDATE_PATIENCE)?;
+        let folder = &self.folder;
+        let _change = ChangeLock::take(folder, Duration::ZERO)?;
+        let other = layout::find(folder, Link::Previous.as_str()).or_else(|error| {
+            let kept = layout::list(folder);
+            kept.into_iter().next().ok_or(error)
+        })?;
+        let bin = &self.config.bin_dir;
+        let mut findings =
+            snapshot::try_switch(folder, &other.name, || links::follow(folder, bin))?;
+        findings.extend(links::follow(folder, bin)?);
+        Ok(findings)
+    }
+
+    fn need_snapshots(&self, command: &'static str) -> Result<()> {
+        match self.folder.layout() {
+            LayoutKind::Snapshot => Ok(()),
+            LayoutKind::InPlace => Err(Error::LayoutUnfit {
+                command,
+                layout: "in-place",
+            }),
+        }
     }
 
     /// Finds what an uninstall would remove, and keeps the app from running until that is done or
@@ -609,6 +706,12 @@ impl<'a> Updater<'a> {
     /// An interrupted update is undone first: the user's file may be in its backup alone. With
     /// `everything` that does not matter.
     pub fn uninstall(&self, everything: bool, apart: &[PathBuf]) -> Result<Uninstall<'_>> {
+        if self.folder.layout() == LayoutKind::Snapshot {
+            return Err(Error::LayoutUnfit {
+                command: "uninstall",
+                layout: "snapshot",
+            });
+        }
         let update = if everything {
             UpdateLock::take(&self.folder, UPDATE_PATIENCE)?
         } else {
@@ -641,12 +744,11 @@ impl<'a> Updater<'a> {
             let version = self.installed();
             let trial = state
                 .trial
-                .clone()
                 .filter(|trial| Some(&trial.version) == version.as_ref());
             let Some(trial) = trial else {
                 return self.start(version.as_ref(), &run, invocation);
             };
-            let failed = match self.try_out(&state, &trial, &run, invocation)? {
+            let failed = match self.try_out(&trial, &run, invocation)? {
                 Tried::Ended(end) => return Ok(end),
                 Tried::Failed(failed) => failed,
             };
@@ -679,7 +781,7 @@ impl<'a> Updater<'a> {
             });
         };
         let prepared = entry::resolve(&Launch {
-            folder: self.folder.root(),
+            folder: &self.folder.tree(),
             entry,
             args: invocation.args,
             environment: invocation.environment,
@@ -722,13 +824,7 @@ impl<'a> Updater<'a> {
     }
 
     /// Starts a version on trial and waits for the verdict, and, if so configured, for its end.
-    fn try_out(
-        &self,
-        state: &State,
-        trial: &Trial,
-        run: &RunLock,
-        invocation: Invocation<'_>,
-    ) -> Result<Tried> {
+    fn try_out(&self, trial: &Trial, run: &RunLock, invocation: Invocation<'_>) -> Result<Tried> {
         let failed = |how: String| {
             Tried::Failed(Error::TrialFailed {
                 version: trial.version.to_string(),
@@ -736,12 +832,8 @@ impl<'a> Updater<'a> {
             })
         };
         // With nothing to go back to, it is tried for as long as it is there.
-        let way_back = trial.backup.as_deref();
-        if way_back.is_some_and(|name| Backup::load(&self.folder, name).is_ok()) {
-            if let Some(bad) = state.bad_mark(trial.digest) {
-                // Marked, and the launcher was stopped before it could go back.
-                return Ok(failed(bad.why.clone()));
-            }
+        let way_back = trial.back.as_ref();
+        if way_back.is_some_and(|back| layout::is_open(&self.folder, back)) {
             if trial.tries >= MAX_TRIES {
                 return Ok(failed(format!(
                     "{} starts ended without a verdict",
@@ -796,9 +888,12 @@ impl<'a> Updater<'a> {
                 state.trial = None;
             }
         });
-        let keep = self.config.update.keep;
+        let keep = Keep {
+            count: self.config.update.keep,
+            space: self.config.update.keep_space,
+        };
         let pruned =
-            confirmed.and_then(|()| backup::prune(&self.folder, keep, trial.backup.as_deref()));
+            confirmed.and_then(|()| layout::prune(&self.folder, keep, trial.back.as_ref()));
         if let Err(error) = pruned {
             log::warn!("left for later: {}", error.chain());
         }
@@ -829,7 +924,7 @@ impl<'a> Updater<'a> {
             Err(worse) => {
                 // Nothing was changed. Such a backup is no way back at the next start either.
                 log::error!("no way back: {}", worse.chain());
-                self.note_trial(trial, |trial| trial.backup = None);
+                self.note_trial(trial, |trial| trial.back = None);
                 return Err(error);
             }
         };

@@ -115,11 +115,15 @@ pub const KEYS: &[Key] = &[
     key(
         "layout",
         Kind::Choice {
-            now: &["in-place"],
-            later: &["snapshot"],
+            now: if cfg!(unix) {
+                &["in-place", "snapshot"]
+            } else {
+                &["in-place"]
+            },
+            later: if cfg!(unix) { &[] } else { &["snapshot"] },
         },
         Some("in-place"),
-        "how versions lie on disk; only `in-place` so far",
+        "how versions lie on disk: `in-place` (one folder, with backups) or `snapshot` (a folder for each version, and links; Unix)",
     ),
     key(
         "channel",
@@ -329,7 +333,16 @@ pub const KEYS: &[Key] = &[
         "update.keep",
         Kind::Count { most: 1_000 },
         Some("3"),
-        "how many backups stay",
+        "how many older versions stay",
+    ),
+    key(
+        "update.keep_space",
+        Kind::Size {
+            least: 0,
+            most: 1 << 50,
+        },
+        Some("0"),
+        "bytes that older versions may take together, beyond the newest one; 0: any number",
     ),
     tight(
         "update.launcher",
@@ -337,6 +350,12 @@ pub const KEYS: &[Key] = &[
         Some("true"),
         "whether the launcher replaces itself by the one that the source announces",
         Tighten::OnlyTo("false"),
+    ),
+    key(
+        "snapshot.bin_dir",
+        Kind::Path,
+        Some("/usr/local/bin"),
+        "folder of the links to a version's programs, for `castoff links`",
     ),
     key(
         "run.python",

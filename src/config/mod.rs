@@ -70,6 +70,8 @@ pub struct Config {
     pub version_file: String,
     /// How versions lie on disk.
     pub layout: LayoutKind,
+    /// Where `castoff links` links a version's programs (snapshot layout).
+    pub bin_dir: PathBuf,
     /// The channel of releases to follow.
     pub channel: String,
     /// The language of messages; `None`: the system's.
@@ -97,6 +99,8 @@ pub struct Config {
 pub enum LayoutKind {
     /// One folder, with backups in it.
     InPlace,
+    /// A folder for each version, and links to them (Unix).
+    Snapshot,
 }
 
 /// `[source]`
@@ -181,8 +185,10 @@ pub struct UpdateConfig {
     pub mutable: Vec<String>,
     /// Files outside the file list that the backup leaves out; gitignore patterns.
     pub backup_excludes: Vec<String>,
-    /// How many backups stay.
+    /// How many older versions stay.
     pub keep: usize,
+    /// Bytes that they may take together, beyond the newest one; 0: any number.
+    pub keep_space: u64,
     /// Whether the launcher replaces itself by the one that the source announces.
     pub launcher: bool,
 }
@@ -288,7 +294,11 @@ impl Reader {
             client_dir: self.word("client_dir").into(),
             entry_point: self.text("entry_point"),
             version_file: self.word("version_file"),
-            layout: LayoutKind::InPlace,
+            layout: match self.word("layout").as_str() {
+                "snapshot" => LayoutKind::Snapshot,
+                _ => LayoutKind::InPlace,
+            },
+            bin_dir: self.word("snapshot.bin_dir").into(),
             channel: self.word("channel"),
             language: self.text("language"),
             dialogs: self.flag("dialogs"),
@@ -330,6 +340,7 @@ impl Reader {
                 mutable: self.list("update.mutable"),
                 backup_excludes: self.list("update.backup_excludes"),
                 keep: self.number("update.keep"),
+                keep_space: self.number("update.keep_space"),
                 launcher: self.flag("update.launcher"),
             },
             run: RunConfig {

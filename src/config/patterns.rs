@@ -123,6 +123,8 @@ fn unclosed(text: &str) -> Option<&'static str> {
 pub struct Rules {
     /// What an update never overwrites or removes.
     pub preserve: Patterns,
+    /// The same as it was written.
+    pub preserved: Vec<String>,
     /// What apps write in place, so that a backup copies it.
     pub mutable: Patterns,
     /// Files outside the file list that a backup leaves out.
@@ -134,6 +136,7 @@ impl Rules {
     pub fn of(config: &UpdateConfig) -> Result<Self> {
         Ok(Self {
             preserve: Patterns::parse(&config.preserve)?,
+            preserved: config.preserve.clone(),
             mutable: Patterns::parse(&config.mutable)?,
             backup_excludes: Patterns::parse(&config.backup_excludes)?,
         })

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use directories::BaseDirs;
 
-use super::Config;
+use super::{Config, LayoutKind};
 use crate::state::ClientFolder;
 use crate::{Code, disk};
 
@@ -91,6 +91,8 @@ fn choose(
         .as_ref()
         .map(|user| user.data.join(&own).join("client"));
     let (client, why) = match copy {
+        // A device's or a server's, which no user has a copy of.
+        _ if config.layout == LayoutKind::Snapshot => (beside.clone(), Why::Writable),
         Some(copy) if is_copy_of(config, &copy, &beside) => {
             let why = if writable(&beside) {
                 Why::Kept

@@ -235,9 +235,9 @@ fn wrong_values_are_named_with_their_line() {
             "`entry_point` must stay in the client folder, unlike \"../x\"",
         ),
         (
-            "layout = 'snapshot'",
-            "launcher.toml:1:1",
-            "`layout` `snapshot` is not available yet; only `in-place` is",
+            "source.kind = 'github'",
+            "launcher.toml:1:8",
+            "`source.kind` `github` is not available yet; only `check` is",
         ),
         (
             "[source]\nheaders = { A = 1 }",

@@ -15,10 +15,10 @@ use crate::fetch::Client;
 use crate::launcher::messages::{Text, sanitise, size};
 use crate::launcher::shortcut::Place;
 use crate::launcher::{EXIT_CONFIG, EXIT_DISK, Session, exit_code};
-use crate::layout::backup;
 use crate::layout::journal::Journal;
+use crate::layout::{self, Kept};
 use crate::release::target;
-use crate::state::ClientFolder;
+use crate::state::{ClientFolder, Link};
 use crate::updater::{Outcome, Updater};
 use crate::{Error, Result, disk};
 
@@ -37,11 +37,16 @@ pub enum Command {
         /// Also install what failed its checks or its trial here before.
         force: bool,
     },
-    /// List the backups.
+    /// Go back to an older version.
+    Rollback {
+        /// A version, the name of what is kept of it, `previous` or `factory`.
+        to: String,
+    },
+    /// List the older versions that are kept.
     Backups,
-    /// Put a backup back.
-    Restore {
-        /// A version, or a folder's name below `.backup`.
+    /// Remove one of them.
+    Delete {
+        /// A version, or the name of what is kept of it.
         backup: String,
     },
     /// Say what is configured, installed and remembered, and what is wrong with it.
@@ -79,7 +84,13 @@ impl Command {
             ["update"] => Ok(Self::Update { force: false }),
             ["update", "--force"] => Ok(Self::Update { force: true }),
             ["backups"] | ["backups", "list"] => Ok(Self::Backups),
-            ["backups", "restore", backup] => Ok(Self::Restore {
+            ["rollback"] => Ok(Self::Rollback {
+                to: Link::Previous.as_str().to_owned(),
+            }),
+            ["rollback", to] | ["backups", "restore", to] => Ok(Self::Rollback {
+                to: (*to).to_owned(),
+            }),
+            ["backups", "delete", backup] => Ok(Self::Delete {
                 backup: (*backup).to_owned(),
             }),
             ["doctor"] => Ok(Self::Doctor),
@@ -152,7 +163,7 @@ impl Told {
         }
     }
 
-    fn print(self, as_json: bool) -> u8 {
+    pub(super) fn print(self, as_json: bool) -> u8 {
         let text = if as_json {
             self.json.to_string()
         } else {
@@ -176,13 +187,19 @@ impl Session {
             Command::Check => self.check(),
             Command::Update { force } => self.update(*force),
             Command::Backups => self.backups(),
-            Command::Restore { backup } => self.restore(backup),
+            Command::Rollback { to } => self.roll_back(to),
+            Command::Delete { backup } => self.delete(backup),
             Command::Doctor => self.doctor(),
             Command::Shortcut { places, remove } => self.shortcut(places, *remove),
             Command::Uninstall { yes, everything } => self.uninstall(*yes, *everything, as_json),
             // The configuration was read when the session was opened.
             Command::Version | Command::SelfCheck => return Command::tell_version(as_json),
         };
+        self.tell(told, as_json)
+    }
+
+    /// Prints what was found, or what went wrong, and gives the exit code.
+    pub(super) fn tell(&self, told: Result<Told>, as_json: bool) -> u8 {
         match told {
             Ok(told) => told.print(as_json),
             Err(error) => {
@@ -201,8 +218,9 @@ impl Session {
         let _ = writeln!(
             io::stderr(),
             "{}\n\n  --castoff run [ARGUMENTS]\n  --castoff check [--json]\n  \
-             --castoff update [--force] [--json]\n  --castoff backups [list] [--json]\n  \
-             --castoff backups restore VERSION\n  --castoff doctor [--json]\n  \
+             --castoff update [--force] [--json]\n  --castoff rollback [VERSION] [--json]\n  \
+             --castoff backups [list] [--json]\n  --castoff backups restore VERSION [--json]\n  \
+             --castoff backups delete VERSION [--json]\n  --castoff doctor [--json]\n  \
              --castoff shortcut [--desktop] [--menu] [--json]\n  \
              --castoff shortcut remove [--desktop] [--menu] [--json]\n  \
              --castoff uninstall [--yes] [--everything] [--json]\n  --castoff version",
@@ -253,38 +271,20 @@ impl Session {
     }
 
     fn backups(&self) -> Result<Told> {
-        let kept = backup::list(self.updater()?.folder());
+        let kept = layout::list(self.updater()?.folder());
         let mut text = String::new();
         if kept.is_empty() {
             text.push_str(self.say(Text::LabelNoBackups));
         }
         for one in &kept {
-            let version = one
-                .backup
-                .version
-                .as_ref()
-                .map_or("?", |version| version.as_str());
-            let made = one.backup.created.format("%Y-%m-%d %H:%M:%S UTC");
-            let bytes = size(one.backup.size);
-            let _ = writeln!(
-                text,
-                "{version:<16} {made}  {bytes:>10}  {}",
-                one.backup.reason
-            );
+            text.push_str(&kept_line(one));
         }
-        let rows = kept.iter().map(|one| {
-            json!({
-                "name": one.name, "version": one.backup.version, "created": one.backup.created,
-                "size": one.backup.size, "reason": one.backup.reason,
-            })
-        });
-        Ok(Told::good(text, rows.collect()))
+        Ok(Told::good(text, kept.iter().map(kept_json).collect()))
     }
 
-    fn restore(&self, wanted: &str) -> Result<Told> {
-        let kept = self.updater()?.restore(wanted)?;
+    fn roll_back(&self, to: &str) -> Result<Told> {
+        let kept = self.updater()?.roll_back(to)?;
         let version = kept
-            .backup
             .version
             .map_or_else(|| "?".into(), |version| version.to_string());
         let values = [
@@ -294,6 +294,15 @@ impl Session {
         let text = Text::OutcomeRestored.render(self.lang, &values);
         self.terminal.rest();
         let json = json!({"outcome": "restored", "version": version});
+        Ok(Told::good(text, json))
+    }
+
+    fn delete(&self, backup: &str) -> Result<Told> {
+        let kept = self.updater()?.delete(backup)?;
+        let text = self
+            .terminal
+            .text(Text::OutcomeDeleted, &[("kept", kept.name.clone())]);
+        let json = json!({"outcome": "deleted", "name": kept.name});
         Ok(Told::good(text, json))
     }
 
@@ -353,7 +362,7 @@ impl Session {
         for bad in &state.bad {
             let _ = writeln!(text, "    {} ({})", bad.version, sanitise(&bad.why));
         }
-        let backups = backup::list(folder).len();
+        let backups = layout::list(folder).len();
         self.row(&mut text, Text::LabelBackups, &backups.to_string());
         let absent = self.say(Text::LabelAbsent);
         let fault = self.say(Text::LabelFault);
@@ -464,6 +473,25 @@ impl Session {
     }
 }
 
+/// A line about an older version that is kept.
+pub(super) fn kept_line(kept: &Kept) -> String {
+    let version = kept
+        .version
+        .as_ref()
+        .map_or("?", |version| version.as_str());
+    let made = kept.created.format("%Y-%m-%d %H:%M:%S UTC");
+    let bytes = size(kept.size);
+    format!("{version:<16} {made}  {bytes:>10}  {}\n", kept.reason)
+}
+
+/// The same for programs.
+pub(super) fn kept_json(kept: &Kept) -> Value {
+    json!({
+        "name": kept.name, "version": kept.version, "created": kept.created, "size": kept.size,
+        "reason": kept.reason,
+    })
+}
+
 fn version() -> Told {
     let version = env!("CARGO_PKG_VERSION");
     Told::good(
@@ -490,9 +518,7 @@ mod tests {
         assert_eq!(parse("update --force"), Ok(Command::Update { force: true }));
         assert_eq!(
             parse("backups restore 1.0"),
-            Ok(Command::Restore {
-                backup: "1.0".into()
-            })
+            Ok(Command::Rollback { to: "1.0".into() })
         );
         assert_eq!(
             parse("run a b"),

@@ -440,6 +440,20 @@ pub(super) mod tests {
                 path: "client/.backup/1.2.3".into(),
                 problem: text("app.bin has another SHA-256"),
             },
+            Error::NoWayBack {
+                to: text("previous"),
+            },
+            Error::VersionNeeded {
+                name: text("v1.2.3"),
+                why: "previous",
+            },
+            Error::FactorySet {
+                version: text("v1.0.0"),
+            },
+            Error::LayoutUnfit {
+                command: "factory",
+                layout: "in-place",
+            },
             Error::RecoveryFailed {
                 folder: "client".into(),
                 backup: text("client/.backup/1.2.3"),

@@ -37,6 +37,7 @@ pub mod commands;
 pub mod dialog;
 pub mod logfile;
 pub mod messages;
+pub mod operations;
 pub mod panic;
 mod session;
 pub mod shortcut;
@@ -74,7 +75,9 @@ pub fn exit_code(error: &Error) -> u8 {
             } if exit_code(cause) == EXIT_TRY_AGAIN => EXIT_TRY_AGAIN,
             _ => EXIT_UNAVAILABLE,
         },
-        Code::ConfigInvalid | Code::ConfigMissing | Code::ConfigLoosened => EXIT_CONFIG,
+        Code::ConfigInvalid | Code::ConfigMissing | Code::ConfigLoosened | Code::LayoutUnfit => {
+            EXIT_CONFIG
+        }
         Code::Unreachable
         | Code::HttpStatus
         | Code::AnswerInvalid
@@ -103,6 +106,9 @@ pub fn exit_code(error: &Error) -> u8 {
         | Code::StateInvalid
         | Code::BackupNotFound
         | Code::BackupDamaged
+        | Code::NoWayBack
+        | Code::VersionNeeded
+        | Code::FactorySet
         | Code::RecoveryFailed
         | Code::NoShortcutPlace => EXIT_DISK,
         Code::FileInUse | Code::UpdateRunning | Code::AppRunning => EXIT_TRY_AGAIN,

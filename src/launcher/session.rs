@@ -161,7 +161,7 @@ impl Session {
             return;
         };
         let entry = updater.entry_point();
-        if !entry.is_some_and(|entry| updater.folder().root().join(entry).exists()) {
+        if !entry.is_some_and(|entry| updater.folder().tree().join(entry).exists()) {
             // The start will fail, and then says why.
             return;
         }

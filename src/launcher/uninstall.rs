@@ -22,7 +22,7 @@ use serde_json::json;
 use super::commands::Told;
 use super::messages::{Text, sanitise};
 use super::{EXIT_TRY_AGAIN, Session, logfile};
-use crate::layout::backup;
+use crate::layout;
 use crate::uninstall::{Removed, Uninstall};
 use crate::{Result, config, disk, selfupdate};
 
@@ -51,7 +51,7 @@ impl Session {
         } else {
             None
         };
-        let backups = backup::list(updater.folder()).len();
+        let backups = layout::list(updater.folder()).len();
         let person = !as_json && io::stdin().is_terminal() && io::stderr().is_terminal();
         let consent = if yes || !person {
             Some(Consent {

@@ -23,6 +23,7 @@ use crate::archive::guard::check_tree;
 use crate::config::Patterns;
 use crate::disk::{self, in_use};
 use crate::layout::locks::ChangeLock;
+use crate::layout::retire;
 use crate::layout::tree::{self, Found};
 use crate::plan::Plan;
 use crate::stage::Staged;
@@ -52,15 +53,6 @@ pub struct Backup {
     pub overwritten: BTreeSet<SafePath>,
     /// Files outside the list that the update overwrote: the user's.
     pub displaced: BTreeMap<SafePath, FileRecord>,
-}
-
-/// A backup and where it is.
-#[derive(Clone, Debug)]
-pub struct Kept {
-    /// Its folder's name below `.backup`.
-    pub name: String,
-    /// What it holds.
-    pub backup: Backup,
 }
 
 impl Backup {
@@ -94,17 +86,17 @@ impl Backup {
     }
 }
 
-/// The backups of a folder, the newest first. What is no backup of Castoff's is passed over: the
-/// Python client keeps its own single copy in the same place.
-pub fn list(folder: &ClientFolder) -> Vec<Kept> {
-    let mut kept: Vec<Kept> = names(folder)
+/// The backups of a folder and their names, the newest first. What is no backup of Castoff's is
+/// passed over: the Python client keeps its own single copy in the same place.
+pub(crate) fn all(folder: &ClientFolder) -> Vec<(String, Backup)> {
+    let mut kept: Vec<_> = names(folder)
         .into_iter()
         .filter_map(|name| {
             let backup = Backup::load(folder, &name).ok()?;
-            Some(Kept { name, backup })
+            Some((name, backup))
         })
         .collect();
-    kept.sort_by(|a, b| (b.backup.created, &b.name).cmp(&(a.backup.created, &a.name)));
+    kept.sort_by(|(a, one), (b, other)| (other.created, b).cmp(&(one.created, a)));
     kept
 }
 
@@ -116,35 +108,13 @@ fn names(folder: &ClientFolder) -> Vec<String> {
         .collect()
 }
 
-/// The backup that is called `wanted`, by its folder's name or by its version, the newest first.
-pub fn find(folder: &ClientFolder, wanted: &str) -> Result<Kept> {
-    let version: Option<Version> = wanted.parse().ok();
-    list(folder)
-        .into_iter()
-        .find(|kept| kept.name == wanted || (version.is_some() && kept.backup.version == version))
-        .ok_or_else(|| Error::BackupNotFound {
-            version: wanted.to_owned(),
-            folder: folder.backups(),
-        })
-}
-
-/// Removes the oldest backups beyond `keep`, but never one that is named in `needed`.
-pub(crate) fn prune(folder: &ClientFolder, keep: usize, needed: Option<&str>) -> Result<()> {
-    // A description is long, and this is on the way to a running app.
-    if names(folder).len() <= keep {
-        return Ok(());
-    }
-    for kept in list(folder).into_iter().skip(keep) {
-        if needed != Some(kept.name.as_str()) {
-            discard(folder, &kept.name)?;
-        }
-    }
-    Ok(())
-}
-
-/// Removes a backup: first its description, so that half of one is never taken for whole.
+/// Removes a backup: first out of its place, so that half of one is never taken for whole.
 pub(crate) fn discard(folder: &ClientFolder, name: &str) -> Result<()> {
     let path = path_of(folder, name)?;
+    let Err(error) = retire(folder, &path, name) else {
+        return Ok(());
+    };
+    log::debug!("{}; it is removed where it lies", error.chain());
     disk::remove_durably(&path.join("backup.json"))?;
     let removed = disk::remove_tree(&path);
     if removed.is_err() {
@@ -360,7 +330,7 @@ const NEVER_WRITTEN: &[&str] = &[
 ];
 
 /// Whether an app may write a file in place, so that a backup must not share it.
-fn written_in_place(path: &SafePath, mode: Option<u32>, mutable: &Patterns) -> bool {
+pub(super) fn written_in_place(path: &SafePath, mode: Option<u32>, mutable: &Patterns) -> bool {
     if mutable.matches(path.as_str(), false) {
         return true;
     }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::archive::SafePath;
 use crate::archive::guard::check_tree;
 use crate::disk;
-use crate::state::{self, ClientFolder, Content};
+use crate::state::{self, Bad, ClientFolder, Content};
 use crate::version::Version;
 use crate::{Error, Result};
 
@@ -34,6 +34,33 @@ pub struct Journal {
     pub made: Vec<SafePath>,
     /// Every path that changes.
     pub paths: BTreeMap<SafePath, Change>,
+    /// In the snapshot layout: the links that change, instead of paths.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub switch: Option<Switch>,
+    /// The package to leave alone once this is undone: of a version that is left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<Bad>,
+}
+
+/// What the links of the snapshot layout are, and what they are to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Switch {
+    /// Before; what an undo leads to.
+    pub before: Links,
+    /// After.
+    pub after: Links,
+    /// The folder of a version that comes with the switch, and goes with its undo.
+    pub made: Option<String>,
+}
+
+/// Where the links lead: to the folder of a version, or nowhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "each is the link that it is called")]
+pub struct Links {
+    pub current: Option<String>,
+    pub previous: Option<String>,
 }
 
 /// What a path held, and what it is to hold.
@@ -44,6 +71,17 @@ pub struct Change {
     pub before: Option<Content>,
     /// After; `None` for nothing.
     pub after: Option<Content>,
+}
+
+impl Switch {
+    /// Every folder that is named.
+    fn names(&self) -> impl Iterator<Item = &String> {
+        let links = [&self.before, &self.after].into_iter();
+        links
+            .flat_map(|links| [&links.current, &links.previous])
+            .chain([&self.made])
+            .flatten()
+    }
 }
 
 impl Journal {
@@ -62,6 +100,8 @@ impl Journal {
             backup,
             made: Vec::new(),
             paths: BTreeMap::new(),
+            switch: None,
+            mark: None,
         }
     }
 
@@ -84,6 +124,11 @@ impl Journal {
                 .iter()
                 .filter_map(|(path, change)| Some((path, change.before.as_ref()?.node())));
             check_tree(before).map_err(|error| invalid(error.chain()))?;
+            if let Some(name) = journal.switch.iter().flat_map(Switch::names).find(|name| {
+                SafePath::try_from(name.as_str()).map_or(true, |path| path.parent().is_some())
+            }) {
+                return Err(invalid(format!("{name} is no name of a version's folder")));
+            }
         }
         Ok(journal)
     }

@@ -1,21 +1,206 @@
-//! How versions lie on a disk: the locks, the tree, backups, the journal, commit and undo.
+//! How versions lie on a disk: the two layouts, what is kept of older versions, the journal, the
+//! locks, commit and undo.
 //!
-//! This is the in-place layout: one client folder, in which a commit renames staged files over
-//! the old ones, with a whole backup beside them.
+//! | layout | the app is in | an older version is | a commit is |
+//! |---|---|---|---|
+//! | [`in_place`] | the client folder | a [`backup`] in `.backup` | a rename for each file |
+//! | [`snapshot`] | `versions/vX` | its own folder | the rename of a link |
+//!
+//! A [`transaction`] is the frame of both: the journal, the trial, the way back.
 //!
 //! Promises: at every instant the disk holds the old version, or the new one, or a journal that
-//! leads to one of them; an undo can be repeated; the backup that an undo reads is never moved.
+//! leads to one of them; an undo can be repeated; what an undo reads is never moved.
 //! What the user put into the folder stays through update, undo and restore; a file of theirs that a
 //! release overwrites is in the backup.
 //!
 //! Knows nothing of the network.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, Utc};
+
+use crate::config::LayoutKind;
+use crate::disk;
+use crate::state::{ClientFolder, Link, WayBack};
+use crate::steps::{Step, reach};
+use crate::version::Version;
+use crate::{Error, Result};
+
 pub mod backup;
-mod commit;
+mod in_place;
 pub mod journal;
+pub mod links;
 pub mod locks;
+mod processes;
 pub mod seed;
+pub mod snapshot;
+mod transaction;
 pub mod tree;
 
-pub use commit::{Committed, Transaction, Undone, recover, restore};
-pub(crate) use commit::{need_free, probe, roll_back};
+pub(crate) use in_place::{need_free, probe};
+pub(crate) use transaction::roll_back;
+pub use transaction::{Committed, Ready, Transaction, Undone, go_back, recover};
+
+/// An older version that is kept whole: a backup, or the folder of a version.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// Its folder's name.
+    pub name: String,
+    /// Its version; `None` for a folder that was found without one.
+    pub version: Option<Version>,
+    /// When it was made.
+    pub created: DateTime<Utc>,
+    /// Bytes of all its files together, whether they are shared with other versions or not.
+    pub size: u64,
+    /// Why it is kept: `update to 1.1.0`, or the links that lead to it.
+    pub reason: String,
+}
+
+/// The older versions that are kept, the newest first.
+pub fn list(folder: &ClientFolder) -> Vec<Kept> {
+    match folder.layout() {
+        LayoutKind::Snapshot => snapshot::list(folder),
+        LayoutKind::InPlace => {
+            let backups = backup::all(folder).into_iter();
+            let kept = backups.map(|(name, backup)| Kept {
+                name,
+                version: backup.version,
+                created: backup.created,
+                size: backup.size,
+                reason: backup.reason,
+            });
+            kept.collect()
+        }
+    }
+}
+
+/// The older version that is called `wanted`: by its folder's name or by its version, the newest
+/// first; `previous` is the one before the installed one, `factory` the factory version.
+pub fn find(folder: &ClientFolder, wanted: &str) -> Result<Kept> {
+    let kept = list(folder);
+    let link = [Link::Previous, Link::Factory]
+        .into_iter()
+        .find(|link| link.as_str() == wanted);
+    let linked = link.and_then(|link| folder.linked(link));
+    let version: Option<Version> = wanted.parse().ok();
+    let is_wanted = |kept: &Kept| match (link, folder.layout()) {
+        (Some(_), LayoutKind::Snapshot) => Some(&kept.name) == linked.as_ref(),
+        // The newest backup is of the version before.
+        (Some(link), LayoutKind::InPlace) => link == Link::Previous,
+        (None, _) => kept.name == wanted || (version.is_some() && kept.version == version),
+    };
+    let found = kept.into_iter().find(is_wanted);
+    found.ok_or_else(|| match link {
+        Some(_) => Error::NoWayBack {
+            to: wanted.to_owned(),
+        },
+        None => Error::BackupNotFound {
+            version: wanted.to_owned(),
+            folder: place(folder),
+        },
+    })
+}
+
+/// Where older versions are kept.
+fn place(folder: &ClientFolder) -> PathBuf {
+    match folder.layout() {
+        LayoutKind::InPlace => folder.backups(),
+        LayoutKind::Snapshot => folder.versions(),
+    }
+}
+
+/// Whether what a way back leads to is there.
+pub(crate) fn is_open(folder: &ClientFolder, back: &WayBack) -> bool {
+    match folder.layout() {
+        LayoutKind::InPlace => backup::Backup::load(folder, &back.name).is_ok(),
+        LayoutKind::Snapshot => snapshot::exists(folder, &back.name),
+    }
+}
+
+/// How much is kept of older versions.
+#[derive(Clone, Copy, Debug)]
+pub struct Keep {
+    /// Versions.
+    pub count: usize,
+    /// Bytes of all of them together; 0: any number.
+    pub space: u64,
+}
+
+/// Removes the oldest of what is kept beyond `keep`, but never `needed`, nor, in the snapshot
+/// layout, a version to which a link leads or which runs. The newest stays, however large it is.
+pub(crate) fn prune(folder: &ClientFolder, keep: Keep, needed: Option<&WayBack>) -> Result<()> {
+    // To read descriptions and sizes takes time, and this is on the way to a running app.
+    let entries = fs::read_dir(place(folder)).into_iter().flatten().count();
+    if keep.space == 0 && entries <= keep.count {
+        return Ok(());
+    }
+    let (mut count, mut space) = (0, 0);
+    for kept in list(folder) {
+        if stays(folder, &kept.name).is_some()
+            || needed.is_some_and(|needed| needed.name == kept.name)
+        {
+            continue;
+        }
+        count += 1;
+        space += kept.size;
+        let too_large = keep.space > 0 && space > keep.space && count > 1;
+        if count > keep.count || too_large {
+            remove(folder, &kept.name)?;
+        }
+    }
+    Ok(())
+}
+
+/// Why a version cannot be removed, if it cannot: `current`, `previous`, `factory`, `running`.
+fn stays(folder: &ClientFolder, name: &str) -> Option<&'static str> {
+    match folder.layout() {
+        LayoutKind::InPlace => None,
+        LayoutKind::Snapshot => snapshot::pinned(folder, name),
+    }
+}
+
+fn remove(folder: &ClientFolder, name: &str) -> Result<()> {
+    match folder.layout() {
+        LayoutKind::InPlace => backup::discard(folder, name),
+        LayoutKind::Snapshot => snapshot::discard(folder, name),
+    }
+}
+
+/// Removes an older version that nothing needs.
+pub(crate) fn delete(folder: &ClientFolder, kept: &Kept, needed: Option<&WayBack>) -> Result<()> {
+    let why = match needed {
+        Some(needed) if needed.name == kept.name => Some("trial"),
+        _ => stays(folder, &kept.name),
+    };
+    match why {
+        Some(why) => Err(Error::VersionNeeded {
+            name: kept.name.clone(),
+            why,
+        }),
+        None => remove(folder, &kept.name),
+    }
+}
+
+/// Removes the folder of an older version: first out of its place, by a rename, so that half of one
+/// is never taken for whole. An error means that it is where it was, or that [`sweep`] will find it.
+fn retire(folder: &ClientFolder, path: &Path, name: &str) -> Result<()> {
+    let gone = folder.gone();
+    disk::create_folders(&gone)?;
+    let going = gone.join(name);
+    disk::remove_tree(&going)?;
+    disk::rename(path, &going)?;
+    disk::sync_folder(path.parent().unwrap_or(path))?;
+    reach(Step::PruneGone)?;
+    disk::remove_tree(&going)?;
+    disk::remove_empty_folder(&gone);
+    reach(Step::PruneDone)
+}
+
+/// Clears away what an interrupted removal has left, as far as it can be by now.
+pub(crate) fn sweep(folder: &ClientFolder) -> Result<()> {
+    if folder.layout() == LayoutKind::InPlace {
+        backup::sweep(folder);
+    }
+    disk::remove_tree(&folder.gone())
+}

@@ -169,10 +169,14 @@ pub fn adopt(
     stale: Option<&Installed>,
 ) -> Result<BTreeMap<SafePath, FileRecord>> {
     let mut paths = Vec::new();
-    walk(folder, folder.root(), "", leave_out, &mut paths)?;
+    let root = folder.tree();
+    if look(&root)? == Found::Nothing {
+        return Ok(BTreeMap::new());
+    }
+    walk(folder, &root, "", leave_out, &mut paths)?;
     let records = disk::in_parallel(disk::cores(), &paths, &|path: &SafePath| {
         let known = stale.and_then(|stale| stale.files.get(path));
-        record(&path.below(folder.root()), known)
+        record(&path.below(&root), known)
     })?;
     let pairs = paths.into_iter().zip(records);
     Ok(pairs

@@ -1,26 +1,111 @@
-//! The process is killed, fails, runs out of disk or panics at every named step; started again,
-//! it ends with either version whole, and the app starts.
+//! The kill matrix: whatever is done, in either layout, the process is killed, fails, hangs, runs
+//! out of disk or panics at every step on the way; started again, it ends with one version whole,
+//! and the app starts.
 //!
-//! The list of steps is the engine's own: a step that is added there is tried here, and one that
-//! no scenario reaches fails the test. (Those of a copy per user are walked through in
-//! `read_only.rs`, with all the others that lie on its way.)
+//! The steps are not listed here: each operation is carried out once undisturbed, and says which it
+//! comes by. That chain is asserted too, and a step that the engine has and no operation reaches
+//! fails the test. (Those of a copy per user, of an uninstall and of a factory version are walked
+//! through where they belong: `read_only.rs`, `uninstall.rs`, and the tests of `castoff`.)
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use castoff::steps::Step;
 use castoff_testkit::package::Package;
 
 use crate::selfupdate::{announce_launcher, another, assert_launcher_works};
-use crate::world::{ENTRY, Run, World, app, dying};
+use crate::world::{ENTRY, Layout, Run, World, app, dying};
 
-/// The trees of the two versions, as a fresh install has them.
-fn whole() -> [(&'static str, BTreeMap<String, String>); 2] {
-    ["1.0.0", "1.1.0"].map(|version| {
-        let world = World::new();
-        world.publish_app(version);
-        world.run(&[]).assert_app(version);
-        (version, world.tree())
-    })
+/// What is done, from a world that is ready for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Operation {
+    /// The first version is installed.
+    Install,
+    /// 1.0.0 becomes 1.1.0.
+    Update,
+    /// 1.1.0 dies at its start, and 1.0.0 comes back.
+    FailedTrial,
+    /// A person goes back from 1.1.0 to 1.0.0.
+    Rollback,
+    /// A start finds an update to 1.1.0 that was killed half-way.
+    Recover,
+    /// 1.2.0 is installed and confirmed, and an older version goes.
+    Prune,
+    /// 1.1.0 comes with a new launcher.
+    Launcher,
+}
+
+impl Operation {
+    const ALL: [Self; 7] = [
+        Self::Install,
+        Self::Update,
+        Self::FailedTrial,
+        Self::Rollback,
+        Self::Recover,
+        Self::Prune,
+        Self::Launcher,
+    ];
+
+    /// A world in which the next run does it.
+    fn ready(self, layout: Layout) -> World {
+        let keep = if self == Self::Prune { 0 } else { 3 };
+        let world = World::laid_out(layout, &format!("[update]\nkeep = {keep}"));
+        let installed: &[&str] = match self {
+            Self::Install => &[],
+            Self::Update | Self::FailedTrial | Self::Recover | Self::Launcher => &["1.0.0"],
+            Self::Rollback => &["1.0.0", "1.1.0"],
+            Self::Prune => &["1.0.0", "1.1.0"],
+        };
+        for version in installed {
+            world.publish_app(version);
+            world.run(&[]).assert_app(version);
+        }
+        match self {
+            Self::Install => {
+                world.publish_app("1.0.0");
+            }
+            Self::Rollback => {}
+            Self::Update => {
+                world.publish_app("1.1.0");
+            }
+            Self::FailedTrial => {
+                world.publish("1.1.0", &broken());
+            }
+            Self::Recover => {
+                world.publish_app("1.1.0");
+                world.run_failing("commit.trial=kill").assert_killed();
+            }
+            Self::Prune => {
+                world.publish_app("1.2.0");
+            }
+            Self::Launcher => {
+                let built = world.publish_app("1.1.0");
+                announce_launcher(&world, &built, "1.1.0", &another());
+            }
+        }
+        world
+    }
+
+    fn args(self) -> &'static [&'static str] {
+        match self {
+            Self::Rollback => &["--castoff", "rollback", "1.0.0"],
+            // Else the same start would go on and update.
+            Self::Recover => &["--castoff", "run"],
+            _ => &[],
+        }
+    }
+
+    /// What is installed when nothing disturbs it, in the end.
+    fn leads_to(self) -> &'static str {
+        match self {
+            Self::Install | Self::FailedTrial | Self::Rollback => "1.0.0",
+            Self::Update | Self::Recover | Self::Launcher => "1.1.0",
+            Self::Prune => "1.2.0",
+        }
+    }
 }
 
 /// An app of 1.1.0 that dies by a signal right after its start.
@@ -28,38 +113,100 @@ fn broken() -> Package {
     app("1.1.0").executable(ENTRY, dying())
 }
 
-/// A world with 1.0.0 installed and 1.1.0 published.
-fn before_update(package: &Package) -> World {
-    let world = World::new();
-    world.publish_app("1.0.0");
-    world.run(&[]).assert_app("1.0.0");
-    world.run(&[]).assert_app("1.0.0");
-    world.publish("1.1.0", package);
-    world
+type Tree = BTreeMap<String, String>;
+
+/// The trees of all versions, as a fresh install has them.
+fn whole() -> BTreeMap<&'static str, Tree> {
+    let tree = |version| {
+        let world = World::new();
+        world.publish_app(version);
+        world.run(&[]).assert_app(version);
+        (version, world.tree())
+    };
+    ["1.0.0", "1.1.0", "1.2.0"].map(tree).into()
 }
 
-/// The undo's steps are reached by a version that fails its trial, the launcher's by one with
-/// which a launcher is announced, the others by any update.
-fn scenario(step: Step) -> World {
-    if is_the_launchers(step) {
-        let world = before_update(&app("1.1.0"));
-        announce_launcher(&world, &app("1.1.0").build(), "1.1.0", &another());
-        return world;
+/// The steps that an operation comes by, undisturbed, as often as it does.
+fn steps_of(operation: Operation, layout: Layout) -> Vec<String> {
+    let world = operation.ready(layout);
+    let trace = world.home().join("trace");
+    let mut command = world.command(operation.args());
+    let run = Run::of(command.env("CASTOFF_TRACE", &trace));
+    assert_eq!(run.code, Some(0), "{operation:?}: {run:#?}");
+    let text = fs::read_to_string(trace).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
+
+/// The chain: a step that comes again and again counts once.
+fn chain(steps: &[String]) -> Vec<&str> {
+    let mut chain: Vec<&str> = steps.iter().map(String::as_str).collect();
+    chain.dedup();
+    chain
+}
+
+/// Where to disturb: every step, and of those that come for each file also the second and
+/// the last time. (Under an emulator a process takes ten times as long to start.)
+fn places(steps: &[String]) -> Vec<String> {
+    let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
+    for step in steps {
+        *counts.entry(step).or_default() += 1;
     }
-    let undoes = step.as_str().starts_with("undo.");
-    before_update(&if undoes { broken() } else { app("1.1.0") })
+    let mut places = Vec::new();
+    for (step, count) in counts {
+        let wanted: BTreeSet<u32> = if cfg!(emulated) {
+            [1].into()
+        } else {
+            [1, 2, count].into()
+        };
+        let wanted = wanted.into_iter().filter(|wanted| *wanted <= count);
+        places.extend(wanted.map(|wanted| format!("{step}@{wanted}")));
+    }
+    places
 }
 
-fn is_the_launchers(step: Step) -> bool {
-    step.as_str().starts_with("launcher.")
+/// Does the work for every operation, layout and place, spread over the cores: each world is alone
+/// in its folder.
+fn everywhere(operations: &[Operation], work: impl Fn(Operation, Layout, World, &str) + Sync) {
+    let mut jobs = Vec::new();
+    for &operation in operations {
+        for &layout in Layout::ALL {
+            let ready = Arc::new(operation.ready(layout));
+            for place in places(&steps_of(operation, layout)) {
+                jobs.push((operation, layout, Arc::clone(&ready), place));
+            }
+        }
+    }
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while let Some((operation, layout, ready, place)) =
+                    jobs.get(next.fetch_add(1, Ordering::Relaxed))
+                {
+                    work(*operation, *layout, copy(ready, *operation), place);
+                }
+            });
+        }
+    });
+}
+
+/// A world like the one that is ready.
+#[cfg(unix)]
+fn copy(ready: &World, _operation: Operation) -> World {
+    ready.again()
+}
+
+/// Windows has nothing that copies links as links: it is made anew.
+#[cfg(windows)]
+fn copy(_ready: &World, operation: Operation) -> World {
+    operation.ready(Layout::InPlace)
 }
 
 #[track_caller]
-fn assert_whole(world: &World, whole: &[(&str, BTreeMap<String, String>)], run: &Run, what: &str) {
+fn assert_whole(world: &World, whole: &BTreeMap<&str, Tree>, run: &Run, what: &str) {
     let version = world.version();
-    let (_, tree) = whole
-        .iter()
-        .find(|(whole, _)| *whole == version)
+    let tree = whole
+        .get(version.as_str())
         .unwrap_or_else(|| panic!("{what}: version {version}: {run:#?}"));
     assert_eq!(&world.tree(), tree, "{what}: a mixture of {version}");
     assert!(
@@ -69,153 +216,188 @@ fn assert_whole(world: &World, whole: &[(&str, BTreeMap<String, String>)], run: 
     assert_eq!(run.code, Some(0), "{what}: {run:#?}");
 }
 
-/// What a world must look like in the end: the update goes through when nothing disturbs it, and
-/// a version that fails its trial does not.
+/// What a world must look like in the end: what was to be done is done when nothing disturbs it.
 #[track_caller]
-fn assert_end(world: &World, step: Step, what: &str) {
-    let version = if step.as_str().starts_with("undo.") {
-        "1.0.0"
-    } else {
-        "1.1.0"
-    };
+fn assert_end(world: &World, operation: Operation, what: &str) {
+    if operation == Operation::Rollback && world.version() != "1.0.0" {
+        let again = world.run(operation.args());
+        assert_eq!(again.code, Some(0), "{what}, again: {again:#?}");
+    }
     let last = world.run(&[]);
+    let version = operation.leads_to();
     assert!(
         last.stdout.contains(&format!("app {version} ")),
         "{what}, in the end: {last:#?}"
     );
     world.assert_tidy();
-    if is_the_launchers(step) {
+    if operation == Operation::Launcher {
         assert_launcher_works(world, what);
     }
 }
 
-/// Steps that are reached once for each file are also tried at a later file.
-fn orders(step: Step) -> Vec<String> {
-    let name = step.as_str();
-    let many = ["stage.file", "backup.file", "commit.rename", "undo.path"].contains(&name);
-    let counts: &[u32] = if many { &[1, 2, 3] } else { &[1] };
-    counts
+fn disturbed(world: &World, operation: Operation, order: &str) -> Run {
+    Run::of(world.command(operation.args()).env("CASTOFF_FAIL", order))
+}
+
+#[test]
+fn every_operation_has_its_chain_of_steps_and_every_step_an_operation() {
+    let mut reached = BTreeSet::new();
+    for layout in Layout::ALL {
+        let mut told = String::new();
+        for operation in Operation::ALL {
+            let steps = steps_of(operation, *layout);
+            told.push_str(&format!(
+                "{operation:?}\n  {}\n",
+                chain(&steps).join("\n  ")
+            ));
+            reached.extend(steps);
+        }
+        insta::assert_snapshot!(format!("steps_{layout:?}"), told);
+    }
+    let elsewhere = |name: &str| {
+        ["seed.", "uninstall.", "factory."]
+            .iter()
+            .any(|other| name.starts_with(other))
+            // The layout is for Unix.
+            || (cfg!(windows) && ["build.", "switch.", "commit.placed"].iter().any(|other| name.starts_with(other)))
+    };
+    let missed: Vec<_> = Step::ALL
         .iter()
-        .map(|count| format!("{name}@{count}"))
-        .collect()
+        .map(|step| step.as_str())
+        .filter(|name| !reached.contains(*name) && !elsewhere(name))
+        .collect();
+    assert_eq!(missed, Vec::<&str>::new(), "no operation comes by these");
 }
 
-/// Spreads the steps over the cores: each world is alone in its folder.
-fn for_every_step(work: impl Fn(Step) + Sync) {
-    let next = std::sync::atomic::AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                while let Some(step) =
-                    Step::ALL.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
-                {
-                    // Others are walked through where they belong: read_only.rs, uninstall.rs.
-                    let name = step.as_str();
-                    if !["seed.", "uninstall."]
-                        .iter()
-                        .any(|other| name.starts_with(other))
-                    {
-                        work(*step);
-                    }
-                }
-            });
-        }
+#[test]
+fn a_kill_anywhere_leaves_one_version_whole() {
+    let whole = whole();
+    everywhere(&Operation::ALL, |operation, layout, world, place| {
+        let what = format!("{layout:?} {operation:?} {place}=kill");
+        disturbed(&world, operation, &format!("{place}=kill")).assert_killed();
+        let next = world.run(&[]);
+        assert_whole(&world, &whole, &next, &what);
+        assert_end(&world, operation, &what);
     });
 }
 
 #[test]
-fn a_kill_at_every_step_leaves_either_version_whole() {
+fn a_kill_in_the_recovery_itself_can_be_recovered_from_too() {
     let whole = whole();
-    for_every_step(|step| {
-        for order in orders(step) {
-            let world = scenario(step);
-            world.run_failing(&format!("{order}=kill")).assert_killed();
-            let next = world.run(&[]);
-            assert_whole(&world, &whole, &next, &order);
-            assert_end(&world, step, &order);
-        }
-    });
-}
-
-#[test]
-fn a_kill_at_every_step_of_the_recovery_can_be_recovered_from_too() {
-    let whole = whole();
-    let undo = Step::ALL.iter().filter(|step| {
-        // The mark and the journal of a rollback are no part of a recovery.
-        step.as_str().starts_with("undo.")
-            && !["undo.marked", "undo.journalled"].contains(&step.as_str())
-    });
-    for step in undo {
-        for first in ["commit.journalled", "commit.rename@2", "commit.trial"] {
-            let what = format!("{first}, then {}", step.as_str());
-            let world = before_update(&app("1.1.0"));
+    everywhere(&[Operation::Recover], |_, layout, _, place| {
+        for first in ["commit.journalled", "commit.listed", "commit.trial"] {
+            let what = format!("{layout:?} {first}, then {place}");
+            let world = Operation::Update.ready(layout);
             world.run_failing(&format!("{first}=kill")).assert_killed();
-            world
-                .run_failing(&format!("{}=kill", step.as_str()))
-                .assert_killed();
-            world.run_failing(&format!("{}@2=kill", step.as_str()));
+            // Twice in the same place, as far as each attempt gets there.
+            for _ in 0..2 {
+                world.run_failing(&format!("{place}=kill"));
+            }
             let next = world.run(&[]);
             assert_whole(&world, &whole, &next, &what);
-            assert_end(&world, Step::CommitDone, &what);
-        }
-    }
-}
-
-#[test]
-fn a_failure_at_every_step_starts_the_app_in_the_same_run() {
-    let whole = whole();
-    for_every_step(|step| {
-        for action in ["error", "full", "panic"] {
-            let order = format!("{}={action}", step.as_str());
-            let world = scenario(step);
-            let run = world.run_failing(&order);
-            if step.as_str().starts_with("undo.") {
-                // An undo that fails cannot go on: nothing may be started, and the next start
-                // tries again.
-                let next = world.run(&[]);
-                assert_whole(&world, &whole, &next, &order);
-            } else {
-                let mut run = run;
-                if cfg!(windows) && action == "panic" && run.code == Some(70) {
-                    // Windows cannot replace a process; the app's code went to the one after it.
-                    run.code = Some(0);
-                }
-                assert_whole(&world, &whole, &run, &order);
-                if action == "full" && world.version() == "1.0.0" {
-                    run.assert_told("DISK_FULL");
-                }
-            }
-            assert_end(&world, step, &order);
+            assert_end(&world, Operation::Update, &what);
         }
     });
 }
 
 #[test]
-fn a_kill_during_a_first_install_leaves_nothing_or_the_whole() {
-    for_every_step(|step| {
-        let unreached = [
-            "commit.remove",
-            "backup.begun",
-            "backup.file",
-            "backup.filled",
-            "backup.synced",
-        ];
-        if step.as_str().starts_with("undo.") || unreached.contains(&step.as_str()) {
-            return;
+fn a_failure_anywhere_starts_the_app_in_the_same_run() {
+    let whole = whole();
+    let operations = [
+        Operation::Install,
+        Operation::Update,
+        Operation::FailedTrial,
+        Operation::Prune,
+        Operation::Launcher,
+    ];
+    everywhere(&operations, |operation, layout, ready, place| {
+        for action in ["error", "full", "panic"] {
+            let what = format!("{layout:?} {operation:?} {place}={action}");
+            let world = copy(&ready, operation);
+            let mut run = disturbed(&world, operation, &format!("{place}={action}"));
+            let switches = place.starts_with("switch.");
+            let undoes = operation == Operation::FailedTrial
+                && (switches || place.starts_with("undo."))
+                // The launcher that is started anew comes by the same step, and panics again.
+                || switches && action == "panic";
+            let nothing_yet = operation == Operation::Install && world.version() == "none";
+            if undoes || nothing_yet {
+                // An undo that fails cannot go on, and where nothing is installed nothing can be
+                // started: the next start tries again.
+                run = world.run(&[]);
+            } else if cfg!(windows) && action == "panic" && run.code == Some(70) {
+                // Windows cannot replace a process; the app's code went to the one after it.
+                run.code = Some(0);
+            } else if action == "full"
+                && operation == Operation::Update
+                && world.version() == "1.0.0"
+            {
+                run.assert_told("DISK_FULL");
+            }
+            assert_whole(&world, &whole, &run, &what);
+            assert_end(&world, operation, &what);
         }
-        let world = World::new();
-        let built = world.publish_app("1.0.0");
-        if is_the_launchers(step) {
-            announce_launcher(&world, &built, "1.0.0", &another());
+    });
+}
+
+#[test]
+fn a_failure_of_a_rollback_is_told_and_leaves_one_version_whole() {
+    let whole = whole();
+    everywhere(&[Operation::Rollback], |operation, layout, ready, place| {
+        for action in ["error", "full"] {
+            let what = format!("{layout:?} {operation:?} {place}={action}");
+            let world = copy(&ready, operation);
+            let run = disturbed(&world, operation, &format!("{place}={action}"));
+            assert_ne!(run.code, Some(0), "{what}: {run:#?}");
+            let next = world.run(&[]);
+            assert_whole(&world, &whole, &next, &what);
+            assert_end(&world, operation, &what);
         }
-        world
-            .run_failing(&format!("{}=kill", step.as_str()))
-            .assert_killed();
-        world.run(&[]).assert_app("1.0.0");
-        world.assert_tidy();
-        if is_the_launchers(step) {
-            assert_launcher_works(&world, step.as_str());
+    });
+}
+
+/// A launcher that hangs holds its locks: another start meanwhile starts what is whole, or waits.
+/// When the first is ended at last, all goes on.
+#[test]
+fn a_launcher_that_hangs_anywhere_does_not_make_another_start_a_mixture() {
+    let whole = whole();
+    let operations = [
+        Operation::Update,
+        Operation::FailedTrial,
+        Operation::Rollback,
+    ];
+    everywhere(&operations, |operation, layout, world, place| {
+        let what = format!("{layout:?} {operation:?} {place}=hang");
+        let trace = world.home().join("trace");
+        let mut hanging = world
+            .command(operation.args())
+            .env("CASTOFF_FAIL", format!("{place}=hang"))
+            .env("CASTOFF_TRACE", &trace)
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let (step, count) = place.split_once('@').unwrap();
+        let count: usize = count.parse().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let reached = || {
+            let text = fs::read_to_string(&trace).unwrap_or_default();
+            text.lines().filter(|line| *line == step).count() >= count
+        };
+        while !reached() {
+            assert!(Instant::now() < deadline, "{what}: never reached");
+            std::thread::sleep(Duration::from_millis(5));
         }
+        let next = std::thread::scope(|scope| {
+            let other = scope.spawn(|| world.run(&[]));
+            // Long enough for the other to find the locks held.
+            std::thread::sleep(Duration::from_millis(100));
+            hanging.kill().unwrap();
+            hanging.wait().unwrap();
+            other.join().unwrap()
+        });
+        assert_whole(&world, &whole, &next, &what);
+        assert_end(&world, operation, &what);
     });
 }
 

@@ -16,6 +16,8 @@ mod kills;
 mod read_only;
 mod selfupdate;
 mod shortcuts;
+#[cfg(unix)]
+mod snapshot;
 mod start;
 mod uninstall;
 #[cfg(windows)]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 #[cfg(unix)]
 use std::process::Output;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use castoff_testkit::http::{Reply, Server};
 use castoff_testkit::package::{Built, Package};
@@ -17,8 +18,34 @@ pub(crate) const CHECK: &str = "/api/nuitkal_pack/apps/demo/active/";
 /// A launcher's folder and its endpoint. Hermetic: nothing of the machine's configuration,
 /// language or proxies reaches the launcher.
 pub(crate) struct World {
-    pub(crate) server: Server,
+    pub(crate) server: Arc<Server>,
     folder: tempfile::TempDir,
+    layout: Layout,
+}
+
+/// How versions lie in a world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    InPlace,
+    #[cfg(unix)]
+    Snapshot,
+}
+
+impl Layout {
+    /// Those that this system has.
+    pub(crate) const ALL: &[Self] = &[
+        Self::InPlace,
+        #[cfg(unix)]
+        Self::Snapshot,
+    ];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::InPlace => "in-place",
+            #[cfg(unix)]
+            Self::Snapshot => "snapshot",
+        }
+    }
 }
 
 /// A finished run of the launcher.
@@ -43,10 +70,23 @@ impl World {
         Self::inside(parent, Server::start(), config)
     }
 
+    /// A world of a layout.
+    pub(crate) fn laid_out(layout: Layout, config: &str) -> Self {
+        let mut world = Self::new();
+        world.layout = layout;
+        world.configure(config);
+        world
+    }
+
     /// The same in a folder inside `parent`, asking `server`.
     pub(crate) fn inside(parent: &Path, server: Server, config: &str) -> Self {
         let folder = tempfile::tempdir_in(parent).unwrap();
-        let world = Self { server, folder };
+        let layout = Layout::InPlace;
+        let world = Self {
+            server: Arc::new(server),
+            folder,
+            layout,
+        };
         let launcher = env!("CARGO_BIN_EXE_castoff-launcher");
         // A second name, so that a hundred worlds do not hold a hundred copies.
         fs::hard_link(launcher, world.launcher())
@@ -56,11 +96,31 @@ impl World {
         world
     }
 
+    /// The same world once more, in a folder of its own, with modes, times and links as they are.
+    /// They share what is published.
+    #[cfg(unix)]
+    pub(crate) fn again(&self) -> Self {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let mut from = self.home().as_os_str().to_owned();
+        from.push("/.");
+        let copied = Command::new("cp")
+            .arg("-a")
+            .args([from.as_os_str(), folder.path().as_os_str()])
+            .status();
+        assert!(copied.unwrap().success());
+        Self {
+            server: Arc::clone(&self.server),
+            folder,
+            layout: self.layout,
+        }
+    }
+
     /// Writes launcher.toml anew.
     pub(crate) fn configure(&self, more: &str) {
         let text = format!(
             "app = \"org.castoff.test\"\nname = \"Test App\"\nlog_dir = \"logs\"\nlanguage = \"en\"\n\
-             [source]\nurl = \"{}\"\n[network]\nretries = 1\ncheck_timeout = 20\n{more}\n",
+             layout = \"{}\"\n[source]\nurl = \"{}\"\n[network]\nretries = 1\ncheck_timeout = 20\n{more}\n",
+            self.layout.as_str(),
             self.server.url(CHECK)
         );
         fs::write(self.home().join("launcher.toml"), text).unwrap();
@@ -159,12 +219,31 @@ impl World {
         Run::of(self.command(&[]).env("CASTOFF_FAIL", order))
     }
 
+    /// The folder of the app's files.
+    pub(crate) fn app_folder(&self) -> PathBuf {
+        match self.layout {
+            Layout::InPlace => self.client(),
+            #[cfg(unix)]
+            Layout::Snapshot => self.path("versions/current"),
+        }
+    }
+
     /// The app's files: path to content (or link target) and mode, without Castoff's own.
     pub(crate) fn tree(&self) -> BTreeMap<String, String> {
-        tree_of(&self.client())
+        tree_of(&self.app_folder())
     }
 
     pub(crate) fn version(&self) -> String {
+        #[cfg(unix)]
+        if self.layout == Layout::Snapshot {
+            let link = fs::read_link(self.path("versions/current")).unwrap_or_default();
+            let name = link.to_string_lossy().into_owned();
+            let version = name.trim_start_matches('v').split('_').next();
+            return version
+                .filter(|version| !version.is_empty())
+                .unwrap_or("none")
+                .to_owned();
+        }
         let text = self.read("local_version.json");
         let value: Value = serde_json::from_str(&text).unwrap_or_default();
         value["version"].as_str().unwrap_or("none").to_owned()
@@ -192,7 +271,7 @@ impl World {
 
     /// Checks that nothing half-done lies about: no journal, nothing staged, no half backup.
     pub(crate) fn assert_tidy(&self) {
-        for name in ["journal.json", "staging", "backup", "restoring"] {
+        for name in ["journal.json", "staging", "backup", "restoring", "gone"] {
             assert!(
                 !self.path(".castoff").join(name).exists(),
                 "{name} was left behind"

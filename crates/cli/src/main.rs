@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use castoff::launcher::commands::Command as Work;
+use castoff::launcher::operations::Operation;
 use castoff::launcher::{Session, dialog, panic, shortcut};
 use clap::{Args, Parser, Subcommand};
 
@@ -45,7 +46,31 @@ enum Command {
         #[arg(last = true)]
         args: Vec<OsString>,
     },
-    /// Lists the backups, or restores one
+    /// Goes back to an older version, and leaves the one it replaces alone from then on
+    Rollback {
+        #[command(flatten)]
+        place: Place,
+        /// A version, or `previous`, or `factory`
+        #[arg(default_value = "previous")]
+        to: String,
+    },
+    /// Says which version is installed, and which are kept
+    Versions(Place),
+    /// Makes a version the factory version: read-only, and shared with no other (snapshot layout)
+    Factory {
+        #[command(flatten)]
+        place: Place,
+        #[command(subcommand)]
+        action: Factory,
+    },
+    /// The links to a version's services and programs (snapshot layout)
+    Links {
+        #[command(flatten)]
+        place: Place,
+        #[command(subcommand)]
+        action: Links,
+    },
+    /// Lists the older versions that are kept, restores or deletes one
     Backups {
         #[command(flatten)]
         place: Place,
@@ -98,9 +123,42 @@ enum Backups {
     List,
     /// Puts one back, named by its version or its folder
     Restore {
-        /// A version, or a folder's name below `.backup`
+        /// A version, or a folder's name
         backup: String,
     },
+    /// Deletes one, named by its version or its folder
+    Delete {
+        /// A version, or a folder's name
+        backup: String,
+    },
+}
+
+#[derive(Subcommand)]
+enum Factory {
+    /// Sets it
+    Set {
+        /// An installed or kept version; else the installed one
+        version: Option<String>,
+        /// Also when there is another factory version already
+        #[arg(long)]
+        replace: bool,
+    },
+}
+
+#[derive(Clone, Copy, Subcommand)]
+enum Links {
+    /// Makes those that are missing or wrong, and removes those to what is gone
+    Setup,
+    /// Looks at the whole structure: versions, factory, services, programs
+    Check,
+    /// Tries whether they follow a switch to another version and back
+    Test,
+}
+
+/// What is to be done in a launcher's folder.
+enum Job {
+    Work(Work),
+    Operation(Operation),
 }
 
 #[derive(Args)]
@@ -113,28 +171,38 @@ struct Place {
     json: bool,
 }
 
-fn main() -> ExitCode {
-    let (place, work) = match Cli::parse().command {
-        Command::Demo => {
-            return match demo::play() {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => {
-                    drop(writeln!(io::stderr(), "The demo could not go on: {error}"));
-                    ExitCode::FAILURE
-                }
-            };
-        }
+/// Where, and what.
+fn job(command: Command) -> Option<(Place, Job)> {
+    let (place, work) = match command {
+        Command::Demo => return None,
         Command::Check(place) => (place, Work::Check),
         Command::Update { place, force } => (place, Work::Update { force }),
         Command::Run { dir, args } => (Place { dir, json: false }, Work::Run { args }),
-        Command::Backups {
+        Command::Rollback { place, to } => (place, Work::Rollback { to }),
+        Command::Versions(place) => return Some((place, Job::Operation(Operation::Versions))),
+        Command::Factory {
             place,
-            action: None | Some(Backups::List),
-        } => (place, Work::Backups),
-        Command::Backups {
-            place,
-            action: Some(Backups::Restore { backup }),
-        } => (place, Work::Restore { backup }),
+            action: Factory::Set { version, replace },
+        } => {
+            let operation = Operation::SetFactory { version, replace };
+            return Some((place, Job::Operation(operation)));
+        }
+        Command::Links { place, action } => {
+            let operation = match action {
+                Links::Setup => Operation::SetUpLinks,
+                Links::Check => Operation::CheckLinks,
+                Links::Test => Operation::TestLinks,
+            };
+            return Some((place, Job::Operation(operation)));
+        }
+        Command::Backups { place, action } => {
+            let work = match action {
+                None | Some(Backups::List) => Work::Backups,
+                Some(Backups::Restore { backup }) => Work::Rollback { to: backup },
+                Some(Backups::Delete { backup }) => Work::Delete { backup },
+            };
+            (place, work)
+        }
         Command::Doctor(place) => (place, Work::Doctor),
         Command::Shortcut {
             place,
@@ -158,8 +226,21 @@ fn main() -> ExitCode {
             everything,
         } => (place, Work::Uninstall { yes, everything }),
     };
-    let after = match work {
-        Work::Run { .. } => panic::After::StartTheApp,
+    Some((place, Job::Work(work)))
+}
+
+fn main() -> ExitCode {
+    let Some((place, job)) = job(Cli::parse().command) else {
+        return match demo::play() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                drop(writeln!(io::stderr(), "The demo could not go on: {error}"));
+                ExitCode::FAILURE
+            }
+        };
+    };
+    let after = match job {
+        Job::Work(Work::Run { .. }) => panic::After::StartTheApp,
         _ => panic::After::Report,
     };
     panic::install(after);
@@ -177,7 +258,10 @@ fn main() -> ExitCode {
     }
     .unwrap_or(place.dir);
     ExitCode::from(match Session::open(&home) {
-        Ok(session) => session.work(&work, place.json),
+        Ok(session) => match job {
+            Job::Work(work) => session.work(&work, place.json),
+            Job::Operation(operation) => session.operate(&operation, place.json),
+        },
         Err(error) => Session::report_unopened(&error),
     })
 }

@@ -1,9 +1,7 @@
-//! Commit and undo.
+//! The layout in-place: one folder, in which staged files are renamed over the old ones.
 //!
-//! A commit probes every target, writes the journal, removes, renames, and records what is
-//! installed; only then does the journal go. An undo reads a journal and makes every path what it
-//! was. A restore is the undo of a journal that is made up from a backup, so that there is one way
-//! back, for an error, a kill, a failed trial and a person's wish.
+//! Its part of a [transaction](super::transaction): the journal that names every path, the renames,
+//! and the way back, by link or copy out of a backup.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
@@ -16,12 +14,10 @@ use crate::disk;
 use crate::disk::in_use::{self, Patience};
 use crate::layout::backup::{self, BackedUp, Backup};
 use crate::layout::journal::{Change, Journal};
-use crate::layout::locks::ChangeLock;
 use crate::layout::tree::{self, Found};
 use crate::plan::Plan;
-use crate::state::{ClientFolder, Content, EntryPoint, FileRecord, Installed, Trial};
+use crate::state::{ClientFolder, Content, EntryPoint, FileRecord, Installed};
 use crate::steps::{Step, reach};
-use crate::version::Version;
 use crate::{Error, Result};
 
 /// How long, in all, a commit waits for files that are in use: once before anything is changed, and
@@ -32,176 +28,66 @@ const COMMIT_PATIENCE: Duration = Duration::from_secs(5);
 /// How long, in all, an undo waits for files that are in use. Nothing is started before it is done.
 const UNDO_PATIENCE: Duration = Duration::from_secs(15);
 
-/// A new version that is installed and on trial.
-#[must_use = "a committed version is on trial until it has run"]
-#[derive(Debug)]
-pub struct Committed {
-    /// The version that was installed before.
-    pub before: Option<Version>,
-    /// The version that is installed now.
-    pub version: Version,
+/// The journal of a commit that is ready to begin. Every target is probed; nothing is changed.
+pub(super) fn journal_of_commit(folder: &ClientFolder, backed_up: &BackedUp) -> Result<Journal> {
+    let staged = &backed_up.staged;
+    let plan = &staged.plan;
+    let mut journal = Journal::new(
+        plan.installed.version.clone(),
+        Some(plan.release.version.clone()),
+        backed_up.backup.clone(),
+    );
+    for path in staged.changing() {
+        let after = staged
+            .records
+            .get(path)
+            .map(|record| record.content.clone());
+        let before = backed_up.before.get(path).cloned();
+        journal.paths.insert(path.clone(), Change { before, after });
+    }
+    journal.made = missing_folders(folder, plan);
+    probe(folder, staged.records.keys(), &plan.removes)?;
+    need_free(folder, journal.paths.keys())?;
+    Ok(journal)
 }
 
-/// What an undo or a restore has led to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Undone {
-    /// The version that is installed now; `None` for a folder without one.
-    pub version: Option<Version>,
-}
-
-/// A commit that is ready to begin: everything is staged, backed up and synced.
-#[must_use = "nothing is installed until the transaction is committed"]
-pub struct Transaction<'a> {
-    folder: &'a ClientFolder,
-    rules: &'a Rules,
-    backed_up: BackedUp,
-    journal: Journal,
-    _lock: &'a ChangeLock,
-}
-
-impl<'a> Transaction<'a> {
-    /// Probes every target. Nothing is changed; an error leaves the app untouched.
-    pub fn prepare(
-        folder: &'a ClientFolder,
-        rules: &'a Rules,
-        backed_up: BackedUp,
-        lock: &'a ChangeLock,
-    ) -> Result<Self> {
-        let staged = &backed_up.staged;
-        let plan = &staged.plan;
-        let mut journal = Journal::new(
-            plan.installed.version.clone(),
-            Some(plan.release.version.clone()),
-            backed_up.backup.clone(),
-        );
-        for path in staged.changing() {
-            let after = staged
-                .records
-                .get(path)
-                .map(|record| record.content.clone());
-            let before = backed_up.before.get(path).cloned();
-            journal.paths.insert(path.clone(), Change { before, after });
-        }
-        journal.made = missing_folders(folder, plan);
-        let transaction = Self {
-            folder,
-            rules,
-            backed_up,
-            journal,
-            _lock: lock,
-        };
-        if let Err(error) = transaction.probe() {
-            transaction.discard_backup();
-            return Err(error);
-        }
-        Ok(transaction)
+/// Removes and renames, and says what is installed then.
+pub(super) fn replace(
+    folder: &ClientFolder,
+    backed_up: &BackedUp,
+    journal: &Journal,
+) -> Result<()> {
+    let staged = &backed_up.staged;
+    let plan = &staged.plan;
+    let patience = Patience::new(COMMIT_PATIENCE);
+    let aside = folder.aside();
+    for path in &plan.removes {
+        let on_disk = path.below(folder.root());
+        patience.retry(|| in_use::remove(&on_disk, &aside))?;
+        reach(Step::CommitRemove)?;
     }
-
-    /// Makes the staged version the current one. On an error everything is put back first; the
-    /// error that is returned is the commit's own, or `RECOVERY_FAILED`.
-    pub fn commit(self) -> Result<Committed> {
-        let folder = self.folder;
-        if let Err(error) = self.journal.write(folder) {
-            if !Journal::lies_in(folder) {
-                self.discard_backup();
-            }
-            return Err(error);
-        }
-        match self.change() {
-            Ok(committed) => Ok(committed),
-            Err(error) => {
-                log::error!("the commit failed and is undone: {}", error.chain());
-                // The undo may need the room.
-                if let Err(error) = disk::remove_tree(&folder.staging()) {
-                    log::warn!("{}", error.chain());
-                }
-                undo(folder, &self.journal, self.rules)?;
-                self.discard_backup();
-                Err(error)
-            }
-        }
+    patience.retry(|| drop_byte_code(folder, journal.paths.keys(), &plan.kept))?;
+    remove_emptied(folder, plan.removes.iter(), &plan.folders);
+    for path in &plan.folders {
+        let on_disk = path.below(folder.root());
+        patience.retry(|| disk::create_folders(&on_disk))?;
     }
-
-    fn change(&self) -> Result<Committed> {
-        let folder = self.folder;
-        let plan = &self.backed_up.staged.plan;
-        let patience = Patience::new(COMMIT_PATIENCE);
-        let aside = folder.aside();
-        reach(Step::CommitJournalled)?;
-        for path in &plan.removes {
-            let on_disk = path.below(folder.root());
-            patience.retry(|| in_use::remove(&on_disk, &aside))?;
-            reach(Step::CommitRemove)?;
+    for path in staged.records.keys() {
+        let to = path.below(folder.root());
+        if tree::look(&to)? == Found::Folder {
+            // The probe found nothing in it that stays.
+            disk::remove_empty_folder(&to);
         }
-        patience.retry(|| drop_byte_code(folder, self.journal.paths.keys(), &plan.kept))?;
-        remove_emptied(folder, plan.removes.iter(), &plan.folders);
-        for path in &plan.folders {
-            let on_disk = path.below(folder.root());
-            patience.retry(|| disk::create_folders(&on_disk))?;
-        }
-        for path in self.backed_up.staged.records.keys() {
-            let to = path.below(folder.root());
-            if tree::look(&to)? == Found::Folder {
-                // The probe found nothing in it that stays.
-                disk::remove_empty_folder(&to);
-            }
-            let from = path.below(&self.backed_up.staged.folder);
-            patience.retry(|| in_use::replace(&from, &to, &aside))?;
-            reach(Step::CommitRename)?;
-        }
-        sync_changed(folder, &self.journal)?;
-        reach(Step::CommitRenamed)?;
-
-        let mut files = plan.kept.clone();
-        files.extend(self.backed_up.staged.records.clone());
-        folder.save_installed(Some(&Installed {
-            version: Some(plan.release.version.clone()),
-            digest: plan.digest,
-            entry_point: plan.release.entry_point.clone(),
-            files,
-        }))?;
-        reach(Step::CommitListed)?;
-        folder.set_local_version(&plan.release.version)?;
-        reach(Step::CommitVersioned)?;
-        folder.change_state(|state| {
-            let version = Some(plan.release.version.clone());
-            let path = plan.release.entry_point.clone();
-            state.entry = Some(EntryPoint { version, path });
-            state.trial = plan.digest.map(|digest| Trial {
-                version: plan.release.version.clone(),
-                digest,
-                backup: self.backed_up.backup.clone(),
-                tries: 0,
-            });
-            if let Some(digest) = plan.digest {
-                state.forgive(digest);
-                state.pending = None;
-            }
-        })?;
-        reach(Step::CommitTrial)?;
-        Journal::remove(folder)?;
-        Ok(Committed {
-            before: plan.installed.version.clone(),
-            version: plan.release.version.clone(),
-        })
+        let from = path.below(&staged.folder);
+        patience.retry(|| in_use::replace(&from, &to, &aside))?;
+        reach(Step::CommitRename)?;
     }
-
-    /// Checks every path that changes: the way to it, what is there, and whether it is free.
-    fn probe(&self) -> Result<()> {
-        let plan = &self.backed_up.staged.plan;
-        let writes = self.backed_up.staged.records.keys();
-        probe(self.folder, writes, &plan.removes)?;
-        need_free(self.folder, self.journal.paths.keys())
-    }
-
-    /// After an undo the backup is what is installed, a second time.
-    fn discard_backup(&self) {
-        if let Some(name) = &self.backed_up.backup
-            && let Err(error) = backup::discard(self.folder, name)
-        {
-            log::warn!("a backup that is not needed stays: {}", error.chain());
-        }
-    }
+    sync_changed(folder, journal)?;
+    reach(Step::CommitRenamed)?;
+    folder.save_installed(Some(&staged.installed()))?;
+    reach(Step::CommitListed)?;
+    folder.set_local_version(&plan.release.version)?;
+    reach(Step::CommitVersioned)
 }
 
 /// Checks every path that a commit would change: the way to it, and what is there.
@@ -301,40 +187,15 @@ fn missing_folders(folder: &ClientFolder, plan: &Plan) -> Vec<SafePath> {
     missing.into_iter().collect()
 }
 
-/// If a journal lies in the folder: puts back what was there before, and says which version that
-/// is. `None` when there was nothing to do.
+/// The journal whose undo puts a backup back: the tree becomes the backup's version, but for what
+/// the user added and for what is on the preserve list.
 ///
-/// Fails with `RECOVERY_FAILED` when that cannot be done; then the journal and the backup stay,
-/// and the app must not be started.
-pub fn recover(folder: &ClientFolder, rules: &Rules, _lock: &ChangeLock) -> Result<Option<Undone>> {
-    let journal = Journal::load(folder).map_err(|error| failed(folder, None, error))?;
-    let Some(journal) = journal else {
-        return Ok(None);
-    };
-    log::warn!("transaction {} was interrupted and is undone", journal.id);
-    // The undo may need the room; what cannot be removed now is no reason to stop.
-    for leftover in [folder.staging(), folder.own().join("backup")] {
-        if let Err(error) = disk::remove_tree(&leftover) {
-            log::warn!("{}", error.chain());
-        }
-    }
-    undo(folder, &journal, rules)?;
-    Ok(Some(Undone {
-        version: journal.before,
-    }))
-}
-
-/// Puts a backup back: the tree becomes the backup's version, but for what the user added and for
-/// what is on the preserve list.
-///
-/// Everything that can be checked is checked first: an error before the journal is written leaves
-/// all as it is.
-pub fn restore(
+/// Everything that can be checked is checked: what this journal says can be done.
+pub(super) fn journal_of_restore(
     folder: &ClientFolder,
     name: &str,
     rules: &Rules,
-    _lock: &ChangeLock,
-) -> Result<Undone> {
+) -> Result<Journal> {
     let backup = Backup::load(folder, name)?;
     let installed = folder.load_installed().unwrap_or_default();
     let after = folder.local_version().map(|local| local.version);
@@ -382,12 +243,7 @@ pub fn restore(
     journal.made = emptied.into_iter().collect();
     check_restore(folder, name, &journal)?;
     need_free(folder, journal.paths.keys())?;
-    journal.write(folder)?;
-    reach(Step::UndoJournalled)?;
-    undo(folder, &journal, rules)?;
-    Ok(Undone {
-        version: backup.version,
-    })
+    Ok(journal)
 }
 
 /// Checks that a journal can be undone: the ways, the room, and every file of the backup that will
@@ -425,14 +281,13 @@ fn check_ways(root: &Path, journal: &Journal) -> Result<()> {
         .try_for_each(|path| tree::check_way(root, path, &no_obstacle, &mut seen))
 }
 
-/// Makes every path of a journal what it was before, and what is recorded too. Compares before it
-/// acts, so that it can be repeated after a kill at any point.
-fn undo(folder: &ClientFolder, journal: &Journal, rules: &Rules) -> Result<()> {
-    put_everything_back(folder, journal, rules)
-        .map_err(|error| failed(folder, journal.backup.as_deref(), error))
-}
-
-fn put_everything_back(folder: &ClientFolder, journal: &Journal, rules: &Rules) -> Result<()> {
+/// Makes every path of a journal what it was before, and the list and the version file too. Compares
+/// before it acts, so that it can be repeated after a kill at any point. Returns what to start then.
+pub(super) fn put_back(
+    folder: &ClientFolder,
+    journal: &Journal,
+    rules: &Rules,
+) -> Result<Option<EntryPoint>> {
     let root = folder.root();
     let backup = journal
         .backup
@@ -482,17 +337,7 @@ fn put_everything_back(folder: &ClientFolder, journal: &Journal, rules: &Rules) 
         folder.save_installed(None)?;
         folder.put_local_version(None)?;
     }
-    folder.change_state(|state| {
-        // The version before may still be on trial: an update that was undone proves nothing.
-        if state.trial.as_ref().map(|trial| &trial.version) == journal.after.as_ref() {
-            state.trial = None;
-        }
-        state.entry = entry;
-    })?;
-    reach(Step::UndoVersioned)?;
-    Journal::remove(folder)?;
-    in_use::sweep(&folder.aside());
-    reach(Step::UndoDone)
+    Ok(entry)
 }
 
 /// Removes what came with the new version, unless it was changed since.
@@ -555,18 +400,6 @@ fn refreshed(folder: &ClientFolder, journal: &Journal, backup: &Backup) -> Resul
         }
     }
     Ok(installed)
-}
-
-fn failed(folder: &ClientFolder, backup: Option<&str>, source: Error) -> Error {
-    let kept = backup.and_then(|name| backup::path_of(folder, name).ok());
-    Error::RecoveryFailed {
-        folder: folder.root().to_path_buf(),
-        backup: kept
-            .unwrap_or_else(|| folder.backups())
-            .display()
-            .to_string(),
-        source: Box::new(source),
-    }
 }
 
 /// Makes renames and removals durable: in every folder on the way to what changed, since folders
@@ -648,26 +481,4 @@ fn drop_byte_code<'p>(
         disk::remove_empty_folder(&on_disk);
     }
     Ok(())
-}
-
-/// Marks the package of a failed trial, so that it is not installed again, and goes back to the
-/// version before. `None` when there is none to go back to.
-pub(crate) fn roll_back(
-    folder: &ClientFolder,
-    trial: &Trial,
-    why: &str,
-    rules: &Rules,
-    lock: &ChangeLock,
-) -> Result<Option<Undone>> {
-    let Some(name) = &trial.backup else {
-        return Ok(None);
-    };
-    folder.change_state(|state| state.mark_bad(&trial.version, trial.digest, why))?;
-    reach(Step::UndoMarked)?;
-    let undone = restore(folder, name, rules, lock)?;
-    // The backup is what is installed now, a second time. Without its description it is none.
-    if let Err(error) = backup::discard(folder, name) {
-        log::warn!("a backup that is not needed stays: {}", error.chain());
-    }
-    Ok(Some(undone))
 }

@@ -2,7 +2,8 @@
 //!
 //! Promised: what comes out is what the crate encoding_rs makes of it, the web's reading of GBK.
 //! The build takes the tables from that crate. The crate itself is left to the build and the
-//! tests: it links the tables of every encoding there is, a twentieth of the launcher.
+//! tests: it links the tables of every encoding there is, a twentieth of the launcher. The tables
+//! taken are still its own, under its licences (BSD-3-Clause for the data).
 
 // PAIRS: the characters of two bytes, 0 where there is none. RUNS: those of four bytes below
 // U+10000, as the number of each run's first character and that character, in order.

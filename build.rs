@@ -1,13 +1,14 @@
 //! What is decided when Castoff is built: the texts, and the configuration baked into a launcher.
 //!
-//! Leaves the tables for unwinding out of the launcher that is shipped, and writes two files for the
-//! sources to include:
+//! Leaves the tables for unwinding out of the launcher that is shipped, and writes three files for
+//! the sources to include:
 //!
 //! - `messages.rs`, from `assets/messages`. A key or a placeholder that one language lacks fails
 //!   the build, so that no person meets a text in the wrong language or with a hole in it.
 //! - `baked.rs`: the content of the file that `CASTOFF_CONFIG` names (relative to this folder), or
 //!   `None`. It must be TOML; whether its keys and values are right is for the configuration's own
 //!   tests and for `castoff doctor`, which know them.
+//! - `gbk.rs`: the tables of `src/archive/zip/gbk.rs`.
 //!
 //! A launcher for Windows gets its manifest, its icon (the one that `CASTOFF_EXE_ICON` names, if any)
 //! and its version, under the name that the baked configuration gives the app.
@@ -23,6 +24,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use encoding_rs::GBK;
 use toml::de::{DeTable, DeValue};
 use winresource::WindowsResource;
 
@@ -42,7 +44,7 @@ fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     unwinding();
     let named = baked(&out).and_then(|name| windows(name.as_deref()));
-    for step in [messages(&out), named] {
+    for step in [messages(&out), gbk(&out), named] {
         if let Err(problem) = step {
             for line in problem.lines() {
                 println!("cargo::error={line}");
@@ -178,6 +180,45 @@ fn differences(catalogues: &[Catalogue]) -> Result<Vec<String>, String> {
         }
     }
     Ok(problems)
+}
+
+/// What encoding_rs knows of GBK, without the tables of the other encodings.
+fn gbk(out: &Path) -> Result<(), String> {
+    /// How many numbers the characters of four bytes below U+10000 have.
+    const BELOW_10000: u32 = 39_420;
+    let code = |bytes: &[u8]| {
+        let text = GBK.decode_without_bom_handling_and_without_replacement(bytes);
+        text.and_then(|text| text.chars().next()).map(u32::from)
+    };
+    let row = |a| (0x40..=0xFE).map(move |b| code(&[a, b]).unwrap_or(0));
+    let pairs: Vec<Vec<u32>> = (0x81..=0xFE).map(|a| row(a).collect()).collect();
+    let mut runs: Vec<(u32, u32)> = Vec::new();
+    for number in 0..BELOW_10000 {
+        let digits = [
+            number / 12_600,
+            number / 1_260 % 10,
+            number / 10 % 126,
+            number % 10,
+        ];
+        let [a, b, c, d] = digits.map(|digit| u8::try_from(digit).expect("a digit is below 126"));
+        let bytes = [0x81 + a, b'0' + b, 0x81 + c, b'0' + d];
+        let code = code(&bytes).ok_or_else(|| format!("GBK: {bytes:x?} is no character"))?;
+        if runs
+            .last()
+            .is_none_or(|(start, first)| code != first + (number - start))
+        {
+            runs.push((number, code));
+        }
+    }
+    write(
+        &out.join("gbk.rs"),
+        &format!(
+            "const BELOW_10000: u32 = {BELOW_10000};\n\
+             static PAIRS: [[u16; 191]; 126] = {pairs:?};\n\
+             static RUNS: [(u32, u32); {}] = {runs:?};\n",
+            runs.len()
+        ),
+    )
 }
 
 /// The names in braces. `render` in `src/launcher/messages.rs` reads them by the same rule.

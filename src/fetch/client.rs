@@ -20,6 +20,9 @@ use std::io::Read as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use rustls::crypto::{CryptoProvider, KeyProvider};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::sign::SigningKey;
 use ureq::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use ureq::http::{Response, StatusCode};
 use ureq::tls::{RootCerts, TlsConfig};
@@ -116,7 +119,7 @@ impl Client {
             tokens.insert(key, value);
         }
         let tls = TlsConfig::builder()
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .unversioned_rustls_crypto_provider(Arc::new(cryptography()))
             .root_certs(RootCerts::PlatformVerifier)
             .disable_verification(!network.verify_certificates)
             .build();
@@ -287,6 +290,30 @@ impl Client {
             },
             error => unreachable(&address, error),
         })
+    }
+}
+
+/// ring's cryptography, without signing: a client here has no certificate to sign with, and ring's
+/// code for private keys would be linked for nothing.
+fn cryptography() -> CryptoProvider {
+    CryptoProvider {
+        key_provider: &NoKeys,
+        ..rustls::crypto::ring::default_provider()
+    }
+}
+
+/// Takes no private key.
+#[derive(Debug)]
+struct NoKeys;
+
+impl KeyProvider for NoKeys {
+    fn load_private_key(
+        &self,
+        _: PrivateKeyDer<'static>,
+    ) -> std::result::Result<Arc<dyn SigningKey>, rustls::Error> {
+        Err(rustls::Error::General(
+            "there are no client certificates".to_owned(),
+        ))
     }
 }
 

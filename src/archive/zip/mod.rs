@@ -11,6 +11,7 @@
 //! file may be executed is kept. Links are read when the archive is opened. Times, owners,
 //! comments and other extra fields are passed over.
 
+mod gbk;
 mod names;
 mod records;
 #[cfg(test)]

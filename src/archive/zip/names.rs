@@ -14,8 +14,7 @@
 //! tools, which write UTF-8, and Chinese Windows, which writes GBK. Names of ASCII alone are the
 //! same in all of them. A name that is neither is refused.
 
-use encoding_rs::GBK;
-
+use super::gbk;
 use super::records::{FLAG_UTF8, Record};
 
 /// Systems of the "made by" field whose tools have been seen to write backslashes: FAT, NTFS, VFAT.
@@ -46,10 +45,7 @@ impl Unmarked {
 /// so that `..\` gets nowhere. That comes after decoding: a GBK character may hold the byte 0x5C.
 pub(super) fn name(record: &Record, unmarked: Unmarked) -> Option<String> {
     let utf8 = || std::str::from_utf8(&record.name).ok().map(str::to_owned);
-    let gbk = || {
-        GBK.decode_without_bom_handling_and_without_replacement(&record.name)
-            .map(std::borrow::Cow::into_owned)
-    };
+    let gbk = || gbk::decode(&record.name);
     let name = if record.flags & FLAG_UTF8 != 0 {
         utf8().or_else(|| record.unicode_name.clone()).or_else(gbk)
     } else {

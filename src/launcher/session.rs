@@ -99,13 +99,19 @@ impl Session {
             (result, _) => return result,
         };
         let base = Updater::new(&self.config, base, &self.terminal)?;
-        let Some(version) = base.installed() else {
+        if !has_entry(&base) {
             return Err(error);
-        };
+        }
         log::error!("{}: {}", error.code(), error.chain());
-        let folder = base.folder().root().display().to_string();
-        let values = [("version", version.to_string()), ("folder", folder)];
-        let done = self.terminal.text(Text::DoneStartingBase, &values);
+        let folder = [("folder", base.folder().root().display().to_string())];
+        let done = match base.installed() {
+            Some(version) => {
+                let version = [("version", version.to_string())];
+                let values = [folder, version].concat();
+                self.terminal.text(Text::DoneStartingBase, &values)
+            }
+            None => self.terminal.text(Text::DoneStartingBaseUnknown, &folder),
+        };
         self.terminal.error(&error, &done);
         base.launch(invocation)
     }
@@ -166,8 +172,7 @@ impl Session {
         let Ok(updater) = self.startable() else {
             return;
         };
-        let entry = updater.entry_point();
-        if !entry.is_some_and(|entry| updater.folder().root().join(entry).exists()) {
+        if !has_entry(&updater) {
             // The start will fail, and then says why.
             return;
         }
@@ -186,4 +191,10 @@ impl Session {
             }
         }
     }
+}
+
+/// Whether there is something to start.
+fn has_entry(updater: &Updater<'_>) -> bool {
+    let entry = updater.entry_point();
+    entry.is_some_and(|entry| updater.folder().root().join(entry).exists())
 }

@@ -253,6 +253,33 @@ fn a_copy_that_is_broken_gives_way_and_is_repaired() {
 }
 
 #[test]
+fn a_copy_that_does_not_start_gives_way_to_a_base_that_says_no_version() {
+    let Some(it) = ReadOnly::with("1.0.0") else {
+        return;
+    };
+    it.world.publish_app("1.1.0");
+    for _ in 0..2 {
+        it.world.run(&[]).assert_app("1.1.0");
+    }
+    it.disk.remount("rw");
+    for own in ["local_version.json", ".castoff/state.json"] {
+        fs::remove_file(it.world.path(own)).unwrap();
+    }
+    it.disk.remount("ro");
+    it.world.server.unroute(CHECK);
+    let start = || Run::of(it.world.command(&[]).env("CASTOFF_ENTRY_POINT", "run.sh"));
+    start().assert_app("1.1.0");
+    let entry = copy_of(&it.world).join("run.sh");
+    fs::remove_file(&entry).unwrap();
+    std::os::unix::fs::symlink("/bin/true", &entry).unwrap();
+    let run = start();
+    assert_eq!(run.code, Some(0), "{run:#?}");
+    assert!(run.stdout.contains("args: "), "no app: {run:#?}");
+    run.assert_told("ENTRY_INVALID");
+    run.assert_told("Starting what is in");
+}
+
+#[test]
 fn a_full_disk_leaves_the_installation_in_use() {
     let Some(it) = ReadOnly::with("1.0.0") else {
         return;

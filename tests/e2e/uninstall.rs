@@ -283,6 +283,37 @@ fn where_nothing_is_installed_there_is_nothing_to_fail() {
 
 #[cfg(windows)]
 #[test]
+fn a_program_of_the_app_that_runs_leaves_everything_as_it_was() {
+    use std::fs;
+    use std::process::{Command, Stdio};
+
+    let world = World::new();
+    let windows = std::env::var_os("SystemRoot").unwrap();
+    let ping = fs::read(std::path::Path::new(&windows).join("system32/ping.exe")).unwrap();
+    world.publish("1.0.0", &app("1.0.0").file("tools/zz.exe", ping));
+    let update = world.run(&["--castoff", "update"]);
+    assert_eq!(update.code, Some(0), "{update:#?}");
+    let before = world.tree();
+    // Not started by the launcher: no lock tells of it.
+    let mut tool = Command::new(world.path("tools/zz.exe"))
+        .args(["-n", "600", "127.0.0.1"])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let run = world.run(&["--castoff", "uninstall", "--yes"]);
+    tool.kill().unwrap();
+    tool.wait().unwrap();
+    assert_eq!(run.code, Some(75), "{run:#?}");
+    run.assert_told("FILE_IN_USE").assert_told("zz.exe");
+    assert_eq!(world.tree(), before);
+    assert_eq!(world.version(), "1.0.0");
+    assert!(world.path(".castoff/installed.json").exists());
+    document(&world.run(&UNINSTALL));
+    assert!(!world.client().exists());
+}
+
+#[cfg(windows)]
+#[test]
 fn on_windows_too_the_launcher_removes_itself_last() {
     use std::time::{Duration, Instant};
 

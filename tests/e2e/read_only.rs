@@ -280,6 +280,29 @@ fn a_copy_that_does_not_start_gives_way_to_a_base_that_says_no_version() {
 }
 
 #[test]
+fn an_uninstall_takes_the_copy_and_says_that_the_installation_stays() {
+    let Some(it) = ReadOnly::with("1.0.0") else {
+        return;
+    };
+    let base = it.world.client();
+    it.world.publish_app("1.1.0");
+    it.world.run(&[]).assert_app("1.1.0");
+    let run = it.world.run(&["--castoff", "uninstall", "--yes", "--json"]);
+    let removed: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(removed["version"], "1.1.0");
+    assert_eq!(removed["read_only"], json!(base));
+    assert_eq!(removed["launcher_removed"], false);
+    assert!(!copy_of(&it.world).exists());
+    for (language, stays) in [("en", "The app itself stays in"), ("zh-CN", "应用本身仍在")] {
+        let mut again = it.world.command(&["--castoff", "uninstall", "--yes"]);
+        let told = Run::of(again.env("CASTOFF_LANGUAGE", language)).stdout;
+        assert!(told.contains(stays), "{told}");
+        assert!(told.contains(&base.display().to_string()), "{told}");
+    }
+    it.assert_starts("1.0.0", &base);
+}
+
+#[test]
 fn a_full_disk_leaves_the_installation_in_use() {
     let Some(it) = ReadOnly::with("1.0.0") else {
         return;

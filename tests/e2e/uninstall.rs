@@ -138,6 +138,85 @@ mod unix {
         assert!(!world.client().exists());
     }
 
+    /// An uninstall on a terminal.
+    #[cfg(target_os = "linux")]
+    struct Asked(std::process::Child);
+
+    #[cfg(target_os = "linux")]
+    impl Asked {
+        fn by(world: &World) -> Self {
+            let launcher = world.command(&["--castoff", "uninstall"]);
+            let line = format!("'{}' --castoff uninstall", launcher.get_program().display());
+            let mut terminal = std::process::Command::new("script");
+            crate::world::isolate(&mut terminal, &world.home().join("user"));
+            terminal
+                .args(["--quiet", "--return", "--echo", "never", "--command", &line])
+                .arg("/dev/null")
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped());
+            Self(terminal.spawn().unwrap())
+        }
+
+        /// What is said until the next question, or the end.
+        fn until_asked(&mut self) -> String {
+            let mut said = Vec::new();
+            let mut byte = [0];
+            while !said.ends_with(b"[y/N] ") {
+                match std::io::Read::read(self.0.stdout.as_mut().unwrap(), &mut byte) {
+                    Ok(1) => said.push(byte[0]),
+                    _ => break,
+                }
+            }
+            String::from_utf8(said).unwrap()
+        }
+
+        fn answer(&mut self, answer: &str) {
+            let input = self.0.stdin.as_mut().unwrap();
+            std::io::Write::write_all(input, format!("{answer}\n").as_bytes()).unwrap();
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn while_a_person_thinks_nothing_is_held_and_what_they_were_not_shown_is_asked_anew() {
+        let world = lived_in();
+        let mut asked = Asked::by(&world);
+        let question = asked.until_asked();
+        assert!(
+            question.contains("Remove Test App from this machine?"),
+            "{question}"
+        );
+        world.run(&[]).assert_app("1.1.0");
+        asked.answer("y");
+        let question = asked.until_asked();
+        assert!(question.contains("  notes.txt"), "{question}");
+        assert!(!question.contains("later.txt"), "{question}");
+        world.write("later.txt", "mine, and not shown");
+        asked.answer("y");
+        assert!(asked.until_asked().contains("from this machine?"));
+        assert_eq!(world.read("later.txt"), "mine, and not shown");
+        asked.answer("y");
+        assert!(asked.until_asked().contains("  later.txt"));
+        asked.answer("y");
+        let end = asked.until_asked();
+        assert!(end.contains("Test App was removed."), "{end}");
+        assert_eq!(asked.0.wait().unwrap().code(), Some(0));
+        assert!(!world.client().exists());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_no_removes_nothing() {
+        let world = lived_in();
+        let before = world.tree();
+        let mut asked = Asked::by(&world);
+        asked.until_asked();
+        asked.answer("");
+        asked.until_asked();
+        assert_eq!(asked.0.wait().unwrap().code(), Some(75));
+        assert_eq!(world.tree(), before);
+    }
+
     #[test]
     fn after_a_kill_at_any_step_nothing_half_is_started_and_a_second_one_finishes() {
         let steps = Step::ALL

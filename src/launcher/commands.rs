@@ -202,10 +202,10 @@ impl Session {
             io::stderr(),
             "{}\n\n  --castoff run [ARGUMENTS]\n  --castoff check [--json]\n  \
              --castoff update [--force] [--json]\n  --castoff backups [list] [--json]\n  \
-             --castoff backups restore VERSION\n  --castoff doctor [--json]\n  \
+             --castoff backups restore VERSION [--json]\n  --castoff doctor [--json]\n  \
              --castoff shortcut [--desktop] [--menu] [--json]\n  \
              --castoff shortcut remove [--desktop] [--menu] [--json]\n  \
-             --castoff uninstall [--yes] [--everything] [--json]\n  --castoff version",
+             --castoff uninstall [--yes] [--everything] [--json]\n  --castoff version [--json]",
             Text::ReportUnknownCommand.render(self.lang, &[("command", unknown.to_owned())]),
         );
         EXIT_CONFIG

@@ -52,6 +52,14 @@ impl Desktop {
         command
     }
 
+    /// Starts the launcher, which ends with that code, and gives what the dialog program was told.
+    #[track_caller]
+    fn fails(&self, code: i32) -> Option<String> {
+        let status = Self::status(self.command(&[]));
+        assert_eq!(status.code(), Some(code));
+        self.told()
+    }
+
     fn status(mut command: Command) -> ExitStatus {
         command.status().unwrap()
     }
@@ -65,9 +73,7 @@ impl Desktop {
 #[test]
 fn the_last_error_is_shown_where_nobody_reads_stderr() {
     let desktop = Desktop::with("zenity", "");
-    let status = Desktop::status(desktop.command(&[]));
-    assert_eq!(status.code(), Some(69));
-    let told = desktop.told().expect("a dialog");
+    let told = desktop.fails(69).expect("a dialog");
     for part in [
         "<--error>",
         "<--no-markup>",
@@ -90,9 +96,7 @@ fn the_last_error_is_shown_where_nobody_reads_stderr() {
 #[test]
 fn an_error_of_the_configuration_is_shown_too() {
     let desktop = Desktop::with("xmessage", "colour = 'red'");
-    let status = Desktop::status(desktop.command(&[]));
-    assert_eq!(status.code(), Some(78));
-    let told = desktop.told().expect("a dialog");
+    let told = desktop.fails(78).expect("a dialog");
     assert!(told.contains("[CONFIG_INVALID]"), "{told}");
 
     let desktop = Desktop::with("xmessage", "colour = 'red'");
@@ -102,9 +106,7 @@ fn an_error_of_the_configuration_is_shown_too() {
     assert_eq!(desktop.told(), None, "the variable counts by itself");
 
     let desktop = Desktop::with("xmessage", "dialogs = false\ncolour = 'red'");
-    let status = Desktop::status(desktop.command(&[]));
-    assert_eq!(status.code(), Some(78));
-    assert_eq!(desktop.told(), None, "so does the line of the file");
+    assert_eq!(desktop.fails(78), None, "so does the line of the file");
 }
 
 #[test]

@@ -71,8 +71,7 @@ fn without_news_there_is_no_copy() {
         return;
     };
     it.assert_starts("1.0.0", &it.world.client());
-    it.world.publish_app("1.0.0");
-    it.world.run(&[]).assert_app("1.0.0");
+    it.world.update_to("1.0.0");
     let built = app("1.1.0").build();
     let mut answer = World::answer(&built, "1.1.0");
     answer["file_hash"] = "0".repeat(64).into();
@@ -125,8 +124,7 @@ fn an_update_begins_with_a_copy_and_stays_in_use() {
     assert_eq!(told["copy"]["version"], "1.1.0");
     let told = it.world.run(&["--castoff", "doctor"]).stdout;
     assert!(told.contains("which stays in use"), "{told}");
-    it.world.publish_app("1.2.0");
-    it.world.run(&[]).assert_app("1.2.0");
+    it.world.update_to("1.2.0");
     assert_eq!(it.world.version(), "1.0.0");
 }
 
@@ -166,8 +164,7 @@ fn an_administrator_who_upgrades_takes_the_user_along() {
         return;
     };
     let (base, copy) = (it.world.client(), copy_of(&it.world));
-    it.world.publish_app("1.2.0");
-    it.world.run(&[]).assert_app("1.2.0");
+    it.world.update_to("1.2.0");
     fs::write(copy.join("notes.txt"), "the user's").unwrap();
     // Not as new as the copy.
     it.administrator_installs("1.1.0");
@@ -193,13 +190,11 @@ fn a_source_that_goes_back_is_followed() {
         return;
     };
     let (base, copy) = (it.world.client(), copy_of(&it.world));
-    it.world.publish_app("1.5.0");
-    it.world.run(&[]).assert_app("1.5.0");
+    it.world.update_to("1.5.0");
     it.assert_starts("1.5.0", &copy);
     it.administrator_installs("2.1.0");
     it.assert_starts("2.1.0", &base);
-    it.world.publish_app("1.5.0");
-    it.world.run(&[]).assert_app("1.5.0");
+    it.world.update_to("1.5.0");
     it.assert_starts("1.5.0", &copy);
 
     it.world.configure("[update]\ndowngrade = \"refuse\"");
@@ -285,8 +280,7 @@ fn an_uninstall_takes_the_copy_and_says_that_the_installation_stays() {
         return;
     };
     let base = it.world.client();
-    it.world.publish_app("1.1.0");
-    it.world.run(&[]).assert_app("1.1.0");
+    it.world.update_to("1.1.0");
     let run = it.world.run(&["--castoff", "uninstall", "--yes", "--json"]);
     let removed: Value = serde_json::from_str(&run.stdout).unwrap();
     assert_eq!(removed["version"], "1.1.0");

@@ -257,31 +257,30 @@ mod unix {
         assert_eq!(world.read("notes.txt"), "mine");
     }
 
+    /// 1.0.0 installed, and 1.1.0 offered, which has a file of the name of one of the user's.
+    fn with_a_name_taken() -> World {
+        let world = World::new();
+        world.update_to("1.0.0");
+        world.write("only/1.1.0.bin", "mine");
+        world.publish_app("1.1.0");
+        world
+    }
+
     #[test]
     fn an_interrupted_update_is_undone_first() {
-        let world = World::new();
-        world.publish_app("1.0.0");
-        world.run(&[]).assert_app("1.0.0");
-        world.write("only/1.1.0.bin", "mine, before a release had that name");
-        world.publish_app("1.1.0");
+        let world = with_a_name_taken();
         world.run_failing("commit.renamed=kill").assert_killed();
         let removed = document(&world.run(&UNINSTALL));
         assert_eq!(removed["kept"], json!(["only/1.1.0.bin"]));
-        assert_eq!(
-            world.read("only/1.1.0.bin"),
-            "mine, before a release had that name"
-        );
+        assert_eq!(world.read("only/1.1.0.bin"), "mine");
     }
 
     #[test]
     fn a_backup_with_the_only_copy_of_a_file_of_the_users_stays() {
-        let world = World::new();
-        world.publish_app("1.0.0");
-        world.run(&[]).assert_app("1.0.0");
-        world.write("only/1.1.0.bin", "mine");
-        world.publish_app("1.1.0");
-        world.run(&[]).assert_app("1.1.0");
-        world.run(&[]).assert_app("1.1.0");
+        let world = with_a_name_taken();
+        for _ in 0..2 {
+            world.run(&[]).assert_app("1.1.0");
+        }
         let removed = document(&world.run(&UNINSTALL));
         assert_eq!(removed["kept"], json!([".backup/1.0.0"]));
         assert_eq!(world.read(".backup/1.0.0/only/1.1.0.bin"), "mine");
@@ -316,8 +315,7 @@ mod unix {
     #[test]
     fn a_launcher_in_a_folder_with_other_things_stays() {
         let world = World::new();
-        world.publish_app("1.0.0");
-        world.run(&[]).assert_app("1.0.0");
+        world.update_to("1.0.0");
         fs::write(world.home().join("another program"), "").unwrap();
         let run = world.run(&["--castoff", "uninstall", "--yes"]);
         assert_eq!(run.code, Some(0), "{run:#?}");

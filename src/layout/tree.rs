@@ -215,9 +215,11 @@ pub(crate) fn walk(
         }
         if kind.is_dir() {
             let below = entry.path();
-            let walked = same_device(at, &below).and_then(|same| match same {
-                true => walk(folder, &below, &path, leave_out, may_skip, paths),
-                false => Ok(()),
+            let walked = same_device(at, &below).and_then(|same| {
+                if same {
+                    walk(folder, &below, &path, leave_out, may_skip, paths)?;
+                }
+                Ok(())
             });
             match walked {
                 Err(error) if error.code() == Code::PermissionDenied && may_skip(&path) => {

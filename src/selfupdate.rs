@@ -443,8 +443,8 @@ mod tests {
             ))
         };
         exchange(&held, &new, &current, &old).unwrap_err();
-        let names = [&old, &current].map(|name| (name.clone(), "1".to_owned()));
-        assert_eq!(named.into_inner(), names);
+        let expected = [&old, &current].map(|name| (name.clone(), "1".to_owned()));
+        assert_eq!(named.into_inner(), expected);
         assert_eq!(fs::read(&current).unwrap(), b"1");
         assert_eq!(fs::read(&old).unwrap(), b"1", "until the next start");
     }

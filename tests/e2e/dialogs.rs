@@ -146,7 +146,7 @@ fn who_ends_the_launcher_while_a_dialog_is_open_ends_it() {
     fs::write(world.home().join("programs/zenity"), waits).unwrap();
     let mut launcher = desktop.command(&[]).spawn().unwrap();
     let launcher_id = launcher.id().to_string();
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     let mut ended_by = |done: &dyn Fn() -> bool| loop {
         let status = launcher.try_wait().unwrap();
         if status.is_some() || done() || Instant::now() > deadline {

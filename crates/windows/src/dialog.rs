@@ -70,7 +70,7 @@ mod tests {
             let title = title.clone();
             thread::spawn(move || agrees(&title, "Remove it?"))
         };
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         let title = HSTRING::from(title);
         while !asked.is_finished() {
             assert!(Instant::now() < deadline, "there is no window to answer in");

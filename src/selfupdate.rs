@@ -20,7 +20,8 @@
 //! nothing.
 //!
 //! Not promised: on Windows, which replaces no running executable, the name is given by two renames;
-//! a power cut in the instant between them leaves the launcher under its two other names. Owner,
+//! a power cut in the instant between them leaves the launcher under its two other names, one whole
+//! file each. Owner,
 //! access list and extended attributes of the old executable are not taken over, its mode is. Two
 //! launchers with one executable and different client folders do not know of each other.
 //!
@@ -313,7 +314,7 @@ impl<'a> SelfUpdate<'a> {
     #[cfg(not(unix))]
     fn swap(&self) -> Result<()> {
         reach(Step::LauncherKept)?;
-        exchange(&self.staged, &self.launcher, &self.old)
+        exchange(&disk::rename, &self.staged, &self.launcher, &self.old)
     }
 }
 
@@ -335,23 +336,35 @@ pub(crate) fn beside(executable: &Path) -> [PathBuf; 2] {
     })
 }
 
-/// Renames `current` to `old` and `new` to `current`. When the second fails, the first is undone.
+/// Renames `current` to `old` and `new` to `current`. When the second fails, the first is undone, if
+/// need be by a copy in the place of `new`: whatever comes between, `current` is whole or not there,
+/// and if it is not, `old` is whole.
 #[cfg(any(not(unix), test))]
-fn exchange(new: &Path, current: &Path, old: &Path) -> Result<()> {
+fn exchange(
+    rename: &dyn Fn(&Path, &Path) -> Result<()>,
+    new: &Path,
+    current: &Path,
+    old: &Path,
+) -> Result<()> {
     // Scanners hold files for moments only.
     const ATTEMPTS: u32 = 20;
     const PAUSE: Duration = Duration::from_millis(100);
-    disk::rename(current, old)?;
-    let exchanged = disk::rename(new, current);
+    rename(current, old)?;
+    let exchanged = rename(new, current);
     if exchanged.is_err() {
         for _ in 0..ATTEMPTS {
-            if disk::rename(old, current).is_ok() {
+            if rename(old, current).is_ok() {
                 return exchanged;
             }
             thread::sleep(PAUSE);
         }
-        // Needs no more than to read.
-        disk::copy(old, current)?;
+        // Of the old one, this needs no more than to read.
+        disk::remove_file(new)?;
+        if let Err(error) = disk::copy(old, new) {
+            let _ = disk::remove_file(new);
+            return Err(error);
+        }
+        rename(new, current)?;
     }
     exchanged
 }
@@ -398,14 +411,41 @@ mod tests {
         let path = |name| folder.path().join(name);
         let (new, current, old) = (path("new"), path("current"), path("old"));
         fs::write(&current, "1").unwrap();
-        exchange(&new, &current, &old).unwrap_err();
+        exchange(&disk::rename, &new, &current, &old).unwrap_err();
         assert_eq!(fs::read(&current).unwrap(), b"1");
         assert!(!old.exists());
 
         fs::write(&new, "2").unwrap();
-        exchange(&new, &current, &old).unwrap();
+        exchange(&disk::rename, &new, &current, &old).unwrap();
         assert_eq!(fs::read(&current).unwrap(), b"2");
         assert_eq!(fs::read(&old).unwrap(), b"1");
         assert!(!new.exists());
+    }
+
+    #[test]
+    fn what_cannot_be_renamed_back_gets_its_name_as_a_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name| folder.path().join(name);
+        let (new, current, old) = (path("new"), path("current"), path("old"));
+        fs::write(&new, "2").unwrap();
+        fs::write(&current, "1").unwrap();
+        let named = std::cell::RefCell::new(Vec::new());
+        let held = |from: &Path, to: &Path| {
+            let content = fs::read_to_string(from).unwrap();
+            let free = from == current || from == new && content == "1";
+            if free {
+                assert!(!to.exists(), "nothing is written over");
+                named.borrow_mut().push((to.to_path_buf(), content));
+                return disk::rename(from, to);
+            }
+            Err(Error::io("put into place", to)(
+                std::io::ErrorKind::ResourceBusy.into(),
+            ))
+        };
+        exchange(&held, &new, &current, &old).unwrap_err();
+        let expected = [&old, &current].map(|name| (name.clone(), "1".to_owned()));
+        assert_eq!(named.into_inner(), expected);
+        assert_eq!(fs::read(&current).unwrap(), b"1");
+        assert_eq!(fs::read(&old).unwrap(), b"1", "until the next start");
     }
 }

@@ -244,10 +244,17 @@ impl ClientFolder {
     /// Changes what Castoff remembers, and makes it durable, if it is another then.
     ///
     /// Reading, changing and writing are one step: another launcher at the same time, which may
-    /// not be an updater, loses nothing of it.
+    /// not be an updater, loses nothing of it. Where what is there cannot be read just now, the change
+    /// fails rather than take its place; what is no state at all counts as empty.
     pub(crate) fn change_state<T>(&self, change: impl FnOnce(&mut State) -> T) -> Result<T> {
         let _lock = StateLock::take(self)?;
-        let before = self.load_state();
+        let before: State = match read_json(&self.state()) {
+            Err(error) if error.code() == Code::StateInvalid => {
+                log::warn!("{}; going on without it", error.chain());
+                State::default()
+            }
+            state => state?.unwrap_or_default(),
+        };
         let mut state = before.clone();
         let result = change(&mut state);
         if state != before {
@@ -628,4 +635,29 @@ pub(crate) fn blames_the_package(code: Code) -> bool {
             | Code::FileListInvalid
             | Code::PartialMisfit
     )
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_state_that_cannot_be_read_is_not_overwritten_and_one_that_is_none_is() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = ClientFolder::new(temporary.path(), "local_version.json");
+        let change = || folder.change_state(|state| state.note("updated", None, None));
+        fs::create_dir(folder.own()).unwrap();
+        // A link to itself can be replaced, and not be read.
+        std::os::unix::fs::symlink("state.json", folder.state()).unwrap();
+        assert_eq!(change().unwrap_err().code(), Code::Io);
+        assert!(fs::symlink_metadata(folder.state()).unwrap().is_symlink());
+        assert_eq!(folder.load_state(), State::default());
+
+        fs::remove_file(folder.state()).unwrap();
+        fs::write(folder.state(), "{").unwrap();
+        change().unwrap();
+        assert_eq!(folder.load_state().last.unwrap().outcome, "updated");
+    }
 }

@@ -8,16 +8,18 @@
 //! Promises: nothing is removed that was not found before [`Uninstall::carry_out`], and of the
 //! user's nothing without being told to. The app does not run meanwhile, and no update is at work.
 //! First goes what the app is started by, last the list of what a release brought: so an uninstall
-//! that is interrupted leaves nothing that would be started, and another one finishes it.
+//! that is interrupted leaves nothing that would be started, and another one finishes it. A file in use,
+//! which Windows does not let go, is found before anything is removed.
 //!
 //! Does not promise to empty the folder of what is mounted in it: that is never entered.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::archive::SafePath;
 use crate::config::Rules;
-use crate::disk;
+use crate::disk::{self, in_use, in_use::Patience};
 use crate::layout::backup::{self, Backup};
 use crate::layout::journal::Journal;
 use crate::layout::locks::{ChangeLock, UpdateLock};
@@ -25,6 +27,9 @@ use crate::layout::tree;
 use crate::state::{ClientFolder, Installed};
 use crate::steps::{Step, reach};
 use crate::{Error, Result};
+
+/// How long scanners and indexers may hold files, all in all.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What an uninstall has found, with the right to remove it.
 #[must_use = "nothing is removed yet"]
@@ -94,16 +99,19 @@ impl<'a> Uninstall<'a> {
         &self.users
     }
 
-    /// Removes what was found; the user's files only with `everything`.
+    /// Removes what was found; the user's files only with `everything`. Fails with `FILE_IN_USE`, and
+    /// has removed nothing, where a program runs or has a file open.
     pub fn carry_out(self, everything: bool) -> Result<Removed> {
         let folder = self.folder;
         let root = folder.root();
+        self.need_removable(everything)?;
         disk::remove_durably(&folder.version_file())?;
         reach(Step::UninstallUnnamed)?;
-        let users = if everything { &self.users[..] } else { &[] };
-        for path in self.brought.iter().chain(users) {
+        let mut files = 0;
+        for path in self.files(everything) {
             disk::remove_file(&root.join(path))?;
             reach(Step::UninstallFile)?;
+            files += 1;
         }
         for (path, preserved) in &self.folders {
             if everything || !preserved {
@@ -126,7 +134,6 @@ impl<'a> Uninstall<'a> {
             disk::remove_tree(&folder.backups())?;
         }
         self.clear_own()?;
-        let files = self.brought.len() + users.len();
         left.extend(self.mounts);
         if !everything {
             left.extend(self.users);
@@ -138,10 +145,30 @@ impl<'a> Uninstall<'a> {
         Ok(Removed { files, left })
     }
 
+    /// The files of the app that go, relative to the folder.
+    fn files(&self, everything: bool) -> impl Iterator<Item = &PathBuf> {
+        let users = if everything { &self.users[..] } else { &[] };
+        self.brought.iter().chain(users)
+    }
+
+    /// Fails with `FILE_IN_USE` where a file that is to go is in use, of the app or of Castoff's own.
+    fn need_removable(&self, everything: bool) -> Result<()> {
+        if cfg!(not(windows)) {
+            return Ok(());
+        }
+        let root = self.folder.root();
+        let mut paths: Vec<_> = self.files(everything).map(|path| root.join(path)).collect();
+        paths.push(self.folder.version_file());
+        files_below(&self.folder.own(), &mut paths);
+        files_below(&self.folder.backups(), &mut paths);
+        // This process's own.
+        paths.retain(|path| !is_lock(path) || path.parent() != Some(&self.folder.own()));
+        in_use::need_removable(&paths, &Patience::new(PATIENCE))
+    }
+
     /// Removes Castoff's own things, the list last but for the locks.
     fn clear_own(&self) -> Result<()> {
         let own = self.folder.own();
-        let is_lock = |path: &Path| path.extension().is_some_and(|suffix| suffix == "lock");
         let list = self.folder.installed();
         let entries = || fs::read_dir(&own).into_iter().flatten().flatten();
         for path in entries().map(|entry| entry.path()) {
@@ -200,6 +227,22 @@ impl<'a> Uninstall<'a> {
         }
         Ok(())
     }
+}
+
+/// What is below a folder and is no folder, as far as it can be read.
+fn files_below(folder: &Path, paths: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            files_below(&entry.path(), paths);
+        } else {
+            paths.push(entry.path());
+        }
+    }
+}
+
+/// Whether a file of Castoff's own folder is a lock.
+fn is_lock(path: &Path) -> bool {
+    path.extension().is_some_and(|suffix| suffix == "lock")
 }
 
 /// Whether a backup is the only place of a file of the user's, which an update has overwritten.

@@ -212,6 +212,17 @@ impl Layers {
     }
 }
 
+/// What a document says of a flag that is in no table, whatever else is wrong with it.
+pub(super) fn flag_in(text: &str, key: &str) -> Option<bool> {
+    let (table, _) = DeTable::parse_recoverable(text);
+    let mut entries = table.get_ref().iter();
+    let (_, value) = entries.find(|(name, _)| name.get_ref() == key)?;
+    match value.get_ref() {
+        DeValue::Boolean(flag) => Some(*flag),
+        _ => None,
+    }
+}
+
 /// The nearest key, or for a table whose name is wrong the right table.
 fn nearest(name: &str, value: &DeValue<'_>) -> Option<String> {
     let DeValue::Table(table) = value else {

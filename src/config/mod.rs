@@ -47,9 +47,26 @@ pub fn baked() -> Option<&'static str> {
     generated::BAKED
 }
 
-/// Whether dialogs may be shown where there is no configuration to ask: its variable counts alone.
-pub fn dialogs_unconfigured(env: &dyn Fn(&str) -> Option<String>) -> bool {
-    env("CASTOFF_DIALOGS").is_none_or(|text| text.trim() != "false")
+/// Whether dialogs may be shown, where [`Config::load`] has failed: what the same layers say of that
+/// key alone, as far as it can be read.
+pub fn dialogs_despite_errors(
+    exe_dir: &Path,
+    baked: Option<&str>,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> bool {
+    let said_in = |text: &str| layers::flag_in(text, "dialogs");
+    let file = fs::read(named_file(env).unwrap_or_else(|| exe_dir.join(FILE_NAME)));
+    let in_file = file
+        .ok()
+        .and_then(|bytes| said_in(&String::from_utf8_lossy(&bytes)));
+    let in_env = env("CASTOFF_DIALOGS").and_then(|text| text.trim().parse().ok());
+    baked.and_then(said_in) != Some(false) && in_env.or(in_file).unwrap_or(true)
+}
+
+/// The file that the environment names. An empty variable is as good as none.
+fn named_file(env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    let named = env(FILE_VARIABLE).filter(|text| !text.trim().is_empty());
+    named.map(PathBuf::from)
 }
 
 /// Everything that can be configured, checked and with its defaults filled in.
@@ -226,7 +243,7 @@ impl Config {
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self> {
         let said = |variable: &str| env(variable).filter(|text| !text.trim().is_empty());
-        let named = said(FILE_VARIABLE).map(PathBuf::from);
+        let named = named_file(env);
         let path = named.clone().unwrap_or_else(|| exe_dir.join(FILE_NAME));
 
         let mut layers = Layers::defaults();

@@ -206,8 +206,8 @@ mod tests {
 
     fn chosen(config: &Config, exe_dir: &Path, writable: bool) -> Places {
         let user = UserFolders {
-            data: "/home/me/data".into(),
-            state: "/home/me/state".into(),
+            data: "/users/data".into(),
+            state: "/users/state".into(),
         };
         choose(config, exe_dir, Some(user), &|_| writable)
     }
@@ -217,7 +217,7 @@ mod tests {
         let places = chosen(&config("app = 'a.b'"), Path::new("/opt/Tool"), true);
         assert_eq!(places.client, Path::new("/opt/Tool/client"));
         assert_eq!(places.read_only, None);
-        assert_eq!(places.log_dir, Path::new("/home/me/state/a.b/log"));
+        assert_eq!(places.log_dir, Path::new("/users/state/a.b/log"));
     }
 
     #[test]
@@ -225,13 +225,13 @@ mod tests {
         let installed = tempfile::tempdir().unwrap();
         let config = config("app = 'a.b'");
         let places = chosen(&config, installed.path(), false);
-        assert_eq!(places.client, Path::new("/home/me/data/a.b/client"));
+        assert_eq!(places.client, Path::new("/users/data/a.b/client"));
         assert_eq!(places.read_only, None, "there is none to start");
 
         let beside = installed.path().join("client");
         fs::create_dir(&beside).unwrap();
         let places = chosen(&config, installed.path(), false);
-        assert_eq!(places.client, Path::new("/home/me/data/a.b/client"));
+        assert_eq!(places.client, Path::new("/users/data/a.b/client"));
         assert_eq!(places.read_only, Some(beside));
     }
 

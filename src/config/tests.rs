@@ -497,3 +497,25 @@ fn what_is_baked_into_this_build_can_be_loaded() {
         load_with(None, Some(text), &[]).unwrap();
     }
 }
+
+#[test]
+fn what_is_said_of_dialogs_holds_whatever_else_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let dialogs = |baked: Option<&str>, file: &str, said: Option<&str>| {
+        fs::write(folder.path().join(FILE_NAME), file).unwrap();
+        let env = |name: &str| {
+            said.filter(|_| name == "CASTOFF_DIALOGS")
+                .map(str::to_owned)
+        };
+        assert!(Config::load(folder.path(), baked, &env).is_err(), "{file}");
+        dialogs_despite_errors(folder.path(), baked, &env)
+    };
+    for wrong in ["colour = 'red'", "[source", "app = ", "run = 1", ""] {
+        let no = format!("dialogs = false\n{wrong}");
+        assert!(dialogs(None, wrong, None), "{wrong}");
+        assert!(!dialogs(None, &no, None), "{wrong}");
+        assert!(dialogs(None, &no, Some("true")), "{wrong}");
+        assert!(!dialogs(None, wrong, Some("false")), "{wrong}");
+        assert!(!dialogs(Some("dialogs = false"), wrong, Some("true")));
+    }
+}

@@ -100,37 +100,77 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 /// there. Asks nothing on Unix, where what is open can be.
 pub fn need_free(paths: &[PathBuf], patience: &Patience) -> Result<()> {
     #[cfg(windows)]
-    {
-        // Thousands are asked for at once; the few that are held are waited for one by one.
-        let held = super::in_parallel(super::cores(), paths, &|path: &PathBuf| {
-            Ok(may_move(path).is_err())
-        })?;
-        let mut held = paths.iter().zip(held).filter(|(_, held)| *held);
-        held.try_for_each(|(path, _)| patience.retry(|| may_move(path)))?;
-    }
+    need(&may_move, paths, patience)?;
     #[cfg(not(windows))]
     let _ = (paths, patience);
     Ok(())
 }
 
+/// The same for what is to be removed without leaving anything aside: no program may run from it
+/// either.
+///
+/// Not promised: that a running program is found whose file is read-only.
+pub fn need_removable(paths: &[PathBuf], patience: &Patience) -> Result<()> {
+    #[cfg(windows)]
+    need(&may_remove, paths, patience)?;
+    #[cfg(not(windows))]
+    let _ = (paths, patience);
+    Ok(())
+}
+
+#[cfg(windows)]
+fn need(
+    may: &(dyn Fn(&Path) -> Result<()> + Sync),
+    paths: &[PathBuf],
+    patience: &Patience,
+) -> Result<()> {
+    // Thousands are asked for at once; the few that are held are waited for one by one.
+    let held = super::in_parallel(super::cores(), paths, &|path: &PathBuf| {
+        Ok(may(path).is_err())
+    })?;
+    let mut held = paths.iter().zip(held).filter(|(_, held)| *held);
+    held.try_for_each(|(path, _)| patience.retry(|| may(path)))
+}
+
 /// Asks for the right to rename and remove, which is had or refused when a file is opened for it.
 #[cfg(windows)]
 fn may_move(path: &Path) -> Result<()> {
+    match open_for(DELETE, path) {
+        Err(error) if !absent(&error) => Err(Error::io("replace", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Asks for the same, and whether a program runs: its file can be moved, and neither removed nor
+/// written.
+#[cfg(windows)]
+fn may_remove(path: &Path) -> Result<()> {
+    const WRITE_DATA: u32 = 2;
+    may_move(path)?;
+    match open_for(DELETE | WRITE_DATA, path) {
+        // Whoever may not write may remove all the same.
+        Err(error) if is_held(&error) => Err(Error::io("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// The right to rename and remove.
+#[cfg(windows)]
+const DELETE: u32 = 0x0001_0000;
+
+/// Opens a file, a folder or a link itself for some rights, keeping them from nobody.
+#[cfg(windows)]
+fn open_for(rights: u32, path: &Path) -> io::Result<File> {
     use std::os::windows::fs::OpenOptionsExt;
-    const DELETE: u32 = 0x0001_0000;
     const SHARE_EVERYTHING: u32 = 7;
     // A link itself, and a folder too.
     const OPEN_REPARSE_POINT: u32 = 0x0020_0000;
     const BACKUP_SEMANTICS: u32 = 0x0200_0000;
-    let opened = File::options()
-        .access_mode(DELETE)
+    File::options()
+        .access_mode(rights)
         .share_mode(SHARE_EVERYTHING)
         .custom_flags(OPEN_REPARSE_POINT | BACKUP_SEMANTICS)
-        .open(path);
-    match opened {
-        Err(error) if !absent(&error) => Err(Error::io("replace", path)(error)),
-        _ => Ok(()),
-    }
+        .open(path)
 }
 
 fn absent(error: &io::Error) -> bool {
@@ -231,13 +271,25 @@ pub fn sweep(aside: &Path) {
     super::remove_empty_folder(aside);
 }
 
-/// One attempt to remove a file, even a read-only one.
+/// One attempt to remove a file, even a read-only one, or a link, whatever it leads to.
 pub(super) fn remove_once(path: &Path) -> io::Result<()> {
     let result = fs::remove_file(path);
+    #[cfg(windows)]
+    if result.as_ref().is_err_and(is_refused) && is_folder_link(path) {
+        // Takes the link, and nothing of the folder that it leads to.
+        return fs::remove_dir(path);
+    }
     if result.as_ref().is_err_and(is_refused) && clear_read_only(path) {
         return fs::remove_file(path);
     }
     result
+}
+
+/// Whether a path is a symbolic link to a folder, or a junction.
+#[cfg(windows)]
+fn is_folder_link(path: &Path) -> bool {
+    use std::os::windows::fs::FileTypeExt;
+    fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_symlink_dir())
 }
 
 /// Takes the read-only attribute of a file or a folder, which on Windows forbids its removal.
@@ -338,6 +390,48 @@ mod tests {
         }
         sweep(&path("aside"));
         assert!(!path("aside").exists());
+    }
+
+    #[test]
+    fn a_program_that_runs_may_be_moved_and_not_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("program.exe");
+        let windows = std::env::var_os("SystemRoot").unwrap();
+        fs::copy(Path::new(&windows).join("system32/ping.exe"), &program).unwrap();
+        let paths = [program.clone(), folder.path().to_path_buf()];
+        let ask = |asked: fn(&[PathBuf], &Patience) -> Result<()>| {
+            asked(&paths, &Patience::new(POLL * 2))
+        };
+        ask(need_removable).unwrap();
+        let mut running = std::process::Command::new(&program)
+            .args(["-n", "600", "127.0.0.1"])
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        ask(need_free).unwrap();
+        let error = ask(need_removable).unwrap_err();
+        running.kill().unwrap();
+        running.wait().unwrap();
+        assert_eq!(error.code(), Code::FileInUse);
+        assert!(error.to_string().contains("program.exe"), "{error}");
+        need_removable(&paths, &Patience::new(MOMENT)).unwrap();
+    }
+
+    #[cfg_attr(emulated, ignore = "Wine makes no junctions")]
+    #[test]
+    fn a_link_to_a_folder_is_removed_and_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir(path("kept")).unwrap();
+        fs::write(path("kept/file"), "x").unwrap();
+        let made = std::process::Command::new("cmd")
+            .args(["/c", "mklink", "/J", "link", "kept"])
+            .current_dir(folder.path())
+            .status();
+        assert!(made.unwrap().success());
+        remove_once(&path("link")).unwrap();
+        assert!(fs::symlink_metadata(path("link")).is_err());
+        assert!(path("kept/file").exists());
     }
 
     #[test]

@@ -23,6 +23,8 @@ mod kind;
 mod run;
 #[cfg(unix)]
 mod signals;
+#[cfg(unix)]
+pub(crate) use signals::obey as obey_signals;
 /// Whether a start that failed may succeed in a moment.
 ///
 /// On Unix someone has the file open for writing: another thread that has just started something

@@ -14,13 +14,14 @@
 
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::WithOrigin;
-use signal_hook::low_level;
+use signal_hook::{flag, low_level};
 
 /// What means the app. Stopping and going on (job control) stays the system's business.
 const PASSED_ON: [i32; 6] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
@@ -41,11 +42,7 @@ impl Signals {
         if let Some(spare) = take_spare() {
             return Ok(Self(Some(spare)));
         }
-        let ignored = ignored();
-        let signals = PASSED_ON
-            .into_iter()
-            .filter(|signal| ignored & (1 << (signal - 1)) == 0)
-            .chain([SIGCHLD]);
+        let signals = heeded().chain([SIGCHLD]);
         let (read, write) = UnixStream::pair()?;
         SignalDelivery::with_pipe(read, write, WithOrigin::default(), signals)
             .map(|delivery| Self(Some(delivery)))
@@ -90,6 +87,26 @@ pub(super) fn settle() {
     }
 }
 
+/// Lets signals end this process again, as they do one that has started no app: no app is started any
+/// more. One that came since the last app ended is obeyed at once.
+pub(crate) fn obey() {
+    if SPARE
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .is_none()
+    {
+        // Nothing was ever caught.
+        return;
+    }
+    for signal in heeded() {
+        let always = Arc::new(AtomicBool::new(true));
+        if let Err(error) = flag::register_conditional_default(signal, always) {
+            log::debug!("signal {signal} stays without effect: {error}");
+        }
+    }
+    settle();
+}
+
 fn take_spare() -> Option<Delivery> {
     SPARE.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
@@ -105,6 +122,14 @@ fn is_transient(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
     )
+}
+
+/// What means the app and was not ignored when the launcher was started.
+fn heeded() -> impl Iterator<Item = i32> {
+    let ignored = ignored();
+    PASSED_ON
+        .into_iter()
+        .filter(move |signal| ignored & (1 << (signal - 1)) == 0)
 }
 
 /// The signals that this process ignores, as a set of bits, the first for signal 1.

@@ -223,7 +223,7 @@ impl Session {
              --castoff backups delete VERSION [--json]\n  --castoff doctor [--json]\n  \
              --castoff shortcut [--desktop] [--menu] [--json]\n  \
              --castoff shortcut remove [--desktop] [--menu] [--json]\n  \
-             --castoff uninstall [--yes] [--everything] [--json]\n  --castoff version",
+             --castoff uninstall [--yes] [--everything] [--json]\n  --castoff version [--json]",
             Text::ReportUnknownCommand.render(self.lang, &[("command", unknown.to_owned())]),
         );
         EXIT_CONFIG

@@ -4,8 +4,9 @@
 //! is started is shown in a dialog when nobody can read stderr:
 //!
 //! - on Windows: there is neither a console nor a handle for it. The system's own message box;
-//! - elsewhere: neither stderr nor stdin is a terminal, stderr is no pipe (a pipe has a reader), and
-//!   there is a graphical session. The desktop's dialog program, the first that is in PATH.
+//! - elsewhere: neither stderr nor stdin is a terminal, stderr is neither a pipe nor a socket (either
+//!   has a reader, such as the system's journal), and there is a graphical session. The desktop's
+//!   dialog program, the first that is in PATH.
 //!
 //! Promised: nothing is shown unless the program has [allowed](allow) it, which only a start of
 //! the app does; `dialogs = false` says no; a service, which nobody sees, is not kept waiting. The
@@ -16,11 +17,19 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+#[cfg(unix)]
+use crate::entry;
+
 static ALLOWED: AtomicBool = AtomicBool::new(false);
 
 /// This process may show dialogs: it was started by a person, or as if by one.
 pub fn allow() {
     ALLOWED.store(true, Ordering::Relaxed);
+}
+
+/// No dialog is shown from now on: the configuration says so.
+pub(super) fn forbid() {
+    ALLOWED.store(false, Ordering::Relaxed);
 }
 
 /// Shows an error if that is allowed and nobody can read stderr; returns when the person has closed
@@ -29,6 +38,9 @@ pub(super) fn error(title: &str, text: &str) {
     if !ALLOWED.load(Ordering::Relaxed) || !system::is_needed() {
         return;
     }
+    // Whoever ends this process while the person reads means it, and no app that has gone.
+    #[cfg(unix)]
+    entry::obey_signals();
     if !system::show(title, text) {
         log::warn!("there is neither a terminal nor a dialog to show the error in");
     }
@@ -64,7 +76,7 @@ mod system {
         let said = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
         !io::stderr().is_terminal()
             && !io::stdin().is_terminal()
-            && stderr != Ok(FileType::Fifo)
+            && !matches!(stderr, Ok(FileType::Fifo | FileType::Socket))
             && (said("DISPLAY") || said("WAYLAND_DISPLAY"))
     }
 

@@ -7,7 +7,7 @@ use crate::config::{self, Config, Places};
 use crate::entry::End;
 use crate::launcher::messages::{Lang, Text};
 use crate::launcher::terminal::Terminal;
-use crate::launcher::{exit_code, logfile, panic};
+use crate::launcher::{dialog, exit_code, logfile, panic};
 use crate::updater::{Invocation, Outcome, Updater};
 use crate::{Code, Error, Result};
 
@@ -25,15 +25,23 @@ pub struct Session {
 }
 
 impl Session {
-    /// Reads the configuration of the launcher in `home` and opens the log.
+    /// Reads the configuration of the launcher in `home` and opens the log. Dialogs that it does not
+    /// want are forbidden from then on, also when it cannot be used.
     pub fn open(home: &Path) -> Result<Self> {
-        let config = Config::load(home, config::baked(), &|name| std::env::var(name).ok())?;
+        let (baked, env) = (config::baked(), |name: &str| std::env::var(name).ok());
+        let config = Config::load(home, baked, &env);
+        let dialogs = match &config {
+            Ok(config) => config.dialogs,
+            Err(_) => config::dialogs_despite_errors(home, baked, &env),
+        };
+        if !dialogs {
+            dialog::forbid();
+        }
+        let config = config?;
         let places = Places::find(&config, home);
         let lang = Lang::detect(config.language.as_deref());
         let log = logfile::install(&places.log_dir, config.log_level);
-        let terminal = Terminal::new(lang, &config.name)
-            .with_log(Some(log.clone()))
-            .with_dialogs(config.dialogs);
+        let terminal = Terminal::new(lang, &config.name).with_log(Some(log.clone()));
         log::debug!(
             "castoff {} on {}",
             env!("CARGO_PKG_VERSION"),
@@ -59,11 +67,9 @@ impl Session {
 
     /// Shows an error that keeps a session from being opened.
     pub fn report_unopened(error: &Error) -> u8 {
-        let said = |name: &str| std::env::var(name).ok();
-        let lang = Lang::detect(said("CASTOFF_LANGUAGE").as_deref());
-        Terminal::new(lang, "Castoff")
-            .with_dialogs(config::dialogs_unconfigured(&said))
-            .last_error(error, Text::DoneNotStarted.template(lang));
+        let said = std::env::var("CASTOFF_LANGUAGE").ok();
+        let lang = Lang::detect(said.as_deref());
+        Terminal::new(lang, "Castoff").last_error(error, Text::DoneNotStarted.template(lang));
         exit_code(error)
     }
 
@@ -93,13 +99,19 @@ impl Session {
             (result, _) => return result,
         };
         let base = Updater::new(&self.config, base, &self.terminal)?;
-        let Some(version) = base.installed() else {
+        if !has_entry(&base) {
             return Err(error);
-        };
+        }
         log::error!("{}: {}", error.code(), error.chain());
-        let folder = base.folder().root().display().to_string();
-        let values = [("version", version.to_string()), ("folder", folder)];
-        let done = self.terminal.text(Text::DoneStartingBase, &values);
+        let folder = [("folder", base.folder().root().display().to_string())];
+        let done = match base.installed() {
+            Some(version) => {
+                let version = [("version", version.to_string())];
+                let values = [folder, version].concat();
+                self.terminal.text(Text::DoneStartingBase, &values)
+            }
+            None => self.terminal.text(Text::DoneStartingBaseUnknown, &folder),
+        };
         self.terminal.error(&error, &done);
         base.launch(invocation)
     }
@@ -160,8 +172,7 @@ impl Session {
         let Ok(updater) = self.startable() else {
             return;
         };
-        let entry = updater.entry_point();
-        if !entry.is_some_and(|entry| updater.folder().tree().join(entry).exists()) {
+        if !has_entry(&updater) {
             // The start will fail, and then says why.
             return;
         }
@@ -180,4 +191,10 @@ impl Session {
             }
         }
     }
+}
+
+/// Whether there is something to start.
+fn has_entry(updater: &Updater<'_>) -> bool {
+    let entry = updater.entry_point();
+    entry.is_some_and(|entry| updater.folder().tree().join(entry).exists())
 }

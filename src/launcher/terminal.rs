@@ -30,8 +30,6 @@ pub struct Terminal {
     lang: Lang,
     name: String,
     log: Option<PathBuf>,
-    /// Whether the last error may be shown in a window.
-    dialogs: bool,
     /// Whether bars can be drawn.
     live: bool,
     view: Mutex<View>,
@@ -62,7 +60,6 @@ impl Terminal {
             lang,
             name: name.to_owned(),
             log: None,
-            dialogs: false,
             live,
             view: Mutex::new(View {
                 out,
@@ -78,13 +75,6 @@ impl Terminal {
     #[must_use]
     pub fn with_log(mut self, path: Option<PathBuf>) -> Self {
         self.log = path;
-        self
-    }
-
-    /// Lets the [last error](Terminal::last_error) be shown in a window where nobody reads stderr.
-    #[must_use]
-    pub fn with_dialogs(mut self, dialogs: bool) -> Self {
-        self.dialogs = dialogs;
         self
     }
 
@@ -146,14 +136,13 @@ impl Terminal {
     }
 
     /// Reports, as [`Terminal::error`] does, an error after which nothing more happens: where
-    /// nobody can read it, in a [`dialog`]. Returns when the person has closed that.
+    /// nobody can read it, in a [`dialog`], if those are allowed. Returns when the person has closed
+    /// that.
     pub fn last_error(&self, error: &Error, done: &str) {
         self.error(error, done);
-        if self.dialogs {
-            let lines = self.report(error, done);
-            let lines: Vec<_> = lines.iter().map(|line| line.trim()).collect();
-            dialog::error(&self.name, &lines.join("\n\n"));
-        }
+        let lines = self.report(error, done);
+        let lines: Vec<_> = lines.iter().map(|line| line.trim()).collect();
+        dialog::error(&self.name, &lines.join("\n\n"));
     }
 
     fn report(&self, error: &Error, done: &str) -> Vec<String> {

@@ -3,9 +3,10 @@
 //! The engine ([`crate::uninstall`]) empties the client folder. Around it go the shortcuts, the
 //! log and, last of all, the launcher and its configuration.
 //!
-//! Promises: on a terminal a person is shown what goes, and asked; without one, the user's files
-//! stay unless `--everything` was said, and so does the launcher unless `--yes` was. Everything can
-//! be done again after an interruption: what the next run needs goes last.
+//! Promises: on a terminal a person is shown what goes, and asked (in a window where the launcher is
+//! merely attached to a shell's console); without one, the user's files stay unless `--everything`
+//! was said, and so does the launcher unless `--yes` was. Everything can be done again after an
+//! interruption: what the next run needs goes last.
 //!
 //! The launcher stays where its folder holds anything that is not the app's, where this user may
 //! not write, and where somebody else brought it: that is for whoever installed it.
@@ -23,6 +24,7 @@ use super::commands::Told;
 use super::messages::{Text, sanitise};
 use super::{EXIT_TRY_AGAIN, Session, logfile};
 use crate::layout;
+use crate::state::ClientFolder;
 use crate::uninstall::{Removed, Uninstall};
 use crate::{Result, config, disk, selfupdate};
 
@@ -46,37 +48,39 @@ impl Session {
         apart.push(self.home.join(config::FILE_NAME));
         apart.push(self.places.log_dir.clone());
         // Where there is no folder, none is made to be locked.
-        let found = if updater.folder().root().is_dir() {
-            Some(updater.uninstall(everything, &apart)?)
-        } else {
-            None
+        let find = || {
+            let there = updater.folder().root().is_dir();
+            there
+                .then(|| updater.uninstall(everything, &apart))
+                .transpose()
         };
-        let backups = layout::list(updater.folder()).len();
         let person = !as_json && io::stdin().is_terminal() && io::stderr().is_terminal();
-        let consent = if yes || !person {
-            Some(Consent {
+        let agreed = if yes || !person {
+            let consent = Consent {
                 launcher: yes,
                 everything,
-            })
+            };
+            Some((find()?, consent))
         } else {
-            self.ask(found.as_ref(), backups, everything)
+            self.agree(&find, updater.folder(), everything)?
         };
-        let Some(consent) = consent else {
+        let Some((found, consent)) = agreed else {
             return Ok(Told {
                 text: self.say(Text::DoneNothing).to_owned(),
                 json: json!({"outcome": "declined"}),
                 code: EXIT_TRY_AGAIN,
             });
         };
-        let shortcuts = self.remove_shortcuts(&[]).unwrap_or_else(|error| {
-            // It leads nowhere then, which is no reason to leave the app where it is.
-            log::warn!("{}", error.chain());
-            Vec::new()
-        });
+        // First, since a file in use leaves everything as it was.
         let removed = match found {
             Some(found) => found.carry_out(consent.everything)?,
             None => Removed::default(),
         };
+        let shortcuts = self.remove_shortcuts(&[]).unwrap_or_else(|error| {
+            // It leads nowhere now, which is no reason to leave the rest where it is.
+            log::warn!("{}", error.chain());
+            Vec::new()
+        });
         log::info!("removed {} files", removed.files);
         self.remove_log();
         self.remove_users_folders();
@@ -91,7 +95,14 @@ impl Session {
         shortcuts: &[PathBuf],
         launcher: bool,
     ) -> Told {
-        let mut text = self.terminal.text(Text::OutcomeUninstalled, &[]);
+        let base = self.places.read_only.as_ref();
+        let mut text = match base {
+            Some(base) => {
+                let folder = [("folder", base.display().to_string())];
+                self.terminal.text(Text::OutcomeUninstalledCopy, &folder)
+            }
+            None => self.terminal.text(Text::OutcomeUninstalled, &[]),
+        };
         text.push('\n');
         if !removed.left.is_empty() {
             self.list(&mut text, Text::UninstallKept, &removed.left);
@@ -108,24 +119,49 @@ impl Session {
         let json = json!({
             "outcome": "uninstalled", "version": version, "files": removed.files,
             "kept": removed.left, "shortcuts": shortcuts, "launcher_removed": launcher,
+            "read_only": base,
         });
         Told::good(text, json)
+    }
+
+    /// Finds what is to be removed, and asks until what a person has agreed to is what there is;
+    /// `None` for a no.
+    ///
+    /// While they read and think, nothing is held: the app may run, and an update may come.
+    fn agree<'u>(
+        &self,
+        find: &dyn Fn() -> Result<Option<Uninstall<'u>>>,
+        folder: &ClientFolder,
+        everything: bool,
+    ) -> Result<Option<(Option<Uninstall<'u>>, Consent)>> {
+        loop {
+            let (brought, shown) = match find()? {
+                Some(found) => (found.brought(), found.users().to_vec()),
+                None => (0, Vec::new()),
+            };
+            let backups = layout::list(folder).len();
+            let Some(consent) = self.ask(brought, &shown, backups, everything) else {
+                return Ok(None);
+            };
+            let found = find()?;
+            let users = found.as_ref().map_or(&[][..], Uninstall::users);
+            if !consent.everything || users.iter().all(|path| shown.contains(path)) {
+                return Ok(Some((found, consent)));
+            }
+        }
     }
 
     /// Shows what is going to be removed, and asks; `None` for a no.
     fn ask(
         &self,
-        found: Option<&Uninstall<'_>>,
+        brought: usize,
+        users: &[PathBuf],
         backups: usize,
         everything: bool,
     ) -> Option<Consent> {
-        let users = found.map_or(&[][..], Uninstall::users);
         let mut text = String::new();
         let _ = writeln!(text, "{}", self.say(Text::UninstallIntro));
-        let mut files = found.map_or(0, Uninstall::brought);
-        if everything {
-            files += users.len();
-        }
+        let files = brought + if everything { users.len() } else { 0 };
         let files = format!("{files} ({})", self.places.client.display());
         self.row(&mut text, Text::LabelFiles, &files);
         self.row(&mut text, Text::LabelBackups, &backups.to_string());
@@ -139,16 +175,18 @@ impl Session {
             self.row(&mut text, Text::LabelLauncher, &launcher);
         }
         self.terminal.rest();
-        let _ = write!(io::stderr(), "{text}");
-        if !self.agreed(Text::UninstallQuestion) {
+        let question = match &self.places.read_only {
+            Some(_) => Text::UninstallQuestionCopy,
+            None => Text::UninstallQuestion,
+        };
+        if !self.agreed(&text, question) {
             return None;
         }
         let everything = everything || {
             !users.is_empty() && {
                 let mut text = String::new();
                 self.list(&mut text, Text::UninstallUsers, users);
-                let _ = write!(io::stderr(), "{text}");
-                self.agreed(Text::UninstallUsersQuestion)
+                self.agreed(&text, Text::UninstallUsersQuestion)
             }
         };
         Some(Consent {
@@ -157,10 +195,16 @@ impl Session {
         })
     }
 
-    /// Asks on the terminal. Only a yes is one.
-    fn agreed(&self, question: Text) -> bool {
+    /// Shows a text and asks about it, on the terminal or, where that is not this process's to read
+    /// from, in a window. Only a yes is one.
+    fn agreed(&self, text: &str, question: Text) -> bool {
         let question = self.terminal.text(question, &[]);
-        let _ = write!(io::stderr(), "{question} [y/N] ");
+        #[cfg(windows)]
+        if castoff_windows::console::is_shared() {
+            let text = format!("{text}\n{question}");
+            return castoff_windows::dialog::agrees(&self.config.name, &text);
+        }
+        let _ = write!(io::stderr(), "{text}{question} [y/N] ");
         let _ = io::stderr().flush();
         let mut answer = String::new();
         let read = io::stdin().lock().read_line(&mut answer);

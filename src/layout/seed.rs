@@ -150,7 +150,8 @@ pub(crate) fn stage(
     Ok(staged)
 }
 
-/// The files of the base: those of its version, and what else lies there and can be read.
+/// The files of the base: those of its version, and what else lies there and can be read. Somebody's
+/// folder that this user may not enter (`lost+found`) is none of the app's.
 fn files_of(
     base: &ClientFolder,
     listed: Option<&BTreeMap<SafePath, FileRecord>>,
@@ -162,7 +163,12 @@ fn files_of(
         Some(_) => &[&rules.backup_excludes],
         None => &[],
     };
-    tree::walk(base, base.root(), "", leave_out, &mut paths)?;
+    let holds_none_listed = |path: &str| {
+        let in_it = |file: &SafePath| file.parents().any(|parent| parent.as_str() == path);
+        !listed.is_some_and(|listed| listed.keys().any(in_it))
+    };
+    let root = base.root();
+    tree::walk(base, root, "", leave_out, &holds_none_listed, &mut paths)?;
     if let Some(listed) = listed {
         paths.extend(listed.keys().cloned());
         paths.sort_unstable();

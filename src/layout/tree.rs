@@ -12,7 +12,7 @@ use crate::disk;
 use crate::disk::in_use::open_to_read;
 use crate::state::{ClientFolder, Content, FileRecord, Installed};
 use crate::trust::{Sha256, hash_file};
-use crate::{Error, Result};
+use crate::{Code, Error, Result};
 
 /// What a path is, as far as a look without reading tells.
 #[derive(Debug, PartialEq, Eq)]
@@ -173,7 +173,7 @@ pub fn adopt(
     if look(&root)? == Found::Nothing {
         return Ok(BTreeMap::new());
     }
-    walk(folder, &root, "", leave_out, &mut paths)?;
+    walk(folder, &root, "", leave_out, &|_| false, &mut paths)?;
     let records = disk::in_parallel(disk::cores(), &paths, &|path: &SafePath| {
         let known = stale.and_then(|stale| stale.files.get(path));
         record(&path.below(&root), known)
@@ -184,11 +184,15 @@ pub fn adopt(
         .collect())
 }
 
+/// Lists the files below `at`, which is `prefix` in the client folder. A folder that this user may
+/// not read is passed over, and that is said in the log, where `may_skip` says so of its path; else
+/// it is an error.
 pub(crate) fn walk(
     folder: &ClientFolder,
     at: &Path,
     prefix: &str,
     leave_out: &[&Patterns],
+    may_skip: &dyn Fn(&str) -> bool,
     paths: &mut Vec<SafePath>,
 ) -> Result<()> {
     for entry in fs::read_dir(at).map_err(Error::io("read", at))? {
@@ -214,8 +218,18 @@ pub(crate) fn walk(
             continue;
         }
         if kind.is_dir() {
-            if same_device(at, &entry.path())? {
-                walk(folder, &entry.path(), &path, leave_out, paths)?;
+            let below = entry.path();
+            let walked = same_device(at, &below).and_then(|same| {
+                if same {
+                    walk(folder, &below, &path, leave_out, may_skip, paths)?;
+                }
+                Ok(())
+            });
+            match walked {
+                Err(error) if error.code() == Code::PermissionDenied && may_skip(&path) => {
+                    log::info!("{path} is passed over: {}", error.chain());
+                }
+                walked => walked?,
             }
         } else if let Ok(path) = SafePath::try_from(path) {
             // A name that no package could have written is the user's, and stays out of the list.

@@ -247,3 +247,19 @@ fn a_folder_that_may_not_be_changed() {
     run.assert_app("1.0.0").assert_told("PERMISSION_DENIED");
     assert_eq!(world.tree(), before);
 }
+
+#[test]
+fn a_command_that_there_is_not_is_answered_with_those_that_there_are() {
+    let run = World::new().run(&["--castoff", "chek"]);
+    assert_eq!(run.code, Some(78), "{run:#?}");
+    let commands = run
+        .stderr
+        .lines()
+        .filter(|line| line.contains("--castoff "));
+    let (app, own): (Vec<_>, Vec<_>) = commands.partition(|line| line.contains(" run "));
+    assert_eq!((app.len(), own.len()), (1, 9), "{run:#?}");
+    assert!(
+        own.iter().all(|line| line.ends_with(" [--json]")),
+        "{own:?}"
+    );
+}

@@ -3,10 +3,15 @@
 
 use std::fs;
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use crate::world::World;
+use crate::world::{World, app};
 
 /// A world in which nothing can be had, with a desktop that has that dialog program.
 struct Desktop {
@@ -47,6 +52,14 @@ impl Desktop {
         command
     }
 
+    /// Starts the launcher, which ends with that code, and gives what the dialog program was told.
+    #[track_caller]
+    fn fails(&self, code: i32) -> Option<String> {
+        let status = Self::status(self.command(&[]));
+        assert_eq!(status.code(), Some(code));
+        self.told()
+    }
+
     fn status(mut command: Command) -> ExitStatus {
         command.status().unwrap()
     }
@@ -60,9 +73,7 @@ impl Desktop {
 #[test]
 fn the_last_error_is_shown_where_nobody_reads_stderr() {
     let desktop = Desktop::with("zenity", "");
-    let status = Desktop::status(desktop.command(&[]));
-    assert_eq!(status.code(), Some(69));
-    let told = desktop.told().expect("a dialog");
+    let told = desktop.fails(69).expect("a dialog");
     for part in [
         "<--error>",
         "<--no-markup>",
@@ -85,9 +96,7 @@ fn the_last_error_is_shown_where_nobody_reads_stderr() {
 #[test]
 fn an_error_of_the_configuration_is_shown_too() {
     let desktop = Desktop::with("xmessage", "colour = 'red'");
-    let status = Desktop::status(desktop.command(&[]));
-    assert_eq!(status.code(), Some(78));
-    let told = desktop.told().expect("a dialog");
+    let told = desktop.fails(78).expect("a dialog");
     assert!(told.contains("[CONFIG_INVALID]"), "{told}");
 
     let desktop = Desktop::with("xmessage", "colour = 'red'");
@@ -95,6 +104,69 @@ fn an_error_of_the_configuration_is_shown_too() {
     command.env("CASTOFF_DIALOGS", "false");
     assert_eq!(Desktop::status(command).code(), Some(78));
     assert_eq!(desktop.told(), None, "the variable counts by itself");
+
+    let desktop = Desktop::with("xmessage", "dialogs = false\ncolour = 'red'");
+    assert_eq!(desktop.fails(78), None, "so does the line of the file");
+}
+
+#[test]
+fn a_second_panic_is_shown_unless_no_dialog_is_wanted() {
+    for (config, shown) in [("", true), ("dialogs = false", false)] {
+        let desktop = Desktop::with("zenity", config);
+        desktop.world.publish_app("1.0.0");
+        desktop.world.run(&[]).assert_app("1.0.0");
+        desktop.world.publish_app("1.1.0");
+        let run = desktop.world.run_failing("commit.renamed=kill");
+        run.assert_killed();
+        let mut command = desktop.command(&[]);
+        // In the process that stands in for the first one too.
+        command.env("CASTOFF_FAIL", "undo.path=panic");
+        assert_eq!(Desktop::status(command).code(), Some(70));
+        assert_eq!(desktop.told().is_some(), shown, "{config}");
+    }
+}
+
+#[test]
+fn who_ends_the_launcher_while_a_dialog_is_open_ends_it() {
+    let desktop = Desktop::with("zenity", "");
+    let world = &desktop.world;
+    // Before the app is started, the launcher gets ready to pass signals on to it.
+    let built = world.publish(
+        "1.0.0",
+        &app("1.0.0").executable("broken", b"\x7fELF\0, cut off"),
+    );
+    let mut answer = World::answer(&built, "1.0.0");
+    answer["entry_point"] = "broken".into();
+    world.announce(&answer);
+    let pid = world.home().join("pid");
+    let waits = format!(
+        "#!/bin/sh\necho $$ >'{pid}.new'\n/bin/mv '{pid}.new' '{pid}'\nexec /bin/sleep 600\n",
+        pid = pid.display()
+    );
+    fs::write(world.home().join("programs/zenity"), waits).unwrap();
+    let mut launcher = desktop.command(&[]).spawn().unwrap();
+    let launcher_id = launcher.id().to_string();
+    let deadline = Instant::now() + Duration::from_mins(1);
+    let mut ended_by = |done: &dyn Fn() -> bool| loop {
+        let status = launcher.try_wait().unwrap();
+        if status.is_some() || done() || Instant::now() > deadline {
+            break status;
+        }
+        thread::sleep(Duration::from_millis(10));
+    };
+    assert_eq!(ended_by(&|| pid.exists()), None, "{}", world.log());
+    let dialog = fs::read_to_string(&pid).expect("a dialog");
+    end(&launcher_id);
+    let status = ended_by(&|| false);
+    end(dialog.trim());
+    let status = status.expect("it waits for the dialog");
+    assert_eq!(status.signal(), Some(15));
+}
+
+/// Asks a process to end.
+fn end(process: &str) {
+    let kill = Command::new("kill").args(["-TERM", process]).status();
+    assert!(kill.unwrap().success());
 }
 
 #[test]
@@ -120,6 +192,11 @@ fn nothing_is_shown_where_it_is_read_or_not_wanted_or_cannot_be_seen() {
     let output = command.stderr(Stdio::piped()).output().unwrap();
     assert_eq!(output.status.code(), Some(69));
     assert_eq!(desktop.told(), None, "a pipe has a reader");
+
+    let (_journal, stderr) = UnixStream::pair().unwrap();
+    let mut command = desktop.command(&[]);
+    command.stderr(OwnedFd::from(stderr));
+    quiet(&desktop, "a socket has a reader", command);
 
     let desktop = Desktop::with("zenity", "dialogs = false");
     let command = desktop.command(&[]);

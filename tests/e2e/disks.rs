@@ -739,6 +739,27 @@ fn a_user_without_the_right_to_change_or_read_a_folder_of_the_app() {
 }
 
 #[test]
+fn a_folder_that_the_user_may_not_read_is_not_copied_unless_it_is_the_apps() {
+    let Some(world) = of_nobody() else { return };
+    world.write("lost+found/deep/file", "");
+    take_away(&world, "lost+found/deep", 0o700);
+    // To be listed, and not to be entered.
+    take_away(&world, "lost+found", 0o744);
+    take_away(&world, "", 0o755);
+    world.publish_app("1.1.0");
+    as_nobody(&world, "user").assert_app("1.1.0");
+    let log = world.log();
+    assert!(log.contains("lost+found/deep is passed over"), "{log}");
+
+    let Some(world) = of_nobody() else { return };
+    take_away(&world, "data", 0o700);
+    take_away(&world, "", 0o755);
+    world.publish_app("1.1.0");
+    let run = as_nobody(&world, "user");
+    run.assert_app("1.0.0").assert_told("PERMISSION_DENIED");
+}
+
+#[test]
 fn a_user_who_does_not_own_the_files_of_a_folder_that_is_theirs() {
     let Some(world) = of_nobody() else { return };
     // A link to a file of somebody else is refused by the system: the backup copies it.

@@ -50,8 +50,7 @@ fn first_install_then_nothing_new_then_an_update() {
     assert_eq!(world.backups(), ["1.0.0"]);
     world.assert_tidy();
     let fresh = World::new();
-    fresh.publish_app("1.1.0");
-    fresh.run(&[]).assert_app("1.1.0");
+    fresh.update_to("1.1.0");
     assert_eq!(
         world.tree(),
         fresh.tree(),
@@ -62,13 +61,11 @@ fn first_install_then_nothing_new_then_an_update() {
 #[test]
 fn what_the_user_put_there_stays() {
     let world = World::new();
-    world.publish_app("1.0.0");
-    world.run(&[]).assert_app("1.0.0");
+    world.update_to("1.0.0");
     world.write("mine.txt", "mine");
     world.write("only/mine.bin", "mine too");
     world.write("data/deep/mine.zip", "a zip of mine");
-    world.publish_app("1.1.0");
-    world.run(&[]).assert_app("1.1.0");
+    world.update_to("1.1.0");
     for path in ["mine.txt", "only/mine.bin", "data/deep/mine.zip"] {
         assert!(world.read(path).contains("mine"), "{path}");
     }
@@ -83,8 +80,7 @@ fn what_the_user_put_there_stays() {
 #[test]
 fn a_user_file_that_a_release_overwrites_comes_back_with_the_backup() {
     let world = World::new();
-    world.publish_app("1.0.0");
-    world.run(&[]).assert_app("1.0.0");
+    world.update_to("1.0.0");
     world.write("plugin.py", "my own plugin");
     world.publish("1.1.0", &app("1.1.0").file("plugin.py", b"theirs"));
     world.run(&[]).assert_app("1.1.0");
@@ -125,8 +121,7 @@ fn the_preserve_list_is_honoured_and_its_defaults_are_installed_once() {
         ),
         ("secret", "theirs")
     );
-    world.publish_app("1.2.0");
-    world.run(&[]).assert_app("1.2.0");
+    world.update_to("1.2.0");
     assert_eq!(
         (
             world.read(".env").as_str(),
@@ -187,15 +182,13 @@ fn a_package_without_a_list_is_laid_over_what_is_there() {
 #[test]
 fn a_partial_package_with_a_list_fits_only_where_it_fits() {
     let world = World::new();
-    world.publish_app("1.0.0");
-    world.run(&[]).assert_app("1.0.0");
+    world.update_to("1.0.0");
     world.publish("1.1.0", &partial_app("1.1.0", "1.0.0"));
     world.run(&[]).assert_app("1.1.0");
     assert_eq!(world.read("stays.py"), "print('always the same')\n");
 
     let other = World::new();
-    other.publish_app("0.9.0");
-    other.run(&[]).assert_app("0.9.0");
+    other.update_to("0.9.0");
     let before = other.tree();
     other.publish("1.1.0", &partial_app("1.1.0", "1.0.0"));
     other
@@ -220,8 +213,7 @@ fn a_folder_of_the_python_client_is_adopted_and_can_be_handed_back() {
         "the Python client's own backup",
     );
     let before = world.tree();
-    world.publish_app("1.0.0");
-    world.run(&[]).assert_app("1.0.0");
+    world.update_to("1.0.0");
     assert_eq!(world.read("users.doc"), "not of any release");
     assert_eq!(
         world.read(&format!(".backup/{ENTRY}")),
@@ -243,8 +235,7 @@ fn a_folder_of_the_python_client_is_adopted_and_can_be_handed_back() {
     // The Python client takes over, installs another version, and hands back.
     world.write(ENTRY, &script("0.9.5"));
     world.write("local_version.json", "{\n  \"version\": \"0.9.5\"\n}");
-    world.publish_app("1.1.0");
-    world.run(&[]).assert_app("1.1.0");
+    world.update_to("1.1.0");
     assert_eq!(
         world
             .run(&["--castoff", "backups", "restore", "0.9.5"])
@@ -262,10 +253,8 @@ fn a_folder_of_the_python_client_is_adopted_and_can_be_handed_back() {
 #[test]
 fn an_older_version_is_followed_unless_refused() {
     let world = World::new();
-    world.publish_app("1.1.0");
-    world.run(&[]).assert_app("1.1.0");
-    world.publish_app("1.0.0");
-    world.run(&[]).assert_app("1.0.0");
+    world.update_to("1.1.0");
+    world.update_to("1.0.0");
     world.configure("[update]\ndowngrade = \"refuse\"");
     world.publish_app("0.9.0");
     world.run(&[]).assert_app("1.0.0");
@@ -352,8 +341,7 @@ fn links_inside_the_tree_are_kept_and_replaced() {
 #[test]
 fn a_break_in_the_download_is_resumed_at_the_next_start() {
     let world = World::with("[update]\nkeep = 2");
-    world.publish_app("1.0.0");
-    world.run(&[]).assert_app("1.0.0");
+    world.update_to("1.0.0");
     let big: Vec<u8> = (0..400_000_u32)
         .flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes())
         .collect();
@@ -410,8 +398,7 @@ fn a_package_of_another_host_is_fetched_without_the_token() {
 #[test]
 fn two_launchers_at_once_end_with_one_whole_version() {
     let world = World::new();
-    world.publish_app("1.0.0");
-    world.run(&[]).assert_app("1.0.0");
+    world.update_to("1.0.0");
     world.publish_app("1.1.0");
     std::thread::scope(|scope| {
         let runs: Vec<_> = (0..4).map(|_| scope.spawn(|| world.run(&[]))).collect();

@@ -71,8 +71,7 @@ fn without_news_there_is_no_copy() {
         return;
     };
     it.assert_starts("1.0.0", &it.world.client());
-    it.world.publish_app("1.0.0");
-    it.world.run(&[]).assert_app("1.0.0");
+    it.world.update_to("1.0.0");
     let built = app("1.1.0").build();
     let mut answer = World::answer(&built, "1.1.0");
     answer["file_hash"] = "0".repeat(64).into();
@@ -125,8 +124,7 @@ fn an_update_begins_with_a_copy_and_stays_in_use() {
     assert_eq!(told["copy"]["version"], "1.1.0");
     let told = it.world.run(&["--castoff", "doctor"]).stdout;
     assert!(told.contains("which stays in use"), "{told}");
-    it.world.publish_app("1.2.0");
-    it.world.run(&[]).assert_app("1.2.0");
+    it.world.update_to("1.2.0");
     assert_eq!(it.world.version(), "1.0.0");
 }
 
@@ -166,8 +164,7 @@ fn an_administrator_who_upgrades_takes_the_user_along() {
         return;
     };
     let (base, copy) = (it.world.client(), copy_of(&it.world));
-    it.world.publish_app("1.2.0");
-    it.world.run(&[]).assert_app("1.2.0");
+    it.world.update_to("1.2.0");
     fs::write(copy.join("notes.txt"), "the user's").unwrap();
     // Not as new as the copy.
     it.administrator_installs("1.1.0");
@@ -193,13 +190,11 @@ fn a_source_that_goes_back_is_followed() {
         return;
     };
     let (base, copy) = (it.world.client(), copy_of(&it.world));
-    it.world.publish_app("1.5.0");
-    it.world.run(&[]).assert_app("1.5.0");
+    it.world.update_to("1.5.0");
     it.assert_starts("1.5.0", &copy);
     it.administrator_installs("2.1.0");
     it.assert_starts("2.1.0", &base);
-    it.world.publish_app("1.5.0");
-    it.world.run(&[]).assert_app("1.5.0");
+    it.world.update_to("1.5.0");
     it.assert_starts("1.5.0", &copy);
 
     it.world.configure("[update]\ndowngrade = \"refuse\"");
@@ -250,6 +245,55 @@ fn a_copy_that_is_broken_gives_way_and_is_repaired() {
         .run(&[])
         .assert_app("1.0.0")
         .assert_told("RECOVERY_FAILED");
+}
+
+#[test]
+fn a_copy_that_does_not_start_gives_way_to_a_base_that_says_no_version() {
+    let Some(it) = ReadOnly::with("1.0.0") else {
+        return;
+    };
+    it.world.publish_app("1.1.0");
+    for _ in 0..2 {
+        it.world.run(&[]).assert_app("1.1.0");
+    }
+    it.disk.remount("rw");
+    for own in ["local_version.json", ".castoff/state.json"] {
+        fs::remove_file(it.world.path(own)).unwrap();
+    }
+    it.disk.remount("ro");
+    it.world.server.unroute(CHECK);
+    let start = || Run::of(it.world.command(&[]).env("CASTOFF_ENTRY_POINT", "run.sh"));
+    start().assert_app("1.1.0");
+    let entry = copy_of(&it.world).join("run.sh");
+    fs::remove_file(&entry).unwrap();
+    std::os::unix::fs::symlink("/bin/true", &entry).unwrap();
+    let run = start();
+    assert_eq!(run.code, Some(0), "{run:#?}");
+    assert!(run.stdout.contains("args: "), "no app: {run:#?}");
+    run.assert_told("ENTRY_INVALID");
+    run.assert_told("Starting what is in");
+}
+
+#[test]
+fn an_uninstall_takes_the_copy_and_says_that_the_installation_stays() {
+    let Some(it) = ReadOnly::with("1.0.0") else {
+        return;
+    };
+    let base = it.world.client();
+    it.world.update_to("1.1.0");
+    let run = it.world.run(&["--castoff", "uninstall", "--yes", "--json"]);
+    let removed: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(removed["version"], "1.1.0");
+    assert_eq!(removed["read_only"], json!(base));
+    assert_eq!(removed["launcher_removed"], false);
+    assert!(!copy_of(&it.world).exists());
+    for (language, stays) in [("en", "The app itself stays in"), ("zh-CN", "应用本身仍在")] {
+        let mut again = it.world.command(&["--castoff", "uninstall", "--yes"]);
+        let told = Run::of(again.env("CASTOFF_LANGUAGE", language)).stdout;
+        assert!(told.contains(stays), "{told}");
+        assert!(told.contains(&base.display().to_string()), "{told}");
+    }
+    it.assert_starts("1.0.0", &base);
 }
 
 #[test]

@@ -138,6 +138,85 @@ mod unix {
         assert!(!world.client().exists());
     }
 
+    /// An uninstall on a terminal.
+    #[cfg(target_os = "linux")]
+    struct Asked(std::process::Child);
+
+    #[cfg(target_os = "linux")]
+    impl Asked {
+        fn by(world: &World) -> Self {
+            let launcher = world.command(&["--castoff", "uninstall"]);
+            let line = format!("'{}' --castoff uninstall", launcher.get_program().display());
+            let mut terminal = std::process::Command::new("script");
+            crate::world::isolate(&mut terminal, &world.home().join("user"));
+            terminal
+                .args(["--quiet", "--return", "--echo", "never", "--command", &line])
+                .arg("/dev/null")
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped());
+            Self(terminal.spawn().unwrap())
+        }
+
+        /// What is said until the next question, or the end.
+        fn until_asked(&mut self) -> String {
+            let mut said = Vec::new();
+            let mut byte = [0];
+            while !said.ends_with(b"[y/N] ") {
+                match std::io::Read::read(self.0.stdout.as_mut().unwrap(), &mut byte) {
+                    Ok(1) => said.push(byte[0]),
+                    _ => break,
+                }
+            }
+            String::from_utf8(said).unwrap()
+        }
+
+        fn answer(&mut self, answer: &str) {
+            let input = self.0.stdin.as_mut().unwrap();
+            std::io::Write::write_all(input, format!("{answer}\n").as_bytes()).unwrap();
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn while_a_person_thinks_nothing_is_held_and_what_they_were_not_shown_is_asked_anew() {
+        let world = lived_in();
+        let mut asked = Asked::by(&world);
+        let question = asked.until_asked();
+        assert!(
+            question.contains("Remove Test App from this machine?"),
+            "{question}"
+        );
+        world.run(&[]).assert_app("1.1.0");
+        asked.answer("y");
+        let question = asked.until_asked();
+        assert!(question.contains("  notes.txt"), "{question}");
+        assert!(!question.contains("later.txt"), "{question}");
+        world.write("later.txt", "mine, and not shown");
+        asked.answer("y");
+        assert!(asked.until_asked().contains("from this machine?"));
+        assert_eq!(world.read("later.txt"), "mine, and not shown");
+        asked.answer("y");
+        assert!(asked.until_asked().contains("  later.txt"));
+        asked.answer("y");
+        let end = asked.until_asked();
+        assert!(end.contains("Test App was removed."), "{end}");
+        assert_eq!(asked.0.wait().unwrap().code(), Some(0));
+        assert!(!world.client().exists());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_no_removes_nothing() {
+        let world = lived_in();
+        let before = world.tree();
+        let mut asked = Asked::by(&world);
+        asked.until_asked();
+        asked.answer("");
+        asked.until_asked();
+        assert_eq!(asked.0.wait().unwrap().code(), Some(75));
+        assert_eq!(world.tree(), before);
+    }
+
     #[test]
     fn after_a_kill_at_any_step_nothing_half_is_started_and_a_second_one_finishes() {
         let steps = Step::ALL
@@ -178,31 +257,30 @@ mod unix {
         assert_eq!(world.read("notes.txt"), "mine");
     }
 
+    /// 1.0.0 installed, and 1.1.0 offered, which has a file of the name of one of the user's.
+    fn with_a_name_taken() -> World {
+        let world = World::new();
+        world.update_to("1.0.0");
+        world.write("only/1.1.0.bin", "mine");
+        world.publish_app("1.1.0");
+        world
+    }
+
     #[test]
     fn an_interrupted_update_is_undone_first() {
-        let world = World::new();
-        world.publish_app("1.0.0");
-        world.run(&[]).assert_app("1.0.0");
-        world.write("only/1.1.0.bin", "mine, before a release had that name");
-        world.publish_app("1.1.0");
+        let world = with_a_name_taken();
         world.run_failing("commit.renamed=kill").assert_killed();
         let removed = document(&world.run(&UNINSTALL));
         assert_eq!(removed["kept"], json!(["only/1.1.0.bin"]));
-        assert_eq!(
-            world.read("only/1.1.0.bin"),
-            "mine, before a release had that name"
-        );
+        assert_eq!(world.read("only/1.1.0.bin"), "mine");
     }
 
     #[test]
     fn a_backup_with_the_only_copy_of_a_file_of_the_users_stays() {
-        let world = World::new();
-        world.publish_app("1.0.0");
-        world.run(&[]).assert_app("1.0.0");
-        world.write("only/1.1.0.bin", "mine");
-        world.publish_app("1.1.0");
-        world.run(&[]).assert_app("1.1.0");
-        world.run(&[]).assert_app("1.1.0");
+        let world = with_a_name_taken();
+        for _ in 0..2 {
+            world.run(&[]).assert_app("1.1.0");
+        }
         let removed = document(&world.run(&UNINSTALL));
         assert_eq!(removed["kept"], json!([".backup/1.0.0"]));
         assert_eq!(world.read(".backup/1.0.0/only/1.1.0.bin"), "mine");
@@ -237,8 +315,7 @@ mod unix {
     #[test]
     fn a_launcher_in_a_folder_with_other_things_stays() {
         let world = World::new();
-        world.publish_app("1.0.0");
-        world.run(&[]).assert_app("1.0.0");
+        world.update_to("1.0.0");
         fs::write(world.home().join("another program"), "").unwrap();
         let run = world.run(&["--castoff", "uninstall", "--yes"]);
         assert_eq!(run.code, Some(0), "{run:#?}");
@@ -279,6 +356,37 @@ fn where_nothing_is_installed_there_is_nothing_to_fail() {
     let removed = document(&world.run(&UNINSTALL));
     assert_eq!(removed["files"], 0);
     assert!(!world.client().exists(), "not even a lock is made");
+}
+
+#[cfg(windows)]
+#[test]
+fn a_program_of_the_app_that_runs_leaves_everything_as_it_was() {
+    use std::fs;
+    use std::process::{Command, Stdio};
+
+    let world = World::new();
+    let windows = std::env::var_os("SystemRoot").unwrap();
+    let ping = fs::read(std::path::Path::new(&windows).join("system32/ping.exe")).unwrap();
+    world.publish("1.0.0", &app("1.0.0").file("tools/zz.exe", ping));
+    let update = world.run(&["--castoff", "update"]);
+    assert_eq!(update.code, Some(0), "{update:#?}");
+    let before = world.tree();
+    // Not started by the launcher: no lock tells of it.
+    let mut tool = Command::new(world.path("tools/zz.exe"))
+        .args(["-n", "600", "127.0.0.1"])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let run = world.run(&["--castoff", "uninstall", "--yes"]);
+    tool.kill().unwrap();
+    tool.wait().unwrap();
+    assert_eq!(run.code, Some(75), "{run:#?}");
+    run.assert_told("FILE_IN_USE").assert_told("zz.exe");
+    assert_eq!(world.tree(), before);
+    assert_eq!(world.version(), "1.0.0");
+    assert!(world.path(".castoff/installed.json").exists());
+    document(&world.run(&UNINSTALL));
+    assert!(!world.client().exists());
 }
 
 #[cfg(windows)]

@@ -187,6 +187,13 @@ impl World {
         self.publish(version, &app(version))
     }
 
+    /// Publishes an app of that version and starts it.
+    #[track_caller]
+    pub(crate) fn update_to(&self, version: &str) {
+        self.publish_app(version);
+        self.run(&[]).assert_app(version);
+    }
+
     pub(crate) fn announce(&self, answer: &Value) {
         self.server.unroute(CHECK);
         self.server.route(CHECK, Reply::json(&answer.to_string()));

@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 use castoff_testkit::http::{Reply, Server};
 use castoff_testkit::package::Package;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 const CHECK: &str = "/api/nuitkal_pack/apps/demo/active/";
 
@@ -17,6 +18,15 @@ fn castoff(home: &Path, args: &[&str]) -> Output {
         .env("LC_ALL", "C")
         .output()
         .unwrap()
+}
+
+/// A launcher's folder that asks a server, with more configuration.
+fn folder_asking(server: &Server, more: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let url = server.url(CHECK);
+    let config = format!("log_dir = \"logs\"\nsource.url = \"{url}\"\n{more}\n");
+    std::fs::write(folder.path().join("launcher.toml"), config).unwrap();
+    folder
 }
 
 fn document(output: &Output) -> Value {
@@ -51,14 +61,9 @@ fn publish(server: &Server, version: &str) {
 
 #[test]
 fn check_update_run_backups_and_doctor_work_on_a_client_folder() {
-    let folder = tempfile::tempdir().unwrap();
-    let home = folder.path();
     let server = Server::start();
-    let config = format!(
-        "app = \"org.castoff.test\"\nlog_dir = \"logs\"\nsource.url = \"{}\"\n",
-        server.url(CHECK)
-    );
-    std::fs::write(home.join("launcher.toml"), config).unwrap();
+    let folder = folder_asking(&server, "app = \"org.castoff.test\"");
+    let home = folder.path();
 
     publish(&server, "1.0.0");
     let check = document(&castoff(home, &["check", "--json"]));
@@ -107,13 +112,8 @@ fn check_update_run_backups_and_doctor_work_on_a_client_folder() {
 
 #[test]
 fn an_error_is_a_document_with_its_code_too() {
-    let folder = tempfile::tempdir().unwrap();
     let server = Server::start();
-    let config = format!(
-        "log_dir = \"logs\"\nsource.url = \"{}\"\n",
-        server.url(CHECK)
-    );
-    std::fs::write(folder.path().join("launcher.toml"), config).unwrap();
+    let folder = folder_asking(&server, "");
     server.route(CHECK, Reply::status(500));
     let check = castoff(folder.path(), &["check", "--json"]);
     assert_eq!(document(&check)["error"], "HTTP_STATUS");
@@ -123,14 +123,9 @@ fn an_error_is_a_document_with_its_code_too() {
 #[cfg(target_os = "linux")]
 #[test]
 fn shortcuts_to_a_folder_and_its_uninstall() {
-    let folder = tempfile::tempdir().unwrap();
-    let home = folder.path();
     let server = Server::start();
-    let config = format!(
-        "name = \"App\"\nlog_dir = \"logs\"\nsource.url = \"{}\"\n",
-        server.url(CHECK)
-    );
-    std::fs::write(home.join("launcher.toml"), config).unwrap();
+    let folder = folder_asking(&server, "name = \"App\"");
+    let home = folder.path();
     publish(&server, "1.0.0");
     assert!(castoff(home, &["update"]).status.success());
     let made = document(&castoff(home, &["shortcut", "--menu", "--json"]));

@@ -14,6 +14,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::windows::io::IntoRawHandle;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,16 @@ const STREAMS: [(STD_HANDLE, &str); 3] = [
     (STD_ERROR_HANDLE, "CONOUT$"),
 ];
 
+/// Whether [`attach`] has found a console of somebody else's.
+static SHARED: AtomicBool = AtomicBool::new(false);
+
+/// Whether this process's console is one that it was merely attached to. Then nothing should be read
+/// from it: a shell does not wait for a program of the GUI subsystem, and reads its next command
+/// from there at the same time.
+pub fn is_shared() -> bool {
+    SHARED.load(Ordering::Relaxed)
+}
+
 /// Attaches to the console of the parent process, if it has one, and sees to the standard handles:
 /// those that were given stay, those that are missing become the console's. Without a console what
 /// is missing, or is no handle at all, is null: the standard library then passes over it, also in
@@ -45,7 +56,10 @@ pub fn attach() -> bool {
     let given = STREAMS.map(|(stream, _)| given(stream));
     // SAFETY: takes a number, and changes nothing where it fails.
     let attached = match unsafe { AttachConsole(ATTACH_PARENT_PROCESS) } {
-        Ok(()) => true,
+        Ok(()) => {
+            SHARED.store(true, Ordering::Relaxed);
+            true
+        }
         // There is one already.
         Err(error) => error.code() == ERROR_ACCESS_DENIED.to_hresult(),
     };

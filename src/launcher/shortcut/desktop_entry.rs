@@ -149,7 +149,7 @@ mod tests {
     /// What may be in a name or a path.
     const NASTY: &[&str] = &[
         "/opt/App/MyApp",
-        "/home/me/My Apps/My App",
+        "/opt/My Apps/My App",
         "/home/\u{5c0f}\u{660e}/\u{6211}\u{7684}\u{5e94}\u{7528}",
         "/a/\"quoted\"/it's",
         "/a/$HOME/`id`/$(id)",

@@ -161,7 +161,7 @@ impl<'a> Inquiry<'a> {
                 let work = move || {
                     let status = client.status(&url, REQUEST_LIMIT);
                     log::debug!("asked {url}: {status:?}");
-                    drop(sender.send(status.is_ok_and(|status| status == 200)));
+                    let _ = sender.send(status.is_ok_and(|status| status == 200));
                 };
                 let begun = thread::Builder::new().name("confirm".into()).spawn(work);
                 begun.is_ok().then_some(Question::Request(answer))

@@ -136,15 +136,12 @@ impl Running {
         let mut command = {
             use std::os::windows::process::CommandExt;
 
-            /// A program of the console would open a window of its own (`CREATE_NO_WINDOW`).
-            const NO_WINDOW: u32 = 0x0800_0000;
-
             let mut system = PathBuf::from(std::env::var_os("SystemRoot").unwrap_or_default());
             system.extend(["System32", "cmd.exe"]);
             let mut command = Command::new(system);
             // Its own rules: what is between the outermost quotation marks is the line.
             command.raw_arg(format!("/d /s /c \"{line}\""));
-            command.creation_flags(NO_WINDOW);
+            command.creation_flags(castoff_windows::process::NO_WINDOW);
             command
         };
         let own = self.command.get_envs();

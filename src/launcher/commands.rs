@@ -44,6 +44,11 @@ pub enum Command {
         /// A version, or a folder's name below `.backup`.
         backup: String,
     },
+    /// Forget what speaks against versions, so that they are installed when they are offered.
+    Retry {
+        /// Against this one alone.
+        version: Option<String>,
+    },
     /// Say what is configured, installed and remembered, and what is wrong with it.
     Doctor,
     /// Make shortcuts to the launcher, or remove them.
@@ -81,6 +86,10 @@ impl Command {
             ["backups"] | ["backups", "list"] => Ok(Self::Backups),
             ["backups", "restore", backup] => Ok(Self::Restore {
                 backup: (*backup).to_owned(),
+            }),
+            ["retry"] => Ok(Self::Retry { version: None }),
+            ["retry", version] => Ok(Self::Retry {
+                version: Some((*version).to_owned()),
             }),
             ["doctor"] => Ok(Self::Doctor),
             ["shortcut", "remove", options @ ..] => Self::shortcut(options, true),
@@ -177,6 +186,7 @@ impl Session {
             Command::Update { force } => self.update(*force),
             Command::Backups => self.backups(),
             Command::Restore { backup } => self.restore(backup),
+            Command::Retry { version } => self.retry(version.as_deref()),
             Command::Doctor => self.doctor(),
             Command::Shortcut { places, remove } => self.shortcut(places, *remove),
             Command::Uninstall { yes, everything } => self.uninstall(*yes, *everything, as_json),
@@ -202,7 +212,8 @@ impl Session {
             io::stderr(),
             "{}\n\n  --castoff run [ARGUMENTS]\n  --castoff check [--json]\n  \
              --castoff update [--force] [--json]\n  --castoff backups [list] [--json]\n  \
-             --castoff backups restore VERSION\n  --castoff doctor [--json]\n  \
+             --castoff backups restore VERSION\n  --castoff retry [VERSION] [--json]\n  \
+             --castoff doctor [--json]\n  \
              --castoff shortcut [--desktop] [--menu] [--json]\n  \
              --castoff shortcut remove [--desktop] [--menu] [--json]\n  \
              --castoff uninstall [--yes] [--everything] [--json]\n  --castoff version",
@@ -295,6 +306,20 @@ impl Session {
         self.terminal.rest();
         let json = json!({"outcome": "restored", "version": version});
         Ok(Told::good(text, json))
+    }
+
+    fn retry(&self, version: Option<&str>) -> Result<Told> {
+        let versions = self.updater()?.retry(version)?;
+        let mut told = String::new();
+        for version in &versions {
+            let version = [("version", version.clone())];
+            let _ = writeln!(told, "{}", self.terminal.text(Text::OutcomeRetry, &version));
+        }
+        if versions.is_empty() {
+            told = self.terminal.text(Text::OutcomeRetryNone, &[]);
+        }
+        let json = json!({"outcome": "retry", "versions": versions});
+        Ok(Told::good(told, json))
     }
 
     fn doctor(&self) -> Result<Told> {
@@ -494,6 +519,10 @@ mod tests {
                 backup: "1.0".into()
             })
         );
+        assert_eq!(parse("retry"), Ok(Command::Retry { version: None }));
+        let version = Some("1.1.0".into());
+        assert_eq!(parse("retry 1.1.0"), Ok(Command::Retry { version }));
+        assert_eq!(parse("retry 1 2"), Err("retry 1 2".into()));
         assert_eq!(
             parse("run a b"),
             Ok(Command::Run {

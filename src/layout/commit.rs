@@ -662,7 +662,10 @@ pub(crate) fn roll_back(
     let Some(name) = &trial.backup else {
         return Ok(None);
     };
-    folder.change_state(|state| state.mark_bad(&trial.version, trial.digest, why))?;
+    folder.change_state(|state| {
+        state.mark_bad(&trial.version, trial.digest, why);
+        state.back_from = Some(trial.digest);
+    })?;
     reach(Step::UndoMarked)?;
     let undone = restore(folder, name, rules, lock)?;
     // The backup is what is installed now, a second time. Without its description it is none.

@@ -52,6 +52,14 @@ enum Command {
         #[command(subcommand)]
         action: Option<Backups>,
     },
+    /// Forgets what speaks against versions (failed trials and checks), so that they are installed
+    /// when they are offered
+    Retry {
+        #[command(flatten)]
+        place: Place,
+        /// Only what speaks against this one
+        version: Option<String>,
+    },
     /// Says what is configured, installed and remembered, and what is wrong with it
     Doctor(Place),
     /// Makes shortcuts to the app, on the desktop and in the menu of applications
@@ -135,6 +143,7 @@ fn main() -> ExitCode {
             place,
             action: Some(Backups::Restore { backup }),
         } => (place, Work::Restore { backup }),
+        Command::Retry { place, version } => (place, Work::Retry { version }),
         Command::Doctor(place) => (place, Work::Doctor),
         Command::Shortcut {
             place,

@@ -838,12 +838,7 @@ impl<'a> Updater<'a> {
     }
 
     /// Starts a version on trial and waits for the verdict, and, if so configured, for its end.
-    fn try_out(
-        &self,
-        trial: &Trial,
-        run: &RunLock,
-        invocation: Invocation<'_>,
-    ) -> Result<Tried> {
+    fn try_out(&self, trial: &Trial, run: &RunLock, invocation: Invocation<'_>) -> Result<Tried> {
         let ready = std::path::absolute(self.folder.ready())
             .map_err(Error::io("find", self.folder.root()))?;
         let proof = match &self.config.run.confirm {
@@ -864,7 +859,8 @@ impl<'a> Updater<'a> {
                 .map(Tried::Ended);
         }
         self.note_trial(trial, |trial| trial.tries = trial.tries.saturating_add(1));
-        let uncount = || self.note_trial(trial, |trial| trial.tries = trial.tries.saturating_sub(1));
+        let uncount =
+            || self.note_trial(trial, |trial| trial.tries = trial.tries.saturating_sub(1));
         let mut running = match self
             .prepare(Some(&trial.version), run, invocation, ready_file)
             .and_then(Prepared::spawn)

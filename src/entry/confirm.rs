@@ -94,7 +94,8 @@ impl Running {
 /// Judges an app that has ended; `asked`: somebody wished it to.
 fn verdict(end: End, asked: bool, run: &RunConfig, proof: &Proof<'_>) -> Verdict {
     let code = end.code();
-    let is_in = |codes: &[u32]| matches!(end, End::Code(_)) && codes.contains(&code.cast_unsigned());
+    let is_in =
+        |codes: &[u32]| matches!(end, End::Code(_)) && codes.contains(&code.cast_unsigned());
     let fault = if is_in(&run.fail_codes) {
         Some(format!("exit code {code}"))
     } else {

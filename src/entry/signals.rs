@@ -54,8 +54,7 @@ impl Signals {
             .filter(|signal| ignored & (1 << (signal - 1)) == 0)
             .chain([SIGCHLD]);
         let (read, write) = UnixStream::pair()?;
-        SignalDelivery::with_pipe(read, write, WithOrigin::default(), signals)
-            .map(Self::of)
+        SignalDelivery::with_pipe(read, write, WithOrigin::default(), signals).map(Self::of)
     }
 
     fn of(delivery: Delivery) -> Self {

@@ -13,6 +13,8 @@ use crate::config::{Confirm, RunConfig};
 use crate::version::Version;
 use crate::{Code, Error, Result};
 
+mod confirm;
+
 /// What must reach the app as it is.
 const AWKWARD: &[&str] = &[
     "",

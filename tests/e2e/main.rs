@@ -17,6 +17,7 @@ mod read_only;
 mod selfupdate;
 mod shortcuts;
 mod start;
+mod trial;
 mod uninstall;
 #[cfg(windows)]
 mod windows;

@@ -841,10 +841,11 @@ impl<'a> Updater<'a> {
     fn try_out(&self, trial: &Trial, run: &RunLock, invocation: Invocation<'_>) -> Result<Tried> {
         let ready = std::path::absolute(self.folder.ready())
             .map_err(Error::io("find", self.folder.root()))?;
+        let client = Client::bare(&self.config.network);
         let proof = match &self.config.run.confirm {
             Confirm::Alive | Confirm::Nothing => Proof::Alive,
             Confirm::Ready => Proof::Ready(&ready),
-            Confirm::Http(url) => Proof::Http(Client::bare(&self.config.network), url),
+            Confirm::Http(url) => Proof::Http(&client, url),
             Confirm::Command(line) => Proof::Command(line),
         };
         let ready_file = match proof {

@@ -27,14 +27,14 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(5);
 const COMMAND_LIMIT: Duration = Duration::from_secs(10);
 
 /// What a version on trial has to show.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Proof<'a> {
     /// It still runs after `run.trial`, or has ended with 0.
     Alive,
     /// This file exists, within `run.confirm_within` like all that follow.
     Ready(&'a Path),
     /// This address answers with status 200: asked without proxies, tokens or redirects.
-    Http(Client, &'a str),
+    Http(&'a Client, &'a str),
     /// This command line ends with 0, run by the system's shell in the app's folder, with its
     /// environment.
     Command(&'a str),
@@ -157,7 +157,7 @@ impl<'a> Inquiry<'a> {
             Proof::Alive | Proof::Ready(_) => None,
             Proof::Http(client, url) => {
                 let (sender, answer) = mpsc::channel();
-                let (client, url) = (client.clone(), (*url).to_owned());
+                let (client, url) = (Client::clone(client), (*url).to_owned());
                 // Left behind if need be: nothing else waits for it.
                 let work = move || {
                     let status = client.status(&url, REQUEST_LIMIT);

@@ -109,16 +109,17 @@ impl Running {
     }
 
     /// Whether somebody wished the app to end: by a signal that was passed on, or one that the
-    /// terminal or console gave to all. To be asked when it has ended.
+    /// terminal gave to all. To be asked when it has ended.
+    #[cfg(unix)]
     pub(super) fn was_asked_to_end(&mut self) -> bool {
-        #[cfg(unix)]
-        {
-            self.signals.asked_to_end()
-        }
-        #[cfg(windows)]
-        {
-            ASKED_TO_END.load(Ordering::Relaxed)
-        }
+        self.signals.asked_to_end()
+    }
+
+    /// Whether the console has wished the app to end. To be asked when it has ended.
+    #[cfg(windows)]
+    #[expect(clippy::unused_self, reason = "there is one console for all")]
+    pub(super) fn was_asked_to_end(&mut self) -> bool {
+        ASKED_TO_END.load(Ordering::Relaxed)
     }
 
     /// What runs a command line in the app's folder and environment: on Unix as a group of

@@ -107,7 +107,8 @@ fn an_address_is_asked_until_it_answers_with_200() {
     server.route("/health", Reply::status(204).times(1));
     server.route("/health", Reply::status(200));
     let url = server.url("/health");
-    let proof = Proof::Http(Client::bare(&network()), &url);
+    let client = Client::bare(&network());
+    let proof = Proof::Http(&client, &url);
     assert_eq!(judge_running(&running(), &proof), GOOD);
     assert_eq!(server.requests().len(), 3);
 }
@@ -126,7 +127,8 @@ fn another_answer_or_none_is_no_proof() {
     for url in urls {
         let mut app = running();
         app.run.confirm_within = SHORT;
-        let proof = Proof::Http(Client::bare(&network()), &url);
+        let client = Client::bare(&network());
+        let proof = Proof::Http(&client, &url);
         assert_eq!(judge_running(&app, &proof), None, "{url}");
     }
     let asked = server.requests();

@@ -96,7 +96,7 @@ fn assert_confirmed(world: &World) {
 fn a_crash_loop_is_healed_in_one_launch_after_as_many_attempts_as_configured() {
     for (attempts, expected) in [("", 2), ("attempts = 1", 1), ("attempts = 3", 3)] {
         let world = installed(attempts);
-        let dying = dying_after("echo 1 >> starts", "echo 1>>starts");
+        let dying = dying_after("echo 1.1.0 >> starts", "echo 1.1.0>>starts");
         world.publish("1.1.0", &with_entry("1.1.0", dying));
         let run = world.run(&[]);
         run.assert_app("1.0.0").assert_told("TRIAL_FAILED");
@@ -359,8 +359,8 @@ fn two_launchers_at_once_go_back_once() {
 fn a_first_install_that_fails_keeps_being_started() {
     let world = World::new();
     let dying = dying_after(
-        "echo 1 >> starts; [ -e mended ] && exit 0",
-        "echo 1>>starts\r\n@if exist mended exit 0",
+        "echo 1.1.0 >> starts; [ -e mended ] && exit 0",
+        "echo 1.1.0>>starts\r\n@if exist mended exit 0",
     );
     world.publish("1.0.0", &with_entry("1.0.0", dying));
     for expected in [2, 3, 4] {

@@ -196,7 +196,7 @@ impl<'a> SelfUpdate<'a> {
     fn give_up(&self, digest: Sha256) {
         let noted = self
             .folder
-            .change_state(|state| state.back_off(digest, Utc::now()));
+            .change_state(|state| state.back_off(None, digest, Utc::now()));
         // If the launcher's name should lead nowhere, this is what there is.
         let cleared = if self.launcher.exists() {
             disk::remove_file(&self.staged)
@@ -281,9 +281,7 @@ impl<'a> SelfUpdate<'a> {
         #[cfg(windows)]
         {
             use std::os::windows::process::CommandExt;
-            /// A program of the console would open a window of its own (`CREATE_NO_WINDOW`).
-            const NO_WINDOW: u32 = 0x0800_0000;
-            command.creation_flags(NO_WINDOW);
+            command.creation_flags(castoff_windows::process::NO_WINDOW);
         }
         let mut child = command
             .spawn()

@@ -160,6 +160,11 @@ impl ClientFolder {
         self.own().join("gone")
     }
 
+    /// The file by which a version on trial says that it is ready.
+    pub(crate) fn ready(&self) -> PathBuf {
+        self.own().join("ready")
+    }
+
     /// The journal of a commit or an undo under way.
     pub fn journal(&self) -> PathBuf {
         self.own().join("journal.json")
@@ -363,6 +368,10 @@ pub struct State {
     pub trial: Option<Trial>,
     /// Packages that failed their trial here and are not installed again.
     pub bad: Vec<Bad>,
+    /// The package whose failed trial brought the installed version back, until that has shown that
+    /// it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub back_from: Option<Sha256>,
     /// Packages that failed their checks, and when they are tried again.
     pub backing_off: Vec<BackOff>,
     /// A release that is fetched and waits for the app to be closed.
@@ -431,8 +440,8 @@ pub struct Trial {
     pub digest: Sha256,
     /// What to go back to; `None` for a first install.
     pub back: Option<WayBack>,
-    /// Starts without a verdict so far. Counted before the start, so that a machine that dies
-    /// with the app does not try for ever.
+    /// Starts so far that failed or had no verdict. Counted before the start, so that a machine that
+    /// dies with the app does not try for ever.
     pub tries: u32,
 }
 
@@ -470,6 +479,9 @@ pub struct Bad {
 /// A package that failed its checks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BackOff {
+    /// Its version; none for a launcher's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<Version>,
     /// Its digest.
     pub digest: Sha256,
     /// How often.
@@ -532,6 +544,7 @@ impl State {
     pub(crate) fn forgive(&mut self, digest: Sha256) {
         self.bad.retain(|bad| bad.digest != digest);
         self.backing_off.retain(|entry| entry.digest != digest);
+        self.back_from.take_if(|failed| *failed == digest);
     }
 
     /// The mark of a package that failed its trial.
@@ -555,7 +568,12 @@ impl State {
 
     /// Leaves a package alone for a while: a quarter of an hour at first, then twice as long each
     /// time, at most a day.
-    pub(crate) fn back_off(&mut self, digest: Sha256, now: DateTime<Utc>) {
+    pub(crate) fn back_off(
+        &mut self,
+        version: Option<&Version>,
+        digest: Sha256,
+        now: DateTime<Utc>,
+    ) {
         let times = self
             .backing_off
             .iter()
@@ -567,6 +585,7 @@ impl State {
         }
         let wait = FIRST_BACK_OFF * 2_i32.pow((times - 1).min(10));
         self.backing_off.push(BackOff {
+            version: version.cloned(),
             digest,
             times,
             until: now + wait.min(LONGEST_BACK_OFF),

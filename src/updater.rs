@@ -18,12 +18,12 @@ use std::time::Duration;
 use chrono::Utc;
 
 use crate::archive::Archive;
-use crate::config::{Config, Downgrade, LayoutKind, Rules};
+use crate::config::{Config, Confirm, Downgrade, LayoutKind, Rules};
 use crate::disk::{self, in_use};
-use crate::entry::{self, Launch, Verdict};
+use crate::entry::{self, Launch, Prepared, Proof, Running, Verdict};
 use crate::fetch::{self, Client};
 use crate::layout::backup;
-use crate::layout::journal::Journal;
+use crate::layout::journal::{Journal, Mark};
 use crate::layout::locks::{ChangeLock, RunLock, UpdateLock};
 use crate::layout::{self, Committed, Keep, Kept, Ready, Transaction, links, snapshot};
 use crate::plan::Plan;
@@ -32,9 +32,9 @@ use crate::release::Release;
 use crate::selfupdate::SelfUpdate;
 use crate::source;
 use crate::stage;
-use crate::state::{Bad, ClientFolder, Link, Over, Trial, WayBack, blames_the_package};
+use crate::state::{Bad, ClientFolder, Link, Over, State, Trial, WayBack, blames_the_package};
 use crate::steps::{Step, reach};
-use crate::trust;
+use crate::trust::{self, Sha256};
 use crate::uninstall::Uninstall;
 use crate::version::Version;
 use crate::{Code, Error, Result};
@@ -42,7 +42,8 @@ use crate::{Code, Error, Result};
 #[cfg(all(test, windows))]
 mod in_use_tests;
 
-/// How long to wait for another updater before the app is started as it is.
+/// How long to wait for another updater, or for an app that may be running, before the app is
+/// started as it is.
 const UPDATE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long to wait for other launchers that are just about to start the app, or for what a crashed
@@ -55,10 +56,6 @@ const COMMIT_PATIENCE: Duration = Duration::from_mins(1);
 
 /// How long a check may take when there is nothing yet that could be started instead.
 const FIRST_CHECK_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Starts without a verdict after which a version has failed: the machine, or the launcher, went
-/// down with it every time.
-const MAX_TRIES: u32 = 3;
 
 /// An updater of one client folder.
 pub struct Updater<'a> {
@@ -281,6 +278,7 @@ impl<'a> Updater<'a> {
         });
         let release = offer.release;
         let digest = release.package.sha256;
+        let version = release.version.clone();
         let result = self.install(release);
         if let Err(error) = &result
             && blames_the_package(error.code())
@@ -288,7 +286,7 @@ impl<'a> Updater<'a> {
             log::warn!("the package is left alone for a while");
             let noted = self
                 .folder
-                .change_state(|state| state.back_off(digest, Utc::now()));
+                .change_state(|state| state.back_off(Some(&version), digest, Utc::now()));
             let cleared = disk::remove_tree(&self.folder.downloads());
             if let Err(error) = noted.and(cleared) {
                 log::warn!("{}", error.chain());
@@ -440,6 +438,7 @@ impl<'a> Updater<'a> {
         if let Err(error) = clear() {
             log::warn!("left for later: {}", error.chain());
         }
+        self.confirm_unasked();
         let Committed { before, version } = committed;
         Ok(match before {
             Some(from) => Outcome::Updated { from, to: version },
@@ -618,10 +617,13 @@ impl<'a> Updater<'a> {
             previous: self.folder.linked(Link::Current),
         };
         // Else the next start would install it again.
-        let mark = left.map(|(version, digest)| Bad {
-            version,
-            digest,
-            why: "an older version was put back in its place".into(),
+        let mark = left.map(|(version, digest)| Mark {
+            package: Bad {
+                version,
+                digest,
+                why: "an older version was put back in its place".into(),
+            },
+            failed: false,
         });
         layout::go_back(&self.folder, &back, mark, &self.rules, &change)?;
         Ok(kept)
@@ -700,6 +702,29 @@ impl<'a> Updater<'a> {
         }
     }
 
+    /// Forgets what speaks against packages, so that they are installed when they are offered again:
+    /// failed trials, failed checks, and backups that were put back in their place. Of one `version`,
+    /// or of all. Returns what they were: versions, and for a launcher the package's digest.
+    pub fn retry(&self, version: Option<&str>) -> Result<Vec<String>> {
+        let state = self.folder.load_state();
+        let bad = state.bad.iter().map(|it| (Some(&it.version), it.digest));
+        let waiting = state.backing_off.iter();
+        let waiting = waiting.map(|it| (it.version.as_ref(), it.digest));
+        let (digests, names): (Vec<_>, Vec<_>) = bad
+            .chain(waiting)
+            .map(|(of, digest)| (digest, of.map_or(digest.to_string(), ToString::to_string)))
+            .filter(|(_, name)| version.is_none_or(|wanted| wanted == name))
+            .unzip();
+        if !digests.is_empty() {
+            self.folder.change_state(|state| {
+                for digest in digests {
+                    state.forgive(digest);
+                }
+            })?;
+        }
+        Ok(names)
+    }
+
     /// Finds what an uninstall would remove, and keeps the app from running until that is done or
     /// dropped. Nothing `apart` is touched.
     ///
@@ -725,35 +750,57 @@ impl<'a> Updater<'a> {
         Uninstall::prepare(&self.folder, &self.rules, &starts, apart, update, change)
     }
 
-    /// Starts the app and, if it is on trial, judges it; a version that fails is undone and the
-    /// one before is started.
+    /// Starts the app and, if it is on trial, judges it; a version that fails as often as
+    /// `run.attempts` allows is undone and the one before is started.
     ///
     /// Returns how the app ended. On Unix, when nothing is on trial and the launcher is to wait,
     /// the app takes the process over and this does not return.
     pub fn launch(&self, invocation: Invocation<'_>) -> Result<entry::End> {
         // At most one version is undone in a launch, and what it leads to is not on trial; more
-        // rounds than that would be a fault, and must not become a loop.
+        // rounds than that and the attempts would be a fault, and must not become a loop.
         const ROUNDS: u32 = 4;
-        for _ in 0..ROUNDS {
+        let mut failures = 0;
+        let mut failed = None;
+        let mut in_use = false;
+        for _ in 0..ROUNDS + self.config.run.attempts {
             self.recover()?;
             let run = RunLock::take(&self.folder, COMMIT_PATIENCE)?;
             if Journal::lies_in(&self.folder) {
                 continue;
             }
+            self.confirm_unasked();
             let state = self.folder.load_state();
             let version = self.installed();
             let trial = state
                 .trial
                 .filter(|trial| Some(&trial.version) == version.as_ref());
             let Some(trial) = trial else {
-                return self.start(version.as_ref(), &run, invocation);
+                return match state.back_from {
+                    Some(gone) => self.watch(gone, version.as_ref(), &run, invocation),
+                    None => self.start(version.as_ref(), &run, invocation),
+                };
             };
-            let failed = match self.try_out(&trial, &run, invocation)? {
+            let spent = self.spent(&trial, failures, failed.take());
+            if let Some(error) = spent.filter(|_| !in_use || failures > 0) {
+                drop(run);
+                match self.go_back(&trial, error, failures == 0) {
+                    // Who clicks again while it runs, without a verdict so far, gets it again.
+                    Err(error) if failures == 0 && is_in_use(&error) => {
+                        log::info!("{error}; it is tried once more");
+                        in_use = true;
+                    }
+                    gone => gone?,
+                }
+                continue;
+            }
+            match self.try_out(&trial, &run, invocation)? {
                 Tried::Ended(end) => return Ok(end),
-                Tried::Failed(failed) => failed,
-            };
-            drop(run);
-            self.go_back(&trial, failed)?;
+                Tried::Failed(error) => {
+                    log::warn!("a start on trial failed: {}", error.chain());
+                    failures += 1;
+                    failed = Some(error);
+                }
+            }
         }
         Err(Error::Internal {
             what: "the app was not started after several rounds".into(),
@@ -765,7 +812,8 @@ impl<'a> Updater<'a> {
         version: Option<&Version>,
         run: &RunLock,
         invocation: Invocation<'_>,
-    ) -> Result<entry::Prepared> {
+        ready_file: Option<&Path>,
+    ) -> Result<Prepared> {
         let not_installed = || Error::NotInstalled {
             folder: self.folder.root().to_path_buf(),
             source: None,
@@ -789,6 +837,7 @@ impl<'a> Updater<'a> {
             version,
             launcher: invocation.launcher,
             cwd: invocation.cwd,
+            ready_file,
             keep_open: run.file(),
         });
         match prepared {
@@ -811,11 +860,15 @@ impl<'a> Updater<'a> {
         run: &RunLock,
         invocation: Invocation<'_>,
     ) -> Result<entry::End> {
-        let prepared = self.prepare(version, run, invocation)?;
+        let prepared = self.prepare(version, run, invocation, None)?;
         if cfg!(unix) && self.config.run.wait {
             return Err(prepared.exec());
         }
-        let running = prepared.spawn()?;
+        self.end(prepared.spawn()?)
+    }
+
+    /// Waits for the end of the app, if so configured.
+    fn end(&self, running: Running) -> Result<entry::End> {
         if self.config.run.wait {
             running.wait()
         } else {
@@ -823,60 +876,136 @@ impl<'a> Updater<'a> {
         }
     }
 
-    /// Starts a version on trial and waits for the verdict, and, if so configured, for its end.
-    fn try_out(&self, trial: &Trial, run: &RunLock, invocation: Invocation<'_>) -> Result<Tried> {
-        let failed = |how: String| {
-            Tried::Failed(Error::TrialFailed {
-                version: trial.version.to_string(),
-                how,
-            })
+    /// Starts the version that has come back in the place of the package `gone`, and sees whether it
+    /// runs. If it fails alike, that package was not at fault, and its mark goes.
+    ///
+    /// It was confirmed before, perhaps when nothing was asked of it but to run, so that is all
+    /// which is asked now.
+    fn watch(
+        &self,
+        gone: Sha256,
+        version: Option<&Version>,
+        run: &RunLock,
+        invocation: Invocation<'_>,
+    ) -> Result<entry::End> {
+        let acquit = |how: &str| {
+            log::warn!("the version before fails too ({how}): the one after it is tried again");
+            self.note(|state| state.forgive(gone));
         };
-        // With nothing to go back to, it is tried for as long as it is there.
-        let way_back = trial.back.as_ref();
-        if way_back.is_some_and(|back| layout::is_open(&self.folder, back)) {
-            if trial.tries >= MAX_TRIES {
-                return Ok(failed(format!(
-                    "{} starts ended without a verdict",
-                    trial.tries
-                )));
-            }
-        }
         let mut running = match self
-            .prepare(Some(&trial.version), run, invocation)
-            .and_then(|prepared| {
-                self.note_trial(trial, |trial| trial.tries += 1);
-                prepared.spawn()
-            }) {
+            .prepare(version, run, invocation, None)
+            .and_then(Prepared::spawn)
+        {
             Ok(running) => running,
-            Err(error) if is_the_machines(&error) => return Err(error),
-            Err(error) => return Ok(Tried::Failed(error)),
-        };
-        match running.judge(self.config.run.trial)? {
-            Verdict::Failed { how } => return Ok(failed(how)),
-            Verdict::Good { .. } => self.confirm(trial),
-            Verdict::Unproven { .. } => {
-                log::info!("version {} ended early and stays on trial", trial.version);
-                self.note_trial(trial, |trial| trial.tries = 0);
+            Err(error) => {
+                if !is_the_machines(&error) {
+                    acquit(&error.chain());
+                }
+                return Err(error);
             }
-        }
-        let end = if self.config.run.wait {
-            running.wait()?
-        } else {
-            entry::End::Code(0)
         };
-        Ok(Tried::Ended(end))
+        match running.judge(&self.config.run, &Proof::Alive)? {
+            Some(Verdict::Failed { how }) => acquit(&how),
+            Some(Verdict::Good { .. }) => self.note(|state| state.back_from = None),
+            Some(Verdict::Unproven { .. }) | None => {}
+        }
+        self.end(running)
     }
 
-    /// Changes what is remembered of a trial, if it is still that one. The app runs or is about to:
-    /// that it cannot be remembered is no reason to stop it.
+    /// Whether a version has had its attempts, and why it has failed then: `failed`, if that was in
+    /// this launch.
+    ///
+    /// With nothing to go back to, each launch tries it once more.
+    fn spent(&self, trial: &Trial, failures: u32, failed: Option<Error>) -> Option<Error> {
+        let fails = |how: String| Error::TrialFailed {
+            version: trial.version.to_string(),
+            how,
+        };
+        let way_back = trial.back.as_ref();
+        let way_back = way_back.is_some_and(|back| layout::is_open(&self.folder, back));
+        // The disk may not have taken the count.
+        if trial.tries.max(failures) < self.config.run.attempts {
+            return None;
+        }
+        failed.or_else(|| {
+            way_back.then(|| fails(format!("{} starts failed or had no verdict", trial.tries)))
+        })
+    }
+
+    /// Starts a version on trial and waits for the verdict, and, if so configured, for its end.
+    fn try_out(&self, trial: &Trial, run: &RunLock, invocation: Invocation<'_>) -> Result<Tried> {
+        let ready = std::path::absolute(self.folder.ready())
+            .map_err(Error::io("find", self.folder.root()))?;
+        let client = Client::bare(&self.config.network);
+        let proof = match &self.config.run.confirm {
+            Confirm::Alive | Confirm::Nothing => Proof::Alive,
+            Confirm::Ready => Proof::Ready(&ready),
+            Confirm::Http(url) => Proof::Http(&client, url),
+            Confirm::Command(line) => Proof::Command(line),
+        };
+        let ready_file = match proof {
+            Proof::Ready(file) => Some(file),
+            _ => None,
+        };
+        if let Some(Err(error)) = ready_file.map(disk::remove_file) {
+            // It would prove nothing. The app starts all the same.
+            log::warn!("this start proves nothing: {}", error.chain());
+            return self
+                .start(Some(&trial.version), run, invocation)
+                .map(Tried::Ended);
+        }
+        self.note_trial(trial, |trial| trial.tries = trial.tries.saturating_add(1));
+        let uncount =
+            || self.note_trial(trial, |trial| trial.tries = trial.tries.saturating_sub(1));
+        let mut running = match self
+            .prepare(Some(&trial.version), run, invocation, ready_file)
+            .and_then(Prepared::spawn)
+        {
+            Ok(running) => running,
+            Err(error) if is_the_machines(&error) => {
+                uncount();
+                return Err(error);
+            }
+            Err(error) => return Ok(Tried::Failed(error)),
+        };
+        match running.judge(&self.config.run, &proof)? {
+            Some(Verdict::Failed { how }) => {
+                let version = trial.version.to_string();
+                return Ok(Tried::Failed(Error::TrialFailed { version, how }));
+            }
+            Some(Verdict::Good { .. }) => self.confirm(trial),
+            Some(Verdict::Unproven { .. }) => {
+                log::info!("version {} ended early and stays on trial", trial.version);
+                uncount();
+            }
+            None => log::warn!("version {} runs and is not confirmed", trial.version),
+        }
+        Ok(Tried::Ended(self.end(running)?))
+    }
+
+    /// Changes what is remembered of a trial, if it is still that one.
     fn note_trial(&self, trial: &Trial, change: impl FnOnce(&mut Trial)) {
-        let noted = self.folder.change_state(|state| {
+        self.note(|state| {
             if let Some(trial) = state.trial_of(trial.digest) {
                 change(trial);
             }
         });
-        if let Err(error) = noted {
+    }
+
+    /// Changes what is remembered. The app runs or is about to: that it cannot be remembered is no
+    /// reason to stop it.
+    fn note(&self, change: impl FnOnce(&mut State)) {
+        if let Err(error) = self.folder.change_state(change) {
             log::warn!("the trial could not be noted: {}", error.chain());
+        }
+    }
+
+    /// A version of which nothing is asked is good as soon as it is installed.
+    fn confirm_unasked(&self) {
+        if self.config.run.confirm == Confirm::Nothing
+            && let Some(trial) = self.folder.load_state().trial
+        {
+            self.confirm(&trial);
         }
     }
 
@@ -886,6 +1015,8 @@ impl<'a> Updater<'a> {
         let confirmed = self.folder.change_state(|state| {
             if state.trial_of(trial.digest).is_some() {
                 state.trial = None;
+                state.back_from = None;
+                state.forgive(trial.digest);
             }
         });
         let keep = Keep {
@@ -900,14 +1031,21 @@ impl<'a> Updater<'a> {
     }
 
     /// Undoes a version that failed its trial. With nothing to go back to, that is the error.
-    fn go_back(&self, trial: &Trial, error: Error) -> Result<()> {
+    ///
+    /// `earlier`: it failed in earlier launches alone, and may be running.
+    fn go_back(&self, trial: &Trial, error: Error, earlier: bool) -> Result<()> {
         log::error!(
             "version {} failed its trial: {}",
             trial.version,
             error.chain()
         );
         let _lock = self.lock(COMMIT_PATIENCE)?;
-        let change = ChangeLock::take(&self.folder, CHANGE_PATIENCE)?;
+        let patience = if earlier {
+            UPDATE_PATIENCE
+        } else {
+            CHANGE_PATIENCE
+        };
+        let change = ChangeLock::take(&self.folder, patience)?;
         let still = self.folder.load_state().trial;
         if still.is_none_or(|still| still.digest != trial.digest) {
             // Another launcher has gone back, or was luckier with it.
@@ -942,6 +1080,11 @@ impl<'a> Updater<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether a version cannot be undone because it runs.
+fn is_in_use(error: &Error) -> bool {
+    matches!(error.code(), Code::AppRunning | Code::FileInUse)
 }
 
 /// Whether a start failed for want of something that the version cannot help: memory, processes.

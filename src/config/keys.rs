@@ -262,7 +262,10 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "network.retries",
-        Kind::Count { most: 100 },
+        Kind::Count {
+            least: 0,
+            most: 100,
+        },
         Some("3"),
         "attempts after the first",
     ),
@@ -331,7 +334,10 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "update.keep",
-        Kind::Count { most: 1_000 },
+        Kind::Count {
+            least: 0,
+            most: 1_000,
+        },
         Some("3"),
         "how many older versions stay",
     ),
@@ -376,7 +382,58 @@ pub const KEYS: &[Key] = &[
             most: DAY,
         },
         Some("10 s"),
-        "how long a new version must run to have passed its trial",
+        "with `run.confirm` = `alive`: how long a new version must run to have passed its trial",
+    ),
+    key(
+        "run.confirm",
+        Kind::Choice {
+            now: &["alive", "ready", "http", "command", "none"],
+            later: &[],
+        },
+        Some("alive"),
+        "what a new version has to show: that it is `alive`, that it is `ready`, by `http`, to a `command`, or `none`",
+    ),
+    key(
+        "run.confirm_within",
+        Kind::Seconds {
+            least: 0.001,
+            most: DAY,
+        },
+        Some("60 s"),
+        "how long it may take until a new version is `ready`, answers by `http`, or the `command` succeeds",
+    ),
+    key(
+        "run.confirm_url",
+        Kind::Url,
+        None,
+        "address that has to answer with status 200, for `http`",
+    ),
+    key(
+        "run.confirm_command",
+        Kind::Text,
+        None,
+        "command line for the system's shell that has to end with 0, for `command`",
+    ),
+    key(
+        "run.attempts",
+        Kind::Count {
+            least: 1,
+            most: 100,
+        },
+        Some("2"),
+        "how many starts may fail or end without a verdict before the version before is put back",
+    ),
+    key(
+        "run.ok_codes",
+        Kind::Codes,
+        Some(""),
+        "exit codes with which a new version may end at once and has passed its trial; with `alive` 0 is one",
+    ),
+    key(
+        "run.fail_codes",
+        Kind::Codes,
+        Some(""),
+        "exit codes with which a new version that ends at once has failed, as if it had crashed",
     ),
 ];
 

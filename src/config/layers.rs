@@ -237,7 +237,8 @@ fn nearest(name: &str, value: &DeValue<'_>) -> Option<String> {
     )
 }
 
-fn invalid(place: String, key: &str, problem: Problem) -> Error {
+/// What is wrong with the value of a key.
+pub(super) fn invalid(place: String, key: &str, problem: Problem) -> Error {
     let Problem { text, nearest } = problem;
     Error::ConfigInvalid {
         place,

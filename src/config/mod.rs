@@ -16,8 +16,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fmt, fs, io};
 
-use self::layers::{Document, Layers, position};
+use self::layers::{Document, Layers, invalid, position};
 use self::value::Value;
+use crate::fetch::Url;
 use crate::{Error, Result};
 
 pub mod keys;
@@ -226,8 +227,33 @@ pub struct RunConfig {
     pub python: Option<String>,
     /// Whether the launcher waits for the app and hands its exit code on.
     pub wait: bool,
-    /// How long a new version must run to have passed its trial.
+    /// What a new version has to show to have passed its trial.
+    pub confirm: Confirm,
+    /// How long it must run, where it has to be alive.
     pub trial: Duration,
+    /// How long it may take to show anything else.
+    pub confirm_within: Duration,
+    /// How many starts may fail or end without a verdict; at least 1.
+    pub attempts: u32,
+    /// Exit codes of an early end after which a new version has passed its trial.
+    pub ok_codes: Vec<u32>,
+    /// Exit codes of an early end after which a new version has failed its trial.
+    pub fail_codes: Vec<u32>,
+}
+
+/// `run.confirm`, with what it needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Confirm {
+    /// It still runs after `run.trial`, or has ended with 0.
+    Alive,
+    /// It makes the file that `CASTOFF_READY_FILE` names.
+    Ready,
+    /// This address answers with status 200.
+    Http(String),
+    /// This command line ends with 0.
+    Command(String),
+    /// Nothing: every version is good as soon as it is installed.
+    Nothing,
 }
 
 impl Config {
@@ -295,6 +321,7 @@ impl Reader {
                 nearest: None,
             });
         };
+        let run = self.run()?;
         let app = self.text("app").unwrap_or_default();
         let name = self.text("name").unwrap_or_else(|| {
             let folder = exe_dir.file_name().map(|name| name.to_string_lossy());
@@ -360,13 +387,59 @@ impl Reader {
                 keep_space: self.number("update.keep_space"),
                 launcher: self.flag("update.launcher"),
             },
-            run: RunConfig {
-                python: self.text("run.python").filter(|python| python != "auto"),
-                wait: self.flag("run.wait"),
-                trial: self.time("run.trial"),
-            },
+            run,
             origins: self.0.origins,
         })
+    }
+
+    fn run(&mut self) -> Result<RunConfig> {
+        let run = RunConfig {
+            python: self.text("run.python").filter(|python| python != "auto"),
+            wait: self.flag("run.wait"),
+            confirm: match self.word("run.confirm").as_str() {
+                "alive" => Confirm::Alive,
+                "ready" => Confirm::Ready,
+                "http" => Confirm::Http(self.confirm_url()?),
+                "command" => Confirm::Command(self.confirms_by("run.confirm_command")?),
+                _ => Confirm::Nothing,
+            },
+            trial: self.time("run.trial"),
+            confirm_within: self.time("run.confirm_within"),
+            attempts: self.number("run.attempts"),
+            ok_codes: self.codes("run.ok_codes"),
+            fail_codes: self.codes("run.fail_codes"),
+        };
+        if let Some(both) = run.ok_codes.iter().find(|it| run.fail_codes.contains(it)) {
+            let problem = format!("must not hold {both}, which `run.ok_codes` holds too");
+            return Err(self.unfit("run.fail_codes", problem));
+        }
+        Ok(run)
+    }
+
+    /// The key without which `run.confirm` cannot be what it is.
+    fn confirms_by(&mut self, key: &str) -> Result<String> {
+        self.text(key).ok_or_else(|| {
+            let problem = format!("needs `{key}`, which is missing");
+            self.unfit("run.confirm", problem)
+        })
+    }
+
+    fn confirm_url(&mut self) -> Result<String> {
+        let url = self.confirms_by("run.confirm_url")?;
+        let plain = Url::parse(&url).is_ok_and(|url| !url.is_https() && !url.is_loopback());
+        let allowed = self.0.values.get("network.allow_http") == Some(&Value::Flag(true));
+        if plain && !allowed {
+            // Otherwise no version would ever pass.
+            let problem = "must begin with https:// or lead to this machine, unless \
+                           `network.allow_http` is set";
+            return Err(self.unfit("run.confirm_url", problem.to_owned()));
+        }
+        Ok(url)
+    }
+
+    /// Values that are right, each for itself, and do not go together.
+    fn unfit(&self, key: &str, problem: String) -> Error {
+        invalid(self.0.origins.of(key).to_string(), key, problem.into())
     }
 
     fn text(&mut self, key: &str) -> Option<String> {
@@ -409,6 +482,13 @@ impl Reader {
         match self.0.values.remove(key) {
             Some(Value::List(list)) => list,
             _ => unreachable!("{key} is no list"),
+        }
+    }
+
+    fn codes(&mut self, key: &str) -> Vec<u32> {
+        match self.0.values.remove(key) {
+            Some(Value::Codes(codes)) => codes,
+            _ => unreachable!("{key} is no list of codes"),
         }
     }
 

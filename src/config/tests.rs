@@ -63,7 +63,11 @@ fn the_defaults() {
     assert_eq!(config.update.keep, 3);
     assert_eq!(config.run.python, None);
     assert!(config.run.wait);
+    assert_eq!(config.run.confirm, Confirm::Alive);
     assert_eq!(config.run.trial, Duration::from_secs(10));
+    assert_eq!(config.run.confirm_within, Duration::from_mins(1));
+    assert_eq!(config.run.attempts, 2);
+    assert!(config.run.ok_codes.is_empty() && config.run.fail_codes.is_empty());
 }
 
 #[test]
@@ -113,6 +117,8 @@ fn every_key_can_be_set_by_its_variable() {
     let value = |key: &Key| match key.kind {
         Kind::Url => "https://example.com/",
         Kind::Headers => "X-Token: secret",
+        Kind::Codes if key.name == "run.ok_codes" => "1, 2",
+        Kind::Codes => "3",
         _ => key
             .default
             .filter(|text| !text.is_empty())
@@ -256,6 +262,65 @@ fn wrong_values_are_named_with_their_line() {
         refused("update.downgrade = 'refsue'").2.as_deref(),
         Some("refuse")
     );
+}
+
+#[test]
+fn the_trial_has_all_that_it_needs() {
+    let confirm = |text: &str| load(&format!("{URL}{text}")).map(|config| config.run.confirm);
+    for (text, expected) in [
+        ("run.confirm = 'ready'", Confirm::Ready),
+        ("run.confirm = 'none'", Confirm::Nothing),
+        (
+            "run.confirm = 'http'\nrun.confirm_url = 'http://127.0.0.1:1/x'",
+            Confirm::Http("http://127.0.0.1:1/x".into()),
+        ),
+        (
+            "run.confirm = 'http'\nrun.confirm_url = 'http://a.example/'\nnetwork.allow_http = true",
+            Confirm::Http("http://a.example/".into()),
+        ),
+        (
+            "run.confirm = 'command'\nrun.confirm_command = 'test -e x'",
+            Confirm::Command("test -e x".into()),
+        ),
+    ] {
+        assert_eq!(confirm(text).unwrap(), expected, "{text}");
+    }
+    for (text, place, problem) in [
+        (
+            "run.attempts = 0",
+            "launcher.toml:2:5",
+            "`run.attempts` must be from 1 to 100, not 0",
+        ),
+        (
+            "run.fail_codes = [1, 'two']",
+            "launcher.toml:2:5",
+            "`run.fail_codes` must be a list of exit codes, not one with a string",
+        ),
+        (
+            "run.confirm = 'http'",
+            "launcher.toml:2",
+            "`run.confirm` needs `run.confirm_url`, which is missing",
+        ),
+        (
+            "run.confirm = 'command'",
+            "launcher.toml:2",
+            "`run.confirm` needs `run.confirm_command`, which is missing",
+        ),
+        (
+            "run.confirm = 'http'\nrun.confirm_url = 'http://a.example/'",
+            "launcher.toml:3",
+            "`run.confirm_url` must begin with https:// or lead to this machine, unless \
+             `network.allow_http` is set",
+        ),
+        (
+            "run.ok_codes = [0, 3]\nrun.fail_codes = [1, 3]",
+            "launcher.toml:3",
+            "`run.fail_codes` must not hold 3, which `run.ok_codes` holds too",
+        ),
+    ] {
+        let found = refused(&format!("{URL}{text}"));
+        assert_eq!((found.0.as_str(), found.1.as_str()), (place, problem));
+    }
 }
 
 #[test]

@@ -33,8 +33,11 @@ pub enum Kind {
         later: &'static [&'static str],
     },
     /// A whole number.
-    #[expect(missing_docs, reason = "the largest that is accepted")]
-    Count { most: u64 },
+    #[expect(
+        missing_docs,
+        reason = "the smallest and the largest that are accepted"
+    )]
+    Count { least: u64, most: u64 },
     /// Bytes: a whole number, or a text such as `64 KiB`.
     #[expect(
         missing_docs,
@@ -51,6 +54,8 @@ pub enum Kind {
     Url,
     /// Texts, at least one.
     List,
+    /// Exit codes: whole numbers of 32 bits, those below 0 as Windows also shows them.
+    Codes,
     /// Gitignore patterns.
     Patterns,
     /// HTTP headers: names and values.
@@ -65,6 +70,7 @@ pub(super) enum Value {
     Number(u64),
     Time(Duration),
     List(Vec<String>),
+    Codes(Vec<u32>),
     Headers(BTreeMap<String, String>),
 }
 
@@ -76,6 +82,10 @@ impl fmt::Display for Value {
             Self::Number(number) => number.fmt(f),
             Self::Time(time) => write!(f, "{} s", time.as_secs_f64()),
             Self::List(list) => f.write_str(&list.join(", ")),
+            Self::Codes(codes) => {
+                let codes: Vec<_> = codes.iter().map(u32::to_string).collect();
+                f.write_str(&codes.join(", "))
+            }
             // Never the values: they are tokens.
             Self::Headers(headers) => {
                 f.write_str(&headers.keys().cloned().collect::<Vec<_>>().join(", "))
@@ -129,6 +139,14 @@ impl Kind {
                         .collect(),
                 )
             }
+            Self::Codes => {
+                let parts = text.split(',').map(str::trim);
+                self.read_codes(
+                    parts
+                        .filter(|part| !part.is_empty())
+                        .map(|part| (part.parse().ok(), part)),
+                )
+            }
             Self::Headers => {
                 let mut headers = BTreeMap::new();
                 for line in text.lines().filter(|line| !line.trim().is_empty()) {
@@ -168,6 +186,15 @@ impl Kind {
                 }
                 self.check_list(list)
             }
+            (Self::Codes, DeValue::Array(array)) => {
+                self.read_codes(array.iter().map(|part| match part.get_ref() {
+                    DeValue::Integer(number) => {
+                        let read = i64::from_str_radix(number.as_str(), number.radix());
+                        (read.ok(), number.as_str())
+                    }
+                    other => (None, article(other)),
+                }))
+            }
             (Self::Headers, DeValue::Table(table)) => {
                 let mut headers = BTreeMap::new();
                 for (name, value) in table {
@@ -183,7 +210,12 @@ impl Kind {
                 check_headers(headers)
             }
             (
-                Self::Flag | Self::Count { .. } | Self::List | Self::Patterns | Self::Headers,
+                Self::Flag
+                | Self::Count { .. }
+                | Self::List
+                | Self::Codes
+                | Self::Patterns
+                | Self::Headers,
                 other,
             ) => Err(self.misfit(article(other))),
             (_, DeValue::String(text)) => self.read_word(text),
@@ -238,14 +270,23 @@ impl Kind {
         }
     }
 
+    /// Reads exit codes: each the number, if it is one, and how it is written.
+    fn read_codes<'t>(self, parts: impl Iterator<Item = (Option<i64>, &'t str)>) -> Result<Value> {
+        let mut codes = Vec::new();
+        for (number, text) in parts {
+            // The same 32 bits, with or without a sign.
+            let code = number.and_then(|number| {
+                let signed = i32::try_from(number).map(i32::cast_unsigned);
+                u32::try_from(number).or(signed).ok()
+            });
+            codes.push(code.ok_or_else(|| self.misfit(&format!("one with {text}")))?);
+        }
+        Ok(Value::Codes(codes))
+    }
+
     fn check_number(self, number: u64) -> Result<Value> {
-        let (Self::Count { most } | Self::Size { most, .. }) = self else {
+        let (Self::Count { least, most } | Self::Size { least, most }) = self else {
             return Err(self.misfit("a number"));
-        };
-        let least = if let Self::Size { least, .. } = self {
-            least
-        } else {
-            0
         };
         if (least..=most).contains(&number) {
             Ok(Value::Number(number))
@@ -301,6 +342,7 @@ impl Kind {
             Self::Seconds { .. } => "a number of seconds, or a time such as \"500 ms\"".to_owned(),
             Self::Url => "an address such as https://updates.example.com/".to_owned(),
             Self::List | Self::Patterns => "a list of strings".to_owned(),
+            Self::Codes => "a list of exit codes".to_owned(),
             Self::Headers => "a table of strings".to_owned(),
         };
         format!("must be {expected}, not {found}").into()
@@ -605,6 +647,25 @@ mod tests {
             assert!(
                 problem(Kind::Flag, text).contains("true or false"),
                 "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn exit_codes() {
+        let codes = |codes: &[u32]| Ok(Value::Codes(codes.to_vec()));
+        assert_eq!(Kind::Codes.read_text(""), codes(&[]));
+        assert_eq!(Kind::Codes.read_text("3, 0,"), codes(&[3, 0]));
+        // An access violation, as one system's tools write it or the other's.
+        assert_eq!(
+            Kind::Codes.read_text("-1073741819, 3221225477"),
+            codes(&[0xC000_0005, 0xC000_0005])
+        );
+        for text in ["x", "1.5", "4294967296", "-2147483649"] {
+            let problem = problem(Kind::Codes, text);
+            assert_eq!(
+                problem,
+                format!("must be a list of exit codes, not one with {text}")
             );
         }
     }

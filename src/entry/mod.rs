@@ -12,19 +12,22 @@
 //!   folder, and in those absolute folders of PATH that lie outside of the client folder.
 //! - The entry point lies inside the client folder, links resolved.
 //! - The app's environment is the launcher's, without Castoff's own variables, and with
-//!   `CASTOFF_VERSION`, `CASTOFF_LAUNCHER` and `CASTOFF_CWD`.
+//!   `CASTOFF_VERSION`, `CASTOFF_LAUNCHER` and `CASTOFF_CWD`, and with `CASTOFF_READY_FILE` where
+//!   it is on trial and has to say that it is ready.
 //!
 //! Not promised: that the file which was checked is the file which is started (who can write to
 //! the client folder can change the app anyway); that an interpreter which was found is of a
 //! fitting version; that Python from the Microsoft Store is found without `py` (the Store's
 //! aliases cannot be told from its advertisements, so they are passed over).
 
+mod confirm;
 mod kind;
 mod run;
 #[cfg(unix)]
 mod signals;
 #[cfg(unix)]
 pub(crate) use signals::obey as obey_signals;
+
 /// Whether a start that failed may succeed in a moment.
 ///
 /// On Unix someone has the file open for writing: another thread that has just started something
@@ -50,7 +53,8 @@ use crate::config::RunConfig;
 use crate::version::Version;
 use crate::{Error, Result};
 
-pub use run::{End, Running, Verdict};
+pub use confirm::{Proof, Verdict};
+pub use run::{End, Running};
 
 /// What is to be started, and how.
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +75,8 @@ pub struct Launch<'a> {
     pub launcher: Option<&'a Path>,
     /// Where the launcher was started: `CASTOFF_CWD`.
     pub cwd: Option<&'a Path>,
+    /// The file that a version on trial is to make when it is ready: `CASTOFF_READY_FILE`.
+    pub ready_file: Option<&'a Path>,
     /// The run lock. On Unix the app inherits it, so that it outlives a launcher that does not
     /// wait: give it up by closing it, since unlocking it would unlock it for the app too. On
     /// Windows nothing is inherited.
@@ -154,8 +160,8 @@ impl Prepared {
     /// Starts the app as a child, which outlives this process if need be.
     ///
     /// From here on signals go to the app (see [`Running`]).
-    pub fn spawn(mut self) -> Result<Running> {
-        Running::start(&mut self)
+    pub fn spawn(self) -> Result<Running> {
+        Running::start(self)
     }
 
     /// Makes the attempt, and makes it again for as long as what is in the way may pass.
@@ -235,6 +241,7 @@ fn environment(launch: &Launch<'_>) -> Vec<(OsString, OsString)> {
         ),
         ("CASTOFF_LAUNCHER", launch.launcher.map(OsString::from)),
         ("CASTOFF_CWD", launch.cwd.map(OsString::from)),
+        ("CASTOFF_READY_FILE", launch.ready_file.map(OsString::from)),
     ];
     let told = told
         .into_iter()

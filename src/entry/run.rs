@@ -1,14 +1,20 @@
-//! The app as a child: its trial, its end, and how the launcher ends like it.
+//! The app as a child: its signals, its end, and how the launcher ends like it.
 
 use std::io;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
+#[cfg(windows)]
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Prepared;
 #[cfg(unix)]
 use super::signals::Signals;
 use crate::{Error, Result};
+
+/// Whether the console has wished this process, and with it the app, to end.
+#[cfg(windows)]
+static ASKED_TO_END: AtomicBool = AtomicBool::new(false);
 
 /// A running app.
 ///
@@ -23,31 +29,12 @@ use crate::{Error, Result};
 #[must_use = "the app is to be judged or waited for"]
 pub struct Running {
     path: PathBuf,
+    /// What it was started by, for what else is to be run in its folder and environment.
+    command: Command,
     child: Child,
     started: Instant,
     #[cfg(unix)]
     signals: Signals,
-}
-
-/// How the trial went.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// The app still runs, or has ended with 0.
-    Good {
-        /// Its exit code, if it has ended.
-        ended: Option<i32>,
-    },
-    /// The app crashed: the system ended it for a fault of its own.
-    Failed {
-        /// The signal or the exception, for people who know such things.
-        how: String,
-    },
-    /// The app ended with another code, or somebody ended it: that may be its way, or a person's,
-    /// and says nothing about the version.
-    Unproven {
-        /// The exit code; 128 and the signal's number if a signal ended it.
-        code: i32,
-    },
 }
 
 /// How the app ended.
@@ -61,7 +48,7 @@ pub enum End {
 
 impl Running {
     /// Starts what is prepared.
-    pub(super) fn start(prepared: &mut Prepared) -> Result<Self> {
+    pub(super) fn start(mut prepared: Prepared) -> Result<Self> {
         // Before the start, so that no signal falls between.
         #[cfg(unix)]
         let mut signals =
@@ -69,12 +56,19 @@ impl Running {
         #[cfg(unix)]
         let early = signals.early();
         #[cfg(windows)]
-        castoff_windows::console::outlive(|event| log::debug!("from the console: {event:?}"))
+        {
+            ASKED_TO_END.store(false, Ordering::Relaxed);
+            castoff_windows::console::outlive(|event| {
+                log::debug!("from the console: {event:?}");
+                ASKED_TO_END.store(true, Ordering::Relaxed);
+            })
             .map_err(Error::io("watch for signals to", &prepared.path))?;
+        }
 
         let child = prepared.start(Command::spawn)?;
         let running = Self {
-            path: prepared.path.clone(),
+            path: prepared.path,
+            command: prepared.command,
             child,
             started: Instant::now(),
             #[cfg(unix)]
@@ -92,29 +86,76 @@ impl Running {
         self.child.id()
     }
 
-    /// Waits until the app has run for so long since its start, or has ended.
-    pub fn judge(&mut self, trial: Duration) -> Result<Verdict> {
-        let status = self
-            .ended_by(self.started.checked_add(trial))
-            .map_err(Error::io("wait for", &self.path))?;
-        Ok(status.map_or(Verdict::Good { ended: None }, verdict))
+    /// When the app was started.
+    pub(super) fn started(&self) -> Instant {
+        self.started
     }
 
     /// Waits for the app's end.
     pub fn wait(mut self) -> Result<End> {
         loop {
-            let status = self
-                .ended_by(None)
-                .map_err(Error::io("wait for", &self.path))?;
-            if let Some(status) = status {
-                return Ok(End::of(status));
+            if let Some(end) = self.ended_by(None)? {
+                return Ok(end);
             }
         }
     }
 
     /// How the app has ended by that time; `None` while it runs. Without a time, waits for it.
+    pub(super) fn ended_by(&mut self, deadline: Option<Instant>) -> Result<Option<End>> {
+        let status = self
+            .status_by(deadline)
+            .map_err(Error::io("wait for", &self.path))?;
+        Ok(status.map(End::of))
+    }
+
+    /// Whether somebody wished the app to end: by a signal that was passed on, or one that the
+    /// terminal gave to all. To be asked when it has ended.
     #[cfg(unix)]
-    fn ended_by(&mut self, deadline: Option<Instant>) -> io::Result<Option<ExitStatus>> {
+    pub(super) fn was_asked_to_end(&mut self) -> bool {
+        self.signals.asked_to_end()
+    }
+
+    /// Whether the console has wished the app to end. To be asked when it has ended.
+    #[cfg(windows)]
+    #[expect(clippy::unused_self, reason = "there is one console for all")]
+    pub(super) fn was_asked_to_end(&mut self) -> bool {
+        ASKED_TO_END.load(Ordering::Relaxed)
+    }
+
+    /// What runs a command line in the app's folder and environment: on Unix as a group of
+    /// processes of its own, on Windows without a window.
+    pub(super) fn shell(&self, line: &str) -> Command {
+        #[cfg(unix)]
+        let mut command = {
+            use std::os::unix::process::CommandExt;
+
+            let mut command = Command::new("/bin/sh");
+            command.args(["-c", line]).process_group(0);
+            command
+        };
+        #[cfg(windows)]
+        let mut command = {
+            use std::os::windows::process::CommandExt;
+
+            let mut system = PathBuf::from(std::env::var_os("SystemRoot").unwrap_or_default());
+            system.extend(["System32", "cmd.exe"]);
+            let mut command = Command::new(system);
+            // Its own rules: what is between the outermost quotation marks is the line.
+            command.raw_arg(format!("/d /s /c \"{line}\""));
+            command.creation_flags(castoff_windows::process::NO_WINDOW);
+            command
+        };
+        let own = self.command.get_envs();
+        let environment = own.filter_map(|(name, value)| Some((name, value?)));
+        command.env_clear().envs(environment);
+        if let Some(folder) = self.command.get_current_dir() {
+            command.current_dir(folder);
+        }
+        command
+    }
+
+    #[cfg(unix)]
+    fn status_by(&mut self, deadline: Option<Instant>) -> io::Result<Option<ExitStatus>> {
         loop {
             // Only here the process's number becomes free, so a signal never goes to another one.
             if let Some(status) = self.child.try_wait()? {
@@ -130,9 +171,8 @@ impl Running {
         }
     }
 
-    /// How the app has ended by that time; `None` while it runs. Without a time, waits for it.
     #[cfg(windows)]
-    fn ended_by(&mut self, deadline: Option<Instant>) -> io::Result<Option<ExitStatus>> {
+    fn status_by(&mut self, deadline: Option<Instant>) -> io::Result<Option<ExitStatus>> {
         /// The standard library cannot wait for a process with a limit. Nobody notices this much.
         const PAUSE: Duration = Duration::from_millis(20);
 
@@ -161,16 +201,6 @@ impl Running {
             log::debug!("passing signal {signal} on to process {}", self.child.id());
             let _ = rustix::process::kill_process(process, named);
         }
-    }
-}
-
-/// Judges an app that has ended.
-fn verdict(status: ExitStatus) -> Verdict {
-    let end = End::of(status);
-    match (end, end.fault()) {
-        (End::Code(0), _) => Verdict::Good { ended: Some(0) },
-        (_, Some(how)) => Verdict::Failed { how },
-        (_, None) => Verdict::Unproven { code: end.code() },
     }
 }
 
@@ -223,7 +253,7 @@ impl End {
     /// managers or a system that is short of memory. A shell's 128 + n is an exit code like any
     /// other.
     #[cfg(unix)]
-    fn fault(self) -> Option<String> {
+    pub(super) fn fault(self) -> Option<String> {
         use signal_hook::consts::{SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP};
 
         const FAULTS: [i32; 7] = [SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP];
@@ -239,7 +269,7 @@ impl End {
 
     /// What was wrong, if the app crashed: on Windows an exception's code becomes the exit code.
     #[cfg(windows)]
-    fn fault(self) -> Option<String> {
+    pub(super) fn fault(self) -> Option<String> {
         exception(self.code().cast_unsigned())
     }
 }

@@ -32,31 +32,52 @@ type Delivery = SignalDelivery<UnixStream, WithOrigin>;
 /// app runs (the old version after a failed trial) is not lost.
 static SPARE: Mutex<Option<Delivery>> = Mutex::new(None);
 
+/// Those that ask a program to end.
+const ENDING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
+
 /// The signals for one app.
 #[derive(Debug)]
-pub(super) struct Signals(Option<Delivery>);
+pub(super) struct Signals {
+    delivery: Option<Delivery>,
+    /// Whether one of those that ask it to end has come, whoever sent it.
+    ending: bool,
+}
 
 impl Signals {
     /// From now on, signals are kept until [`Signals::wait`] asks for them.
     pub(super) fn watch() -> io::Result<Self> {
         if let Some(spare) = take_spare() {
-            return Ok(Self(Some(spare)));
+            return Ok(Self::of(spare));
         }
         let signals = heeded().chain([SIGCHLD]);
         let (read, write) = UnixStream::pair()?;
-        SignalDelivery::with_pipe(read, write, WithOrigin::default(), signals)
-            .map(|delivery| Self(Some(delivery)))
+        SignalDelivery::with_pipe(read, write, WithOrigin::default(), signals).map(Self::of)
+    }
+
+    fn of(delivery: Delivery) -> Self {
+        Self {
+            delivery: Some(delivery),
+            ending: false,
+        }
     }
 
     /// What came while no app ran, whoever sent it: the next one has to be told.
     pub(super) fn early(&mut self) -> Vec<i32> {
-        self.0.as_mut().map(early).unwrap_or_default()
+        let early = self.delivery.as_mut().map(early).unwrap_or_default();
+        self.ending |= early.iter().any(|signal| ENDING.contains(signal));
+        early
+    }
+
+    /// Whether anybody has asked the app to end, until now.
+    pub(super) fn asked_to_end(&mut self) -> bool {
+        self.early();
+        self.ending
     }
 
     /// Waits until a signal comes, a child has changed, or the time is over; returns what is to be
     /// passed on. It may return too early.
     pub(super) fn wait(&mut self, limit: Option<Duration>) -> io::Result<Vec<i32>> {
-        let Some(delivery) = &mut self.0 else {
+        let Some(delivery) = &mut self.delivery else {
             return Ok(Vec::new());
         };
         let stream = delivery.get_read_mut();
@@ -65,16 +86,20 @@ impl Signals {
             Err(error) if !is_transient(&error) => return Err(error),
             _ => {}
         }
-        let sent = delivery
-            .pending()
-            .filter(|origin| origin.signal != SIGCHLD && origin.process.is_some());
-        Ok(sent.map(|origin| origin.signal).collect())
+        let mut sent = Vec::new();
+        for origin in delivery.pending() {
+            self.ending |= ENDING.contains(&origin.signal);
+            if origin.signal != SIGCHLD && origin.process.is_some() {
+                sent.push(origin.signal);
+            }
+        }
+        Ok(sent)
     }
 }
 
 impl Drop for Signals {
     fn drop(&mut self) {
-        *SPARE.lock().unwrap_or_else(PoisonError::into_inner) = self.0.take();
+        *SPARE.lock().unwrap_or_else(PoisonError::into_inner) = self.delivery.take();
     }
 }
 

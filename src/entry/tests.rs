@@ -8,10 +8,12 @@ use std::time::Duration;
 use std::{ffi::OsStr, fs::File, time::Instant};
 
 use super::run::exception;
-use super::{End, Launch, Prepared, Verdict, resolve};
-use crate::config::RunConfig;
+use super::{End, Launch, Prepared, Proof, Verdict, resolve};
+use crate::config::{Confirm, RunConfig};
 use crate::version::Version;
 use crate::{Code, Error, Result};
+
+mod confirm;
 
 /// What must reach the app as it is.
 const AWKWARD: &[&str] = &[
@@ -59,7 +61,12 @@ impl App {
             run: RunConfig {
                 python: None,
                 wait: true,
+                confirm: Confirm::Alive,
                 trial: LONG,
+                confirm_within: LONG,
+                attempts: 2,
+                ok_codes: Vec::new(),
+                fail_codes: Vec::new(),
             },
         }
     }
@@ -97,6 +104,7 @@ impl App {
             version: None,
             launcher: None,
             cwd: None,
+            ready_file: None,
             keep_open: None,
         }
     }
@@ -110,9 +118,18 @@ impl App {
         running.wait().unwrap()
     }
 
-    fn judge(&self, entry: &str, trial: Duration) -> Verdict {
+    fn judge(&self, entry: &str) -> Verdict {
+        self.judge_by(entry, &Proof::Alive).expect("no verdict")
+    }
+
+    fn judge_by(&self, entry: &str, proof: &Proof<'_>) -> Option<Verdict> {
         let mut running = self.resolve(entry).unwrap().spawn().unwrap();
-        running.judge(trial).unwrap()
+        running.judge(&self.run, proof).unwrap()
+    }
+
+    fn codes(mut self, ok: &[u32], fail: &[u32]) -> Self {
+        (self.run.ok_codes, self.run.fail_codes) = (ok.to_vec(), fail.to_vec());
+        self
     }
 
     fn read(&self, name: &str) -> String {
@@ -343,10 +360,9 @@ fn a_batch_file_is_judged_by_its_end() {
         .file("good.bat", "@exit /b 0\r\n")
         .file("own.bat", "@exit 3\r\n")
         .file("dies.bat", "@exit -1073741819\r\n");
-    let judge = |entry| app.judge(entry, Duration::from_mins(1));
-    assert!(matches!(judge("good.bat"), Verdict::Good { .. }));
-    assert!(matches!(judge("own.bat"), Verdict::Unproven { .. }));
-    assert!(matches!(judge("dies.bat"), Verdict::Failed { .. }));
+    assert!(matches!(app.judge("good.bat"), Verdict::Good { .. }));
+    assert!(matches!(app.judge("own.bat"), Verdict::Unproven { .. }));
+    assert!(matches!(app.judge("dies.bat"), Verdict::Failed { .. }));
 }
 
 #[cfg(windows)]
@@ -584,7 +600,7 @@ mod unix {
             ("kill -INT $$", Verdict::Unproven { code: 130 }),
         ] {
             let app = App::new().file("run.sh", script);
-            assert_eq!(app.judge("run.sh", LONG), expected, "{script}");
+            assert_eq!(app.judge("run.sh"), expected, "{script}");
         }
         for (signal, name) in [
             ("SEGV", "SIGSEGV"),
@@ -597,7 +613,7 @@ mod unix {
         ] {
             let script = format!("ulimit -c 0\nkill -{signal} $$");
             let app = App::new().file("run.sh", &script);
-            let Verdict::Failed { how } = app.judge("run.sh", LONG) else {
+            let Verdict::Failed { how } = app.judge("run.sh") else {
                 panic!("{signal} is no failure");
             };
             assert!(how.contains(name), "{how}");
@@ -606,12 +622,13 @@ mod unix {
 
     #[test]
     fn an_app_that_runs_on_is_good_and_can_still_be_waited_for() {
-        let app = App::new().file("run.sh", "read line < gate\nexit \"$line\"");
+        let mut app = App::new().file("run.sh", "read line < gate\nexit \"$line\"");
+        app.run.trial = Duration::from_millis(100);
         assert!(mkfifo(&app.folder.join("gate")));
         let mut running = app.resolve("run.sh").unwrap().spawn().unwrap();
         let start = Instant::now();
-        let trial = Duration::from_millis(100);
-        assert_eq!(running.judge(trial).unwrap(), Verdict::Good { ended: None });
+        let verdict = running.judge(&app.run, &Proof::Alive).unwrap();
+        assert_eq!(verdict, Some(Verdict::Good { ended: None }));
         assert!(start.elapsed() < LONG);
         fs::write(app.folder.join("gate"), "9\n").unwrap();
         assert_eq!(running.wait().unwrap(), End::Code(9));
@@ -669,7 +686,8 @@ mod unix {
             signal_hook::low_level::raise(signal_hook::consts::SIGUSR1).unwrap();
         }
         let mut running = app.resolve("run.sh").unwrap().spawn().unwrap();
-        running.judge(Duration::from_millis(1)).unwrap();
+        app.run.trial = Duration::from_millis(1);
+        running.judge(&app.run, &Proof::Alive).unwrap();
         running.wait().unwrap().pass_on();
     }
 

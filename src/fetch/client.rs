@@ -103,7 +103,11 @@ impl Client {
     /// Fails with `CONFIG_INVALID` when a header cannot be sent. An unusable `source.url` is not
     /// an error yet, but every request for it will be.
     pub fn new(network: &NetworkConfig, source: &SourceConfig) -> Result<Self> {
-        let mut tokens = HeaderMap::new();
+        let mut client = Self {
+            origin: Url::parse(&source.url).ok(),
+            proxies: Proxies::of_this_machine(),
+            ..Self::bare(network)
+        };
         for (name, value) in &source.headers {
             let invalid = |problem: &str| Error::ConfigInvalid {
                 place: "source.headers".to_owned(),
@@ -116,8 +120,13 @@ impl Client {
             let mut value = HeaderValue::from_str(value)
                 .map_err(|_| invalid("has a value that no header can hold"))?;
             value.set_sensitive(true);
-            tokens.insert(key, value);
+            client.tokens.insert(key, value);
         }
+        Ok(client)
+    }
+
+    /// A client that has no tokens and knows no proxies: for what belongs to the app itself.
+    pub(crate) fn bare(network: &NetworkConfig) -> Self {
         let tls = TlsConfig::builder()
             .unversioned_rustls_crypto_provider(Arc::new(cryptography()))
             .root_certs(RootCerts::PlatformVerifier)
@@ -141,14 +150,14 @@ impl Client {
             stall::connector(network.stall_timeout),
             DefaultResolver::default(),
         );
-        Ok(Self {
+        Self {
             agent,
             network: network.clone(),
-            origin: Url::parse(&source.url).ok(),
-            tokens,
-            proxies: Proxies::of_this_machine(),
+            origin: None,
+            tokens: HeaderMap::new(),
+            proxies: Proxies::default(),
             first_wait: FIRST_WAIT,
-        })
+        }
     }
 
     /// Replaces the wait before the first repetition of a download (half a second; it doubles
@@ -172,6 +181,15 @@ impl Client {
                 source: error.into(),
             })
         })
+    }
+
+    /// The status with which an address answers within `timeout`; redirects are not followed.
+    ///
+    /// What the system may hold up (a look-up) is not bounded: for a thread of its own.
+    pub(crate) fn status(&self, url: &str, timeout: Duration) -> Result<u16> {
+        let deadline = Instant::now() + timeout;
+        let response = self.send_once(&parse(url)?, &HeaderMap::new(), Some(deadline))?;
+        Ok(response.status().as_u16())
     }
 
     fn get_here(&self, url: &str, timeout: Duration, limit: u64) -> Result<Answer> {
@@ -208,10 +226,7 @@ impl Client {
         headers: &HeaderMap,
         deadline: Option<Instant>,
     ) -> Result<Reply> {
-        let mut url = Url::parse(url).map_err(|problem| Error::AnswerInvalid {
-            url: url.to_owned(),
-            problem: format!("the address {problem}"),
-        })?;
+        let mut url = parse(url)?;
         let mut seen: Vec<Url> = Vec::new();
         loop {
             let response = self.send_once(&url, headers, deadline)?;
@@ -318,6 +333,13 @@ impl KeyProvider for NoKeys {
 }
 
 const NO_ANSWER: &str = "no answer within the time allowed";
+
+fn parse(url: &str) -> Result<Url> {
+    Url::parse(url).map_err(|problem| Error::AnswerInvalid {
+        url: url.to_owned(),
+        problem: format!("the address {problem}"),
+    })
+}
 
 /// Where a redirect leads. A 3xx without `Location`, or one that is none (304), is an answer.
 fn redirect(response: &Response<Body>) -> Option<String> {

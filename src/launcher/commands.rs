@@ -49,6 +49,11 @@ pub enum Command {
         /// A version, or the name of what is kept of it.
         backup: String,
     },
+    /// Forget what speaks against versions, so that they are installed when they are offered.
+    Retry {
+        /// Against this one alone.
+        version: Option<String>,
+    },
     /// Say what is configured, installed and remembered, and what is wrong with it.
     Doctor,
     /// Make shortcuts to the launcher, or remove them.
@@ -92,6 +97,10 @@ impl Command {
             }),
             ["backups", "delete", backup] => Ok(Self::Delete {
                 backup: (*backup).to_owned(),
+            }),
+            ["retry"] => Ok(Self::Retry { version: None }),
+            ["retry", version] => Ok(Self::Retry {
+                version: Some((*version).to_owned()),
             }),
             ["doctor"] => Ok(Self::Doctor),
             ["shortcut", "remove", options @ ..] => Self::shortcut(options, true),
@@ -189,6 +198,7 @@ impl Session {
             Command::Backups => self.backups(),
             Command::Rollback { to } => self.roll_back(to),
             Command::Delete { backup } => self.delete(backup),
+            Command::Retry { version } => self.retry(version.as_deref()),
             Command::Doctor => self.doctor(),
             Command::Shortcut { places, remove } => self.shortcut(places, *remove),
             Command::Uninstall { yes, everything } => self.uninstall(*yes, *everything, as_json),
@@ -219,7 +229,8 @@ impl Session {
             io::stderr(),
             "{}\n\n  --castoff run [ARGUMENTS]\n  --castoff check [--json]\n  \
              --castoff update [--force] [--json]\n  --castoff rollback [VERSION] [--json]\n  \
-             --castoff backups [list] [--json]\n  --castoff backups restore VERSION [--json]\n  \
+             --castoff retry [VERSION] [--json]\n  --castoff backups [list] [--json]\n  \
+             --castoff backups restore VERSION [--json]\n  \
              --castoff backups delete VERSION [--json]\n  --castoff doctor [--json]\n  \
              --castoff shortcut [--desktop] [--menu] [--json]\n  \
              --castoff shortcut remove [--desktop] [--menu] [--json]\n  \
@@ -304,6 +315,20 @@ impl Session {
             .text(Text::OutcomeDeleted, &[("kept", kept.name.clone())]);
         let json = json!({"outcome": "deleted", "name": kept.name});
         Ok(Told::good(text, json))
+    }
+
+    fn retry(&self, version: Option<&str>) -> Result<Told> {
+        let versions = self.updater()?.retry(version)?;
+        let mut told = String::new();
+        for version in &versions {
+            let version = [("version", version.clone())];
+            let _ = writeln!(told, "{}", self.terminal.text(Text::OutcomeRetry, &version));
+        }
+        if versions.is_empty() {
+            told = self.terminal.text(Text::OutcomeRetryNone, &[]);
+        }
+        let json = json!({"outcome": "retry", "versions": versions});
+        Ok(Told::good(told, json))
     }
 
     fn doctor(&self) -> Result<Told> {
@@ -520,6 +545,10 @@ mod tests {
             parse("backups restore 1.0"),
             Ok(Command::Rollback { to: "1.0".into() })
         );
+        assert_eq!(parse("retry"), Ok(Command::Retry { version: None }));
+        let version = Some("1.1.0".into());
+        assert_eq!(parse("retry 1.1.0"), Ok(Command::Retry { version }));
+        assert_eq!(parse("retry 1 2"), Err("retry 1 2".into()));
         assert_eq!(
             parse("run a b"),
             Ok(Command::Run {

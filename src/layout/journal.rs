@@ -39,7 +39,7 @@ pub struct Journal {
     pub switch: Option<Switch>,
     /// The package to leave alone once this is undone: of a version that is left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mark: Option<Bad>,
+    pub mark: Option<Mark>,
 }
 
 /// What the links of the snapshot layout are, and what they are to be.
@@ -61,6 +61,16 @@ pub struct Switch {
 pub struct Links {
     pub current: Option<String>,
     pub previous: Option<String>,
+}
+
+/// A package that is left for an older version.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mark {
+    /// The package, and why it is left.
+    pub package: Bad,
+    /// It failed its trial, so that the version before is to show that it fares better.
+    pub failed: bool,
 }
 
 /// What a path held, and what it is to hold.

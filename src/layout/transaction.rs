@@ -9,7 +9,7 @@ use crate::config::{LayoutKind, Rules};
 use crate::disk::{self, in_use};
 use crate::layout::backup::{self, BackedUp};
 use crate::layout::in_place;
-use crate::layout::journal::Journal;
+use crate::layout::journal::{Journal, Mark};
 use crate::layout::locks::ChangeLock;
 use crate::layout::snapshot::{self, Built};
 use crate::plan::Plan;
@@ -193,7 +193,7 @@ pub fn recover(folder: &ClientFolder, rules: &Rules, _lock: &ChangeLock) -> Resu
 pub fn go_back(
     folder: &ClientFolder,
     back: &WayBack,
-    mark: Option<Bad>,
+    mark: Option<Mark>,
     rules: &Rules,
     _lock: &ChangeLock,
 ) -> Result<Undone> {
@@ -222,10 +222,13 @@ pub(crate) fn roll_back(
     let Some(back) = &trial.back else {
         return Ok(None);
     };
-    let mark = Bad {
-        version: trial.version.clone(),
-        digest: trial.digest,
-        why: why.to_owned(),
+    let mark = Mark {
+        package: Bad {
+            version: trial.version.clone(),
+            digest: trial.digest,
+            why: why.to_owned(),
+        },
+        failed: true,
     };
     let undone = go_back(folder, back, Some(mark), rules, lock)?;
     if folder.layout() == LayoutKind::InPlace
@@ -252,7 +255,10 @@ fn undo(folder: &ClientFolder, journal: &Journal, rules: &Rules) -> Result<()> {
             }
             state.entry = entry;
             if let Some(mark) = &journal.mark {
-                state.mark_bad(mark);
+                state.mark_bad(&mark.package);
+                if mark.failed {
+                    state.back_from = Some(mark.package.digest);
+                }
             }
         })?;
         reach(Step::UndoVersioned)?;

@@ -19,6 +19,7 @@ mod shortcuts;
 #[cfg(unix)]
 mod snapshot;
 mod start;
+mod trial;
 mod uninstall;
 #[cfg(windows)]
 mod windows;

@@ -77,6 +77,14 @@ enum Command {
         #[command(subcommand)]
         action: Option<Backups>,
     },
+    /// Forgets what speaks against versions (failed trials and checks), so that they are installed
+    /// when they are offered
+    Retry {
+        #[command(flatten)]
+        place: Place,
+        /// Only what speaks against this one
+        version: Option<String>,
+    },
     /// Says what is configured, installed and remembered, and what is wrong with it
     Doctor(Place),
     /// Makes shortcuts to the app, on the desktop and in the menu of applications
@@ -203,6 +211,7 @@ fn job(command: Command) -> Option<(Place, Job)> {
             };
             (place, work)
         }
+        Command::Retry { place, version } => (place, Work::Retry { version }),
         Command::Doctor(place) => (place, Work::Doctor),
         Command::Shortcut {
             place,

@@ -29,6 +29,7 @@ pub mod disk;
 pub mod entry;
 pub mod error;
 pub mod fetch;
+pub mod hooks;
 pub mod launcher;
 pub mod layout;
 pub mod plan;

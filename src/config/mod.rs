@@ -88,6 +88,12 @@ pub struct Config {
     pub update: UpdateConfig,
     /// How the app is started.
     pub run: RunConfig,
+    /// What is run at the named steps of an update.
+    pub hooks: HooksConfig,
+    /// The databases that belong to the version.
+    pub databases: DatabasesConfig,
+    /// The app's Python dependencies.
+    pub python: PythonConfig,
     /// Where each value came from.
     pub origins: Origins,
 }
@@ -207,6 +213,59 @@ pub struct RunConfig {
     pub trial: Duration,
 }
 
+/// `[hooks]`: command lines, in their order; see [`crate::hooks`].
+#[derive(Clone, Debug)]
+#[expect(
+    missing_docs,
+    reason = "each is the list of the hook that it is called"
+)]
+pub struct HooksConfig {
+    pub before_backup: Vec<String>,
+    pub after_stage: Vec<String>,
+    pub after_commit: Vec<String>,
+    pub before_start: Vec<String>,
+    pub after_confirm: Vec<String>,
+    pub on_rollback: Vec<String>,
+    /// For each command.
+    pub timeout: Duration,
+}
+
+/// `[databases]`
+#[derive(Clone, Debug)]
+pub struct DatabasesConfig {
+    /// SQLite files, relative to the client folder or absolute.
+    pub sqlite: Vec<String>,
+    /// What copies any other database, and what puts it back.
+    pub other: Option<DumpConfig>,
+}
+
+/// `databases.dump` and `databases.restore`, of which neither is of use without the other.
+#[derive(Clone, Debug)]
+pub struct DumpConfig {
+    /// The command line that writes the file `CASTOFF_DUMP`.
+    pub dump: String,
+    /// The command line that reads it.
+    pub restore: String,
+}
+
+/// `[python]`
+#[derive(Clone, Debug)]
+pub struct PythonConfig {
+    /// The file with the dependencies, relative to the app's folder; `None`: none are installed.
+    pub requirements: Option<String>,
+    /// Where they are installed.
+    pub environment: EnvironmentKind,
+}
+
+/// `python.environment`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EnvironmentKind {
+    /// In a virtual environment for each state of the file.
+    Own,
+    /// In the interpreter that is found.
+    Foreign,
+}
+
 impl Config {
     /// Reads the configuration of a launcher that lies in `exe_dir`: over what was `baked` in, the
     /// file that `CASTOFF_CONFIG_FILE` names (or launcher.toml beside the launcher, which may be
@@ -272,6 +331,24 @@ impl Reader {
                 nearest: None,
             });
         };
+        let other = match (self.text("databases.dump"), self.text("databases.restore")) {
+            (Some(dump), Some(restore)) => Some(DumpConfig { dump, restore }),
+            (None, None) => None,
+            (dump, _) => {
+                let (there, missing) = if dump.is_some() {
+                    ("dump", "restore")
+                } else {
+                    ("restore", "dump")
+                };
+                return Err(Error::ConfigInvalid {
+                    place: path.display().to_string(),
+                    problem: format!(
+                        "`databases.{missing}` is missing, without which `databases.{there}` is of no use"
+                    ),
+                    nearest: None,
+                });
+            }
+        };
         let app = self.text("app").unwrap_or_default();
         let name = self.text("name").unwrap_or_else(|| {
             let folder = exe_dir.file_name().map(|name| name.to_string_lossy());
@@ -336,6 +413,26 @@ impl Reader {
                 python: self.text("run.python").filter(|python| python != "auto"),
                 wait: self.flag("run.wait"),
                 trial: self.time("run.trial"),
+            },
+            hooks: HooksConfig {
+                before_backup: self.list("hooks.before_backup"),
+                after_stage: self.list("hooks.after_stage"),
+                after_commit: self.list("hooks.after_commit"),
+                before_start: self.list("hooks.before_start"),
+                after_confirm: self.list("hooks.after_confirm"),
+                on_rollback: self.list("hooks.on_rollback"),
+                timeout: self.time("hooks.timeout"),
+            },
+            databases: DatabasesConfig {
+                sqlite: self.list("databases.sqlite"),
+                other,
+            },
+            python: PythonConfig {
+                requirements: self.text("python.requirements"),
+                environment: match self.word("python.environment").as_str() {
+                    "own" => EnvironmentKind::Own,
+                    _ => EnvironmentKind::Foreign,
+                },
             },
             origins: self.0.origins,
         })

@@ -25,8 +25,10 @@
 
 pub mod archive;
 pub mod config;
+pub mod database;
 pub mod disk;
 pub mod entry;
+pub mod environments;
 pub mod error;
 pub mod fetch;
 pub mod hooks;

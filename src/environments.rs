@@ -14,6 +14,7 @@
 //! time; that a change in another file which the first one includes (`-r`) is seen; that a foreign
 //! interpreter loses what only the new version needed.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -96,6 +97,20 @@ pub fn python_for(folder: &ClientFolder, config: &Config, app_dir: &Path) -> Opt
     let digest = requirements(config, &[app_dir]).ok()??;
     let place = place(folder, digest);
     is_whole(&place, digest).then(|| place.join(INTERPRETER))
+}
+
+/// The interpreter that the app in `app_dir` is run with: that of its environment, else the one that
+/// is found. What hooks are told ([`crate::hooks::Occasion::python`]).
+pub fn interpreter(
+    folder: &ClientFolder,
+    config: &Config,
+    app_dir: &Path,
+    environment: &[(OsString, OsString)],
+) -> Option<PathBuf> {
+    python_for(folder, config, app_dir).or_else(|| {
+        let found = Python::find(app_dir, &config.run, environment)?;
+        Some(found.program)
+    })
 }
 
 /// Removes the environments of files that are not `in_use`: neither that of what is installed, nor

@@ -331,24 +331,7 @@ impl Reader {
                 nearest: None,
             });
         };
-        let other = match (self.text("databases.dump"), self.text("databases.restore")) {
-            (Some(dump), Some(restore)) => Some(DumpConfig { dump, restore }),
-            (None, None) => None,
-            (dump, _) => {
-                let (there, missing) = if dump.is_some() {
-                    ("dump", "restore")
-                } else {
-                    ("restore", "dump")
-                };
-                return Err(Error::ConfigInvalid {
-                    place: path.display().to_string(),
-                    problem: format!(
-                        "`databases.{missing}` is missing, without which `databases.{there}` is of no use"
-                    ),
-                    nearest: None,
-                });
-            }
-        };
+        let other = self.dump(path)?;
         let app = self.text("app").unwrap_or_default();
         let name = self.text("name").unwrap_or_else(|| {
             let folder = exe_dir.file_name().map(|name| name.to_string_lossy());
@@ -414,15 +397,7 @@ impl Reader {
                 wait: self.flag("run.wait"),
                 trial: self.time("run.trial"),
             },
-            hooks: HooksConfig {
-                before_backup: self.list("hooks.before_backup"),
-                after_stage: self.list("hooks.after_stage"),
-                after_commit: self.list("hooks.after_commit"),
-                before_start: self.list("hooks.before_start"),
-                after_confirm: self.list("hooks.after_confirm"),
-                on_rollback: self.list("hooks.on_rollback"),
-                timeout: self.time("hooks.timeout"),
-            },
+            hooks: self.hooks(),
             databases: DatabasesConfig {
                 sqlite: self.list("databases.sqlite"),
                 other,
@@ -435,6 +410,34 @@ impl Reader {
                 },
             },
             origins: self.0.origins,
+        })
+    }
+
+    fn hooks(&mut self) -> HooksConfig {
+        HooksConfig {
+            before_backup: self.list("hooks.before_backup"),
+            after_stage: self.list("hooks.after_stage"),
+            after_commit: self.list("hooks.after_commit"),
+            before_start: self.list("hooks.before_start"),
+            after_confirm: self.list("hooks.after_confirm"),
+            on_rollback: self.list("hooks.on_rollback"),
+            timeout: self.time("hooks.timeout"),
+        }
+    }
+
+    fn dump(&mut self, path: &Path) -> Result<Option<DumpConfig>> {
+        let missing = match (self.text("databases.dump"), self.text("databases.restore")) {
+            (Some(dump), Some(restore)) => return Ok(Some(DumpConfig { dump, restore })),
+            (None, None) => return Ok(None),
+            (Some(_), None) => "restore",
+            (None, Some(_)) => "dump",
+        };
+        Err(Error::ConfigInvalid {
+            place: path.display().to_string(),
+            problem: format!(
+                "`databases.{missing}` is missing: a dump and its restore need each other"
+            ),
+            nearest: None,
         })
     }
 

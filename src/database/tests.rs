@@ -35,7 +35,7 @@ impl World {
     fn databases(&self) -> Databases<'_> {
         let runner = Runner {
             environment: &self.environment,
-            timeout: Duration::from_secs(60),
+            timeout: Duration::from_mins(1),
             keep_open: None,
         };
         Databases::new(&self.folder, &self.config, runner)
@@ -46,7 +46,7 @@ impl World {
     }
 
     fn stopped(&self) -> ChangeLock {
-        ChangeLock::take(&self.folder, Duration::from_secs(60)).unwrap()
+        ChangeLock::take(&self.folder, Duration::from_mins(1)).unwrap()
     }
 }
 
@@ -164,7 +164,7 @@ fn a_copy_is_of_one_instant_while_another_program_writes() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let app = Connection::open(&path).unwrap();
-            app.busy_timeout(Duration::from_secs(60)).unwrap();
+            app.busy_timeout(Duration::from_mins(1)).unwrap();
             while !enough.load(Ordering::Relaxed) {
                 app.execute_batch(
                     "BEGIN IMMEDIATE; UPDATE pair SET a = a + 1; UPDATE pair SET b = b + 1; COMMIT",
@@ -207,7 +207,7 @@ fn a_locked_database_is_waited_for_and_then_given_up() {
         "{locked:?}"
     );
     std::thread::scope(|scope| {
-        let copied = scope.spawn(|| sqlite::copy(&path, &to, Duration::from_secs(60)));
+        let copied = scope.spawn(|| sqlite::copy(&path, &to, Duration::from_mins(1)));
         sleep(Duration::from_millis(200));
         app.execute_batch("COMMIT").unwrap();
         copied.join().unwrap().unwrap();

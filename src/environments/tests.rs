@@ -1,7 +1,6 @@
 //! Real environments, made by the Python of this machine, with packages made here: no test asks the
 //! network.
 
-use std::ffi::OsString;
 use std::time::Duration;
 
 use castoff_testkit::package::Package;
@@ -19,6 +18,7 @@ struct World {
 
 impl World {
     /// `None`, and says so, where there is no Python that can make environments.
+    #[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
     fn new(kind: &str) -> Option<Self> {
         let mut probe = Command::new(if cfg!(windows) { "python" } else { "python3" });
         let probe = probe.args(["-c", "import venv, ensurepip"]).output();
@@ -118,8 +118,20 @@ fn there_is_an_environment_for_each_state_of_the_file() {
     };
     world.require(world.app_dir(), "greeting==1.0");
     assert_eq!(world.python(), None);
+    let interpreter = || {
+        interpreter(
+            &world.folder,
+            &world.config,
+            world.app_dir(),
+            &world.environment,
+        )
+        .unwrap()
+    };
+    let foreign = interpreter();
     world.prepare(None).unwrap();
     let one = world.python().unwrap();
+    assert_eq!(interpreter(), one);
+    assert_ne!(foreign, one);
     assert_eq!(greeting(&one), "1.0");
 
     // What is staged comes before what is in place, which is as it was until the commit.

@@ -8,7 +8,7 @@ use super::*;
 use crate::Code;
 
 /// Long enough for a shell to start and end on a busy machine.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 /// A client folder with a name that a shell would take apart.
 struct World {

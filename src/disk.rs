@@ -369,6 +369,27 @@ pub fn set_mode(path: &Path, mode: Option<u32>) -> Result<()> {
     Ok(())
 }
 
+/// Gives a file to the owner and the group of another, where that is not so already. Nothing on
+/// Windows, where a new file has what its folder hands down.
+pub fn give_owner_of(like: &Path, path: &Path) -> Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let owner = |path: &Path| {
+            let metadata = fs::metadata(path).map_err(Error::io("look at", path))?;
+            Ok::<_, Error>((metadata.uid(), metadata.gid()))
+        };
+        let wanted = owner(like)?;
+        if owner(path)? != wanted {
+            std::os::unix::fs::chown(path, Some(wanted.0), Some(wanted.1))
+                .map_err(Error::io("set the owner of", path))?;
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = (like, path);
+    Ok(())
+}
+
 /// Lets those who may read a file execute it. Nothing on Windows.
 pub fn make_executable(path: &Path) -> Result<()> {
     let metadata = fs::metadata(path).map_err(Error::io("look at", path))?;
@@ -544,7 +565,7 @@ fn sync_each(paths: &[PathBuf], linked: Option<&Path>) -> Result<()> {
     crate::disk::in_parallel(SYNC_THREADS, paths, &sync_one).map(|_: Vec<()>| ())
 }
 
-/// Makes a file durable.
+/// Makes a file's content durable.
 pub fn sync_file(path: &Path) -> Result<()> {
     retry(|| open_to_sync(path).map_err(Error::io("sync", path)))?
         .sync_all()

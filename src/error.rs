@@ -84,6 +84,8 @@ codes! {
     FileListInvalid = "FILE_LIST_INVALID",
     /// A partial package that does not fit what is installed.
     PartialMisfit = "PARTIAL_MISFIT",
+    /// A package that brings commands to run, which only the configuration may.
+    PackageCommands = "PACKAGE_COMMANDS",
     /// No room on the disk, or a quota that is used up.
     DiskFull = "DISK_FULL",
     /// The system forbids a read or a write.
@@ -108,6 +110,16 @@ codes! {
     StartFailed = "START_FAILED",
     /// The new version was started and died at once.
     TrialFailed = "TRIAL_FAILED",
+    /// A command of the configuration failed, or did not end within its time.
+    HookFailed = "HOOK_FAILED",
+    /// The app's Python dependencies could not be installed.
+    DependenciesFailed = "DEPENDENCIES_FAILED",
+    /// A database could not be copied.
+    DatabaseCopyFailed = "DATABASE_COPY_FAILED",
+    /// A copy of a database that is not what it was when it was made.
+    DatabaseDamaged = "DATABASE_DAMAGED",
+    /// A database could not be put back.
+    DatabaseRestoreFailed = "DATABASE_RESTORE_FAILED",
     /// A launcher that was announced failed its self-check.
     LauncherUnfit = "LAUNCHER_UNFIT",
     /// Nothing is installed, and nothing could be had.
@@ -228,6 +240,8 @@ pub enum Error {
     FileListInvalid { problem: String },
     #[error("the partial package fits {fits}, not the installed {installed}")]
     PartialMisfit { installed: String, fits: String },
+    #[error("the package brings commands to run ({hooks}), and those of packages are refused")]
+    PackageCommands { hooks: String },
     #[error("{} has {available} bytes free, {needed} are needed", path.display())]
     DiskFull {
         path: PathBuf,
@@ -264,6 +278,20 @@ pub enum Error {
     StartFailed { path: PathBuf, source: io::Error },
     #[error("version {version} died right after its start: {how}")]
     TrialFailed { version: String, how: String },
+    #[error("hook {hook}: {command}: {problem}")]
+    HookFailed {
+        hook: &'static str,
+        command: String,
+        problem: String,
+    },
+    #[error("cannot install what {} names: {problem}", path.display())]
+    DependenciesFailed { path: PathBuf, problem: String },
+    #[error("cannot copy the database {database}: {problem}")]
+    DatabaseCopyFailed { database: String, problem: String },
+    #[error("the copy {} of a database is damaged: {problem}", path.display())]
+    DatabaseDamaged { path: PathBuf, problem: String },
+    #[error("cannot put back the database {database}: {problem}")]
+    DatabaseRestoreFailed { database: String, problem: String },
     #[error("the launcher {url} failed its self-check: {problem}")]
     LauncherUnfit { url: String, problem: String },
     #[error("nothing is installed in {}", folder.display())]
@@ -344,6 +372,7 @@ impl Error {
             Self::ArchiveUnsafe { .. } => Code::ArchiveUnsafe,
             Self::FileListInvalid { .. } => Code::FileListInvalid,
             Self::PartialMisfit { .. } => Code::PartialMisfit,
+            Self::PackageCommands { .. } => Code::PackageCommands,
             Self::DiskFull { .. } => Code::DiskFull,
             Self::Io { source, .. } if is_held(source) => Code::FileInUse,
             Self::Io { source, .. } => match source.kind() {
@@ -362,6 +391,11 @@ impl Error {
             Self::InterpreterMissing { .. } => Code::InterpreterMissing,
             Self::StartFailed { .. } => Code::StartFailed,
             Self::TrialFailed { .. } => Code::TrialFailed,
+            Self::HookFailed { .. } => Code::HookFailed,
+            Self::DependenciesFailed { .. } => Code::DependenciesFailed,
+            Self::DatabaseCopyFailed { .. } => Code::DatabaseCopyFailed,
+            Self::DatabaseDamaged { .. } => Code::DatabaseDamaged,
+            Self::DatabaseRestoreFailed { .. } => Code::DatabaseRestoreFailed,
             Self::LauncherUnfit { .. } => Code::LauncherUnfit,
             Self::NotInstalled { .. } => Code::NotInstalled,
             Self::StateInvalid { .. } => Code::StateInvalid,
@@ -492,6 +526,7 @@ impl Error {
             Self::PartialMisfit { installed, fits } => {
                 vec![("installed", installed.clone()), ("fits", fits.clone())]
             }
+            Self::PackageCommands { hooks } => vec![("hooks", hooks.clone())],
             // One code, so one set of placeholders: a full disk is met with and without figures.
             Self::DiskFull { path, .. } => vec![("path", path.display().to_string())],
             Self::Io {
@@ -524,8 +559,24 @@ impl Error {
             Self::TrialFailed { version, how } => {
                 vec![("version", version.clone()), ("how", how.clone())]
             }
+            Self::HookFailed {
+                hook,
+                command,
+                problem,
+            } => vec![
+                ("hook", (*hook).to_owned()),
+                ("command", command.clone()),
+                ("problem", problem.clone()),
+            ],
+            Self::DatabaseCopyFailed { database, problem }
+            | Self::DatabaseRestoreFailed { database, problem } => {
+                vec![("database", database.clone()), ("problem", problem.clone())]
+            }
             Self::NotInstalled { folder, .. } => vec![("folder", folder.display().to_string())],
-            Self::StateInvalid { path, problem } | Self::BackupDamaged { path, problem } => {
+            Self::StateInvalid { path, problem }
+            | Self::BackupDamaged { path, problem }
+            | Self::DatabaseDamaged { path, problem }
+            | Self::DependenciesFailed { path, problem } => {
                 vec![
                     ("path", path.display().to_string()),
                     ("problem", problem.clone()),

@@ -25,10 +25,13 @@
 
 pub mod archive;
 pub mod config;
+pub mod database;
 pub mod disk;
 pub mod entry;
+pub mod environments;
 pub mod error;
 pub mod fetch;
+pub mod hooks;
 pub mod launcher;
 pub mod layout;
 pub mod plan;

@@ -75,6 +75,10 @@ pub struct FileList {
     /// Every file of the release, whether the package holds it or not.
     #[serde(deserialize_with = "unique")]
     pub files: BTreeMap<SafePath, Listed>,
+    /// Command lines by hook, as the configuration has them. As long as a release cannot be signed,
+    /// a list that holds any is refused.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub hooks: BTreeMap<String, Vec<String>>,
 }
 
 /// What a file list says of one path.
@@ -102,7 +106,8 @@ impl FileList {
     /// Reads and checks a `castoff-files.json`.
     ///
     /// Fails with `FILE_LIST_INVALID` when it is no such document, lists a path twice (also when
-    /// only case or Unicode form differ), or a path or link that must not be written.
+    /// only case or Unicode form differ), or a path or link that must not be written; with
+    /// `PACKAGE_COMMANDS` when it brings commands to run.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let list: Self = serde_json::from_slice(bytes).map_err(|error| Error::FileListInvalid {
             problem: error.to_string(),
@@ -110,6 +115,10 @@ impl FileList {
         if list.castoff != 1 {
             let problem = format!("format {} is not known to this launcher", list.castoff);
             return Err(Error::FileListInvalid { problem });
+        }
+        if !list.hooks.is_empty() {
+            let hooks = list.hooks.into_keys().collect::<Vec<_>>().join(", ");
+            return Err(Error::PackageCommands { hooks });
         }
         let nodes = list.files.iter().map(|(path, listed)| match listed {
             Listed::File { .. } => (path, Node::File),
@@ -194,6 +203,20 @@ mod tests {
         assert_eq!(parsed.files[&"main.py".try_into().unwrap()], file);
         let written = serde_json::to_vec(&parsed).unwrap();
         assert_eq!(FileList::parse(&written).unwrap(), parsed);
+    }
+
+    #[test]
+    fn commands_of_a_package_are_refused_and_an_empty_table_of_them_is_none() {
+        let with = |hooks: &str| {
+            let text = list(&file("a"))
+                .replace("\"castoff\"", &format!("\"hooks\": {hooks}, \"castoff\""));
+            FileList::parse(text.as_bytes())
+        };
+        assert!(with("{}").unwrap().hooks.is_empty());
+        let error = with(r#"{"after_commit": ["rm -r /"], "before_start": []}"#).unwrap_err();
+        assert_eq!(error.code(), Code::PackageCommands);
+        assert!(error.to_string().contains("after_commit, before_start"));
+        assert_eq!(with("[]").unwrap_err().code(), Code::FileListInvalid);
     }
 
     #[test]

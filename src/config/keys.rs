@@ -435,6 +435,84 @@ pub const KEYS: &[Key] = &[
         Some(""),
         "exit codes with which a new version that ends at once has failed, as if it had crashed",
     ),
+    key(
+        "hooks.before_backup",
+        Kind::Lines,
+        Some(""),
+        "command lines to run before the backup is made",
+    ),
+    key(
+        "hooks.after_stage",
+        Kind::Lines,
+        Some(""),
+        "command lines to run when the new version is staged",
+    ),
+    key(
+        "hooks.after_commit",
+        Kind::Lines,
+        Some(""),
+        "command lines to run when the new version is in place, before its first start: migrations",
+    ),
+    key(
+        "hooks.before_start",
+        Kind::Lines,
+        Some(""),
+        "command lines to run before every start of the app",
+    ),
+    key(
+        "hooks.after_confirm",
+        Kind::Lines,
+        Some(""),
+        "command lines to run when the new version has passed its trial",
+    ),
+    key(
+        "hooks.on_rollback",
+        Kind::Lines,
+        Some(""),
+        "command lines to run when the version before has been put back",
+    ),
+    key(
+        "hooks.timeout",
+        Kind::Seconds {
+            least: 0.001,
+            most: DAY,
+        },
+        Some("5 min"),
+        "for each command: hooks, dumps, dependencies",
+    ),
+    key(
+        "databases.sqlite",
+        Kind::Lines,
+        Some(""),
+        "SQLite files that belong to the version, relative to the client folder or absolute",
+    ),
+    key(
+        "databases.dump",
+        Kind::Text,
+        None,
+        "command line that writes any other database to the file `CASTOFF_DUMP`",
+    ),
+    key(
+        "databases.restore",
+        Kind::Text,
+        None,
+        "command line that makes that database what the file `CASTOFF_DUMP` holds",
+    ),
+    key(
+        "python.requirements",
+        Kind::EntryPoint,
+        None,
+        "file of the app with its Python dependencies, such as `requirements.txt`; without it none are installed",
+    ),
+    key(
+        "python.environment",
+        Kind::Choice {
+            now: &["own", "foreign"],
+            later: &[],
+        },
+        Some("own"),
+        "where dependencies go: `own` makes a virtual environment for each state of the file, `foreign` installs into the interpreter that is found",
+    ),
 ];
 
 const fn key(

@@ -108,6 +108,12 @@ pub struct Config {
     pub update: UpdateConfig,
     /// How the app is started.
     pub run: RunConfig,
+    /// What is run at the named steps of an update.
+    pub hooks: HooksConfig,
+    /// The databases that belong to the version.
+    pub databases: DatabasesConfig,
+    /// The app's Python dependencies.
+    pub python: PythonConfig,
     /// Where each value came from.
     pub origins: Origins,
 }
@@ -256,6 +262,59 @@ pub enum Confirm {
     Nothing,
 }
 
+/// `[hooks]`: command lines, in their order; see [`crate::hooks`].
+#[derive(Clone, Debug)]
+#[expect(
+    missing_docs,
+    reason = "each is the list of the hook that it is called"
+)]
+pub struct HooksConfig {
+    pub before_backup: Vec<String>,
+    pub after_stage: Vec<String>,
+    pub after_commit: Vec<String>,
+    pub before_start: Vec<String>,
+    pub after_confirm: Vec<String>,
+    pub on_rollback: Vec<String>,
+    /// For each command.
+    pub timeout: Duration,
+}
+
+/// `[databases]`
+#[derive(Clone, Debug)]
+pub struct DatabasesConfig {
+    /// SQLite files, relative to the client folder or absolute.
+    pub sqlite: Vec<String>,
+    /// What copies any other database, and what puts it back.
+    pub other: Option<DumpConfig>,
+}
+
+/// `databases.dump` and `databases.restore`, of which neither is of use without the other.
+#[derive(Clone, Debug)]
+pub struct DumpConfig {
+    /// The command line that writes the file `CASTOFF_DUMP`.
+    pub dump: String,
+    /// The command line that reads it.
+    pub restore: String,
+}
+
+/// `[python]`
+#[derive(Clone, Debug)]
+pub struct PythonConfig {
+    /// The file with the dependencies, relative to the app's folder; `None`: none are installed.
+    pub requirements: Option<String>,
+    /// Where they are installed.
+    pub environment: EnvironmentKind,
+}
+
+/// `python.environment`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EnvironmentKind {
+    /// In a virtual environment for each state of the file.
+    Own,
+    /// In the interpreter that is found.
+    Foreign,
+}
+
 impl Config {
     /// Reads the configuration of a launcher that lies in `exe_dir`: over what was `baked` in, the
     /// file that `CASTOFF_CONFIG_FILE` names (or launcher.toml beside the launcher, which may be
@@ -322,6 +381,7 @@ impl Reader {
             });
         };
         let run = self.run()?;
+        let other = self.dump(path)?;
         let app = self.text("app").unwrap_or_default();
         let name = self.text("name").unwrap_or_else(|| {
             let folder = exe_dir.file_name().map(|name| name.to_string_lossy());
@@ -388,6 +448,18 @@ impl Reader {
                 launcher: self.flag("update.launcher"),
             },
             run,
+            hooks: self.hooks(),
+            databases: DatabasesConfig {
+                sqlite: self.list("databases.sqlite"),
+                other,
+            },
+            python: PythonConfig {
+                requirements: self.text("python.requirements"),
+                environment: match self.word("python.environment").as_str() {
+                    "own" => EnvironmentKind::Own,
+                    _ => EnvironmentKind::Foreign,
+                },
+            },
             origins: self.0.origins,
         })
     }
@@ -440,6 +512,34 @@ impl Reader {
     /// Values that are right, each for itself, and do not go together.
     fn unfit(&self, key: &str, problem: String) -> Error {
         invalid(self.0.origins.of(key).to_string(), key, problem.into())
+    }
+
+    fn hooks(&mut self) -> HooksConfig {
+        HooksConfig {
+            before_backup: self.list("hooks.before_backup"),
+            after_stage: self.list("hooks.after_stage"),
+            after_commit: self.list("hooks.after_commit"),
+            before_start: self.list("hooks.before_start"),
+            after_confirm: self.list("hooks.after_confirm"),
+            on_rollback: self.list("hooks.on_rollback"),
+            timeout: self.time("hooks.timeout"),
+        }
+    }
+
+    fn dump(&mut self, path: &Path) -> Result<Option<DumpConfig>> {
+        let missing = match (self.text("databases.dump"), self.text("databases.restore")) {
+            (Some(dump), Some(restore)) => return Ok(Some(DumpConfig { dump, restore })),
+            (None, None) => return Ok(None),
+            (Some(_), None) => "restore",
+            (None, Some(_)) => "dump",
+        };
+        Err(Error::ConfigInvalid {
+            place: path.display().to_string(),
+            problem: format!(
+                "`databases.{missing}` is missing: a dump and its restore need each other"
+            ),
+            nearest: None,
+        })
     }
 
     fn text(&mut self, key: &str) -> Option<String> {

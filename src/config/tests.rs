@@ -68,6 +68,31 @@ fn the_defaults() {
     assert_eq!(config.run.confirm_within, Duration::from_mins(1));
     assert_eq!(config.run.attempts, 2);
     assert!(config.run.ok_codes.is_empty() && config.run.fail_codes.is_empty());
+    assert!(config.hooks.after_commit.is_empty() && config.databases.sqlite.is_empty());
+    assert_eq!(config.hooks.timeout, Duration::from_mins(5));
+    assert!(config.databases.other.is_none() && config.python.requirements.is_none());
+    assert_eq!(config.python.environment, EnvironmentKind::Own);
+}
+
+#[test]
+fn a_dump_needs_its_restore() {
+    for (there, missing) in [("dump", "restore"), ("restore", "dump")] {
+        let (_, problem, _) = refused(&format!("{URL}[databases]\n{there} = 'x'"));
+        assert!(
+            problem.contains(&format!("`databases.{missing}` is missing")),
+            "{problem}"
+        );
+    }
+}
+
+#[test]
+fn commands_come_one_a_line_from_the_environment() {
+    let env = [(
+        "CASTOFF_HOOKS_AFTER_COMMIT",
+        "echo a, b\nflask db upgrade\n",
+    )];
+    let config = load_with(Some(URL), None, &env).unwrap();
+    assert_eq!(config.hooks.after_commit, ["echo a, b", "flask db upgrade"]);
 }
 
 #[test]

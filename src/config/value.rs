@@ -56,6 +56,8 @@ pub enum Kind {
     List,
     /// Exit codes: whole numbers of 32 bits, those below 0 as Windows also shows them.
     Codes,
+    /// Texts with commas in them, perhaps none; in the environment one a line.
+    Lines,
     /// Gitignore patterns.
     Patterns,
     /// HTTP headers: names and values.
@@ -147,6 +149,15 @@ impl Kind {
                         .map(|part| (part.parse().ok(), part)),
                 )
             }
+            Self::Lines => {
+                let lines = text.lines().map(str::trim);
+                self.check_list(
+                    lines
+                        .filter(|line| !line.is_empty())
+                        .map(str::to_owned)
+                        .collect(),
+                )
+            }
             Self::Headers => {
                 let mut headers = BTreeMap::new();
                 for line in text.lines().filter(|line| !line.trim().is_empty()) {
@@ -176,7 +187,7 @@ impl Kind {
             (Self::Seconds { .. }, DeValue::Float(number)) => {
                 self.check_time(number.as_str().parse().ok(), number.as_str())
             }
-            (Self::List | Self::Patterns, DeValue::Array(array)) => {
+            (Self::List | Self::Lines | Self::Patterns, DeValue::Array(array)) => {
                 let mut list = Vec::new();
                 for part in array {
                     let text = part.get_ref().as_str().ok_or_else(|| {
@@ -214,6 +225,7 @@ impl Kind {
                 | Self::Count { .. }
                 | Self::List
                 | Self::Codes
+                | Self::Lines
                 | Self::Patterns
                 | Self::Headers,
                 other,
@@ -319,6 +331,13 @@ impl Kind {
                 Err(other) => return Err(other.to_string().into()),
                 Ok(_) => {}
             },
+            Self::Lines => {
+                let unfit =
+                    |text: &String| text.trim().is_empty() || text.contains(char::is_control);
+                if list.iter().any(unfit) {
+                    return Err("must hold neither empty texts nor control characters".into());
+                }
+            }
             _ if list.is_empty() || list.iter().any(|text| text.trim().is_empty()) => {
                 return Err("must name at least one, and none that is empty".into());
             }
@@ -341,7 +360,7 @@ impl Kind {
             Self::Size { .. } => "a number of bytes, or a size such as \"64 KiB\"".to_owned(),
             Self::Seconds { .. } => "a number of seconds, or a time such as \"500 ms\"".to_owned(),
             Self::Url => "an address such as https://updates.example.com/".to_owned(),
-            Self::List | Self::Patterns => "a list of strings".to_owned(),
+            Self::List | Self::Lines | Self::Patterns => "a list of strings".to_owned(),
             Self::Codes => "a list of exit codes".to_owned(),
             Self::Headers => "a table of strings".to_owned(),
         };
@@ -640,6 +659,9 @@ mod tests {
             |texts: &[&str]| Ok(Value::List(texts.iter().map(ToString::to_string).collect()));
         assert_eq!(Kind::List.read_text("a, b,c ,"), list(&["a", "b", "c"]));
         assert_eq!(Kind::Patterns.read_text(""), list(&[]));
+        assert_eq!(Kind::Lines.read_text("a, b\n\n c "), list(&["a, b", "c"]));
+        assert_eq!(Kind::Lines.read_text(""), list(&[]));
+        assert!(Kind::Lines.read_text("a\tb").is_err());
         assert!(Kind::List.read_text(" , ").is_err());
         assert!(problem(Kind::Patterns, "a, [b").contains("[b"));
         assert_eq!(Kind::Flag.read_text("true"), Ok(Value::Flag(true)));

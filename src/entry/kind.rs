@@ -92,6 +92,8 @@ pub(super) struct Search<'a> {
     pub(super) path: Option<&'a OsStr>,
     /// `run.python`: a name to look for in PATH, or a path, relative to the client folder.
     pub(super) python: Option<&'a str>,
+    /// The interpreter of the environment with the app's dependencies, which goes before any other.
+    pub(super) environment: Option<&'a Path>,
     /// Whether what is started has neither a console nor anything else to write to: a Python that
     /// opens a console of its own would open it for nobody.
     pub(super) unheard: bool,
@@ -155,21 +157,30 @@ fn check_text(entry: &str) -> Result<(), &'static str> {
 
 /// The command that runs the entry point, as yet without its arguments.
 pub(super) fn command(path: &Path, entry: &str, search: &Search<'_>) -> Result<Command> {
-    let interpreter = match Kind::of(path) {
-        Kind::Python { windowed } => python(windowed, search).map(|found| {
+    let interpreter = match (Kind::of(path), search.environment) {
+        (Kind::Python { windowed }, Some(python)) => {
+            let quiet = windowed || search.unheard;
+            let program = if quiet {
+                windowless(python.into())
+            } else {
+                python.into()
+            };
+            Ok((program, &[][..]))
+        }
+        (Kind::Python { windowed }, None) => python(windowed, search).map(|found| {
             // Who configures an interpreter gets that one.
             let quiet = search.unheard && search.python.is_none();
             (if quiet { windowless(found.0) } else { found.0 }, found.1)
         }),
-        Kind::Shell => shell(search),
-        Kind::Batch if cfg!(windows) => return Ok(Command::new(path)),
-        Kind::Batch => {
+        (Kind::Shell, _) => shell(search),
+        (Kind::Batch, _) if cfg!(windows) => return Ok(Command::new(path)),
+        (Kind::Batch, _) => {
             return Err(Error::EntryInvalid {
                 entry: entry.to_owned(),
                 problem: "batch files run on Windows only",
             });
         }
-        Kind::Program => {
+        (Kind::Program, _) => {
             #[cfg(unix)]
             check_program(path).map_err(|source| Error::StartFailed {
                 path: path.to_owned(),
@@ -190,7 +201,8 @@ pub(super) fn command(path: &Path, entry: &str, search: &Search<'_>) -> Result<C
 /// A program and the arguments that come before the entry point, or what was tried in vain.
 type Found = Result<(PathBuf, &'static [&'static str]), Vec<String>>;
 
-fn python(windowed: bool, search: &Search<'_>) -> Found {
+/// The Python that runs `.py` entry points.
+pub(super) fn python(windowed: bool, search: &Search<'_>) -> Found {
     if let Some(configured) = search.python {
         let name = Path::new(configured);
         let program = if name.components().count() > 1 || name.is_absolute() {
@@ -362,6 +374,7 @@ mod tests {
                 folder: folder.path(),
                 path: None,
                 python,
+                environment: None,
                 unheard,
             };
             let command = command(&script, "main.py", &search).unwrap();

@@ -100,12 +100,19 @@ pub struct Prepared {
 /// On Unix an entry point that is executed itself and lacks the x bit gets it: installations made
 /// without file modes have it nowhere.
 pub fn resolve(launch: &Launch<'_>) -> Result<Prepared> {
+    resolve_in(launch, None)
+}
+
+/// [`resolve`], with the `python` of the environment that holds the app's dependencies
+/// ([`crate::environments::python_for`]).
+pub fn resolve_in(launch: &Launch<'_>, python: Option<&Path>) -> Result<Prepared> {
     let folder = std::path::absolute(launch.folder).map_err(Error::io("find", launch.folder))?;
     let path = kind::locate(&folder, launch.entry)?;
     let search = kind::Search {
         folder: &folder,
         path: variable(launch.environment, "PATH"),
         python: launch.run.python.as_deref(),
+        environment: python,
         unheard: unheard(),
     };
     let mut command = kind::command(&path, launch.entry, &search)?;
@@ -124,6 +131,42 @@ pub fn resolve(launch: &Launch<'_>) -> Result<Prepared> {
         command,
         lock,
     })
+}
+
+/// A Python that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Python {
+    /// The interpreter, or what starts it: `py.exe` on Windows.
+    pub program: PathBuf,
+    /// What has to come before its own arguments.
+    before: &'static [&'static str],
+}
+
+impl Python {
+    /// Finds the interpreter for the `.py` entry points of the app in `folder`, as a start does.
+    pub fn find(
+        folder: &Path,
+        run: &RunConfig,
+        environment: &[(OsString, OsString)],
+    ) -> Option<Self> {
+        let folder = std::path::absolute(folder).ok()?;
+        let search = kind::Search {
+            folder: &folder,
+            path: variable(environment, "PATH"),
+            python: run.python.as_deref(),
+            environment: None,
+            unheard: false,
+        };
+        let (program, before) = kind::python(false, &search).ok()?;
+        Some(Self { program, before })
+    }
+
+    /// The interpreter, to be given arguments.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(self.before);
+        command
+    }
 }
 
 impl Prepared {
@@ -226,14 +269,6 @@ const fn unheard() -> bool {
 
 /// The app's environment.
 fn environment(launch: &Launch<'_>) -> Vec<(OsString, OsString)> {
-    /// What the launcher's own variables begin with: its configuration and what tests order.
-    const OWN: &[u8] = b"CASTOFF_";
-
-    let own = |name: &OsString| {
-        let name = name.as_encoded_bytes();
-        name.get(..OWN.len())
-            .is_some_and(|start| same_name(start, OWN))
-    };
     let told = [
         (
             "CASTOFF_VERSION",
@@ -246,17 +281,32 @@ fn environment(launch: &Launch<'_>) -> Vec<(OsString, OsString)> {
     let told = told
         .into_iter()
         .filter_map(|(name, value)| Some((name.into(), value?)));
-    launch
-        .environment
+    inherited(launch.environment).chain(told).collect()
+}
+
+/// What of the launcher's environment is handed on: all but Castoff's own variables.
+pub(crate) fn inherited(
+    environment: &[(OsString, OsString)],
+) -> impl Iterator<Item = (OsString, OsString)> {
+    /// What they begin with: the configuration and what tests order.
+    const OWN: &[u8] = b"CASTOFF_";
+
+    let own = |name: &OsString| {
+        let name = name.as_encoded_bytes();
+        name.get(..OWN.len())
+            .is_some_and(|start| same_name(start, OWN))
+    };
+    environment
         .iter()
-        .filter(|(name, _)| !own(name))
+        .filter(move |(name, _)| !own(name))
         .cloned()
-        .chain(told)
-        .collect()
 }
 
 /// The value of a variable of that environment.
-fn variable<'a>(environment: &'a [(OsString, OsString)], name: &str) -> Option<&'a OsStr> {
+pub(crate) fn variable<'a>(
+    environment: &'a [(OsString, OsString)],
+    name: &str,
+) -> Option<&'a OsStr> {
     environment
         .iter()
         .find(|(key, _)| same_name(key.as_encoded_bytes(), name.as_bytes()))

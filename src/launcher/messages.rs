@@ -375,6 +375,9 @@ pub(super) mod tests {
                 installed: text("1.1.0"),
                 fits: text("1.2.3"),
             },
+            Error::PackageCommands {
+                hooks: text("after_commit"),
+            },
             Error::DiskFull {
                 path: "client/.castoff".into(),
                 needed: 2_000_000,
@@ -415,6 +418,27 @@ pub(super) mod tests {
             Error::TrialFailed {
                 version: text("1.3.0"),
                 how: text("exit code 1 after 0.4 s"),
+            },
+            Error::HookFailed {
+                hook: "after_commit",
+                command: text("flask db upgrade"),
+                problem: text("exit code 1; last output: no such table: users"),
+            },
+            Error::DependenciesFailed {
+                path: "client/requirements.txt".into(),
+                problem: text("exit code 1; last output: ERROR: No matching distribution found"),
+            },
+            Error::DatabaseCopyFailed {
+                database: text("db/app.db"),
+                problem: text("it is locked"),
+            },
+            Error::DatabaseDamaged {
+                path: "client/.castoff/data/1.2.3".into(),
+                problem: text("0.sqlite has another SHA-256"),
+            },
+            Error::DatabaseRestoreFailed {
+                database: text("pg_restore"),
+                problem: text("exit code 1"),
             },
             Error::LauncherUnfit {
                 url: url(),

@@ -98,6 +98,7 @@ pub fn exit_code(error: &Error) -> u8 {
         | Code::ArchiveUnsafe
         | Code::FileListInvalid
         | Code::PartialMisfit
+        | Code::PackageCommands
         | Code::LauncherUnfit => EXIT_UNAVAILABLE,
         Code::DiskFull
         | Code::PermissionDenied
@@ -109,6 +110,9 @@ pub fn exit_code(error: &Error) -> u8 {
         | Code::NoWayBack
         | Code::VersionNeeded
         | Code::FactorySet
+        | Code::DatabaseCopyFailed
+        | Code::DatabaseDamaged
+        | Code::DatabaseRestoreFailed
         | Code::RecoveryFailed
         | Code::NoShortcutPlace => EXIT_DISK,
         Code::FileInUse | Code::UpdateRunning | Code::AppRunning => EXIT_TRY_AGAIN,
@@ -116,6 +120,8 @@ pub fn exit_code(error: &Error) -> u8 {
         | Code::EntryInvalid
         | Code::InterpreterMissing
         | Code::StartFailed
+        | Code::HookFailed
+        | Code::DependenciesFailed
         | Code::TrialFailed => EXIT_CANNOT_START,
         Code::Internal => EXIT_INTERNAL,
     }

@@ -5,6 +5,7 @@
 
 mod endpoint;
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::{self, Write};
 use std::path::Path;
@@ -149,6 +150,7 @@ fn package(version: &str, files: &[(&str, &str)], with_entry: bool) -> Result<Ve
         whole: true,
         fits: Vec::new(),
         files: listed.collect::<castoff::Result<_>>()?,
+        hooks: BTreeMap::new(),
     };
     let list = serde_json::to_string(&list)?;
     let mut zip = zip::ZipWriter::new(io::Cursor::new(Vec::new()));

@@ -150,6 +150,7 @@ mod orders {
 
     /// Marks that `step` has been reached, and does what `CASTOFF_FAIL` orders there.
     pub(crate) fn reach(step: Step) -> Result<()> {
+        crate::disk::record::step(step.as_str());
         let mut orders = ORDERS
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);

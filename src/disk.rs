@@ -143,7 +143,7 @@ pub fn remove_tree(path: &Path) -> Result<()> {
 
 /// Replaces a file's content at once: a temporary file, synced, renamed, its folder synced.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
-    let temporary = path.with_added_extension("new");
+    let temporary = temporary_of(path);
     // One that was left by a crash, or planted as a link: neither is written through.
     remove_file(&temporary)?;
     let written = create_file(&temporary, false).and_then(|mut file| {
@@ -160,8 +160,14 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     sync_folder(path.parent().unwrap_or(path))
 }
 
-/// Removes a file durably: when this returns, it does not come back after a power cut.
+fn temporary_of(path: &Path) -> PathBuf {
+    path.with_added_extension("new")
+}
+
+/// Removes a file durably: when this returns, it does not come back after a power cut. What an
+/// interrupted [`write_atomic`] has left of it goes too.
 pub fn remove_durably(path: &Path) -> Result<()> {
+    remove_file(&temporary_of(path))?;
     remove_file(path)?;
     sync_folder(path.parent().unwrap_or(path))
 }
@@ -402,21 +408,22 @@ pub fn sync_folder(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Up to so many folders are synced one by one; a sync of the whole file system waits for what
+/// Up to so many paths are synced one by one; a sync of the whole file system waits for what
 /// others write too.
 #[cfg(target_os = "linux")]
 const MANY: usize = 16;
 
-/// Makes what was renamed and removed in these folders of one client folder durable.
-pub fn sync_folders(folders: &[PathBuf]) -> Result<()> {
+/// Makes paths below `root`, which is a client folder, durable: what files hold, and what was
+/// renamed and removed in folders.
+///
+/// On Windows a file that is read-only or held is passed over: one that was linked was durable
+/// before, and a read-only copy was synced when it was made.
+pub fn sync_paths(root: &Path, paths: &[PathBuf]) -> Result<()> {
     #[cfg(target_os = "linux")]
-    if folders.len() > MANY && syncfs_reports_errors() {
-        return sync_tree(&[&folders[0]], None);
+    if paths.len() > MANY && syncfs_reports_errors() {
+        return sync_tree(&[root], None);
     }
-    in_parallel(SYNC_THREADS, folders, &|folder: &PathBuf| {
-        sync_folder(folder)
-    })
-    .map(|_| ())
+    sync_each(paths, Some(root))
 }
 
 /// Makes everything below the folders durable: files, then the folders that name them.

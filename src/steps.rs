@@ -52,7 +52,7 @@ steps! {
     BackUpFile = "backup.file",
     /// All files are backed up, not yet synced, and the backup has no description yet.
     BackUpFilled = "backup.filled",
-    /// The backup is whole, described, synced, and has its name.
+    /// What is staged is synced, and the backup, if there is one, is whole and has its name.
     BackUpSynced = "backup.synced",
     /// The journal is on disk.
     CommitJournalled = "commit.journalled",

@@ -469,6 +469,8 @@ fn put_everything_back(folder: &ClientFolder, journal: &Journal, rules: &Rules) 
         patience.retry(|| bring_back(folder, journal, path, before, rules))?;
         reach(Step::UndoPath)?;
     }
+    // After a cut, a file may have its place and still this name.
+    patience.retry(|| in_use::remove(&folder.restoring(), &folder.aside()))?;
     // Those too that were as before already: an undo that was killed may have copied them.
     let is_file = |change: &Change| matches!(change.before, Some(Content::File { .. }));
     let files = journal.paths.iter().filter(|(_, change)| is_file(change));

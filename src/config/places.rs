@@ -319,6 +319,8 @@ mod tests {
     #[test]
     fn writability_is_tried_and_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
+        // Of a process that was killed.
+        fs::write(folder.path().join(".castoff-1-0.probe"), "").unwrap();
         assert!(writable(folder.path()));
         assert!(writable(&folder.path().join("not/yet/there")));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);

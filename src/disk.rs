@@ -24,17 +24,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::{Error, Result};
 
 pub mod in_use;
+pub(crate) mod record;
 
 use in_use::{clear_read_only, clear_read_only_below, retry};
+use record::{Change, noted};
 
 /// Makes a folder and those above it that do not exist.
 pub fn create_folders(path: &Path) -> Result<()> {
-    fs::create_dir_all(path).map_err(Error::io("create the folder", path))
+    noted(Change::Folders(path), || fs::create_dir_all(path))
+        .map_err(Error::io("create the folder", path))
 }
 
 /// Makes one folder. Returns whether it was made; one that is there already is no error.
 pub fn create_folder(path: &Path) -> Result<bool> {
-    match fs::create_dir(path) {
+    match noted(Change::Folders(path), || fs::create_dir(path)) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(false),
         Err(error) => Err(Error::io("create the folder", path)(error)),
@@ -43,13 +46,9 @@ pub fn create_folder(path: &Path) -> Result<bool> {
 
 /// Opens a file for reading and writing, from its start; makes it when it does not exist.
 pub fn open_part(path: &Path) -> Result<File> {
-    File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)
-        .map_err(Error::io("open", path))
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false);
+    noted(Change::File(path), || options.open(path)).map_err(Error::io("open", path))
 }
 
 /// Throws away what is in an open file, and begins at its start again. `path` is for messages.
@@ -70,14 +69,14 @@ pub fn create_file(path: &Path, executable: bool) -> Result<File> {
     }
     #[cfg(not(unix))]
     let _ = executable;
-    options.open(path).map_err(Error::io("create", path))
+    noted(Change::File(path), || options.open(path)).map_err(Error::io("create", path))
 }
 
 /// Fills a new file with what is left of another, and makes its content durable. `path` is the
 /// new file's, for messages.
 pub fn fill(mut file: File, path: &Path, mut from: &File) -> Result<()> {
     io::copy(&mut from, &mut file).map_err(Error::io("write", path))?;
-    file.sync_all().map_err(Error::io("sync", path))
+    noted(Change::SyncFile(path), || file.sync_all()).map_err(Error::io("sync", path))
 }
 
 /// Writes a file that must not exist yet. It is durable when its folder has been synced by
@@ -117,16 +116,17 @@ pub fn remove_own_executable(folder: &Path) -> Result<()> {
 
 /// Removes a folder if nothing is in it. Returns whether it is gone.
 pub fn remove_empty_folder(path: &Path) -> bool {
-    match fs::remove_dir(path) {
+    let remove = || noted(Change::RemoveFolder(path), || fs::remove_dir(path));
+    match remove() {
         Ok(()) => true,
         Err(error) if error.kind() == io::ErrorKind::NotFound => true,
-        Err(_) => clear_read_only(path) && fs::remove_dir(path).is_ok(),
+        Err(_) => clear_read_only(path) && remove().is_ok(),
     }
 }
 
 /// Removes a folder and all below it, following no link; one that is not there is no error.
 pub fn remove_tree(path: &Path) -> Result<()> {
-    let remove = || match fs::remove_dir_all(path) {
+    let remove = || match noted(Change::RemoveTree(path), || fs::remove_dir_all(path)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(Error::io("remove", path)(error))
         }
@@ -143,13 +143,14 @@ pub fn remove_tree(path: &Path) -> Result<()> {
 
 /// Replaces a file's content at once: a temporary file, synced, renamed, its folder synced.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
-    let temporary = path.with_added_extension("new");
+    let temporary = temporary_of(path);
     // One that was left by a crash, or planted as a link: neither is written through.
     remove_file(&temporary)?;
     let written = create_file(&temporary, false).and_then(|mut file| {
         file.write_all(bytes)
             .map_err(Error::io("write", &temporary))?;
-        file.sync_all().map_err(Error::io("sync", &temporary))
+        noted(Change::SyncFile(&temporary), || file.sync_all())
+            .map_err(Error::io("sync", &temporary))
     });
     if let Err(error) = written.and_then(|()| rename(&temporary, path)) {
         // A full disk gets its room back.
@@ -159,20 +160,26 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     sync_folder(path.parent().unwrap_or(path))
 }
 
-/// Removes a file durably: when this returns, it does not come back after a power cut.
+fn temporary_of(path: &Path) -> PathBuf {
+    path.with_added_extension("new")
+}
+
+/// Removes a file durably: when this returns, it does not come back after a power cut. What an
+/// interrupted [`write_atomic`] has left of it goes too.
 pub fn remove_durably(path: &Path) -> Result<()> {
+    remove_file(&temporary_of(path))?;
     remove_file(path)?;
     sync_folder(path.parent().unwrap_or(path))
 }
 
 /// Renames within one file system, over what may be there.
 pub fn rename(from: &Path, to: &Path) -> Result<()> {
-    retry(|| fs::rename(from, to).map_err(Error::io("put into place", to)))
+    retry(|| in_use::rename(from, to).map_err(Error::io("put into place", to)))
 }
 
 /// Gives a file a second name, or, where the file system has no such thing, copies it.
 pub fn link_or_copy(from: &Path, to: &Path) -> Result<()> {
-    match fs::hard_link(from, to) {
+    match noted(Change::Link(from, to), || fs::hard_link(from, to)) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             Err(Error::io("link", to)(error))
@@ -189,7 +196,7 @@ pub fn clone_file(from: &Path, to: &Path) -> Result<bool> {
     if REFUSED.load(Ordering::Relaxed) {
         return Ok(false);
     }
-    if reflink_copy::reflink(from, to).is_err() {
+    if noted(Change::File(to), || reflink_copy::reflink(from, to)).is_err() {
         remove_file(to)?;
         REFUSED.store(true, Ordering::Relaxed);
         return Ok(false);
@@ -208,7 +215,7 @@ fn make_writable(path: &Path) -> Result<()> {
 /// time and permission bits, but no bits that would lend somebody's rights, and no write protection
 /// of Windows. Shares the blocks where that can be.
 pub fn copy_foreign(from: &Path, to: &Path, mode: Option<u32>) -> Result<()> {
-    if reflink_copy::reflink(from, to).is_err() {
+    if noted(Change::File(to), || reflink_copy::reflink(from, to)).is_err() {
         remove_file(to)?;
         let mut source = File::open(from).map_err(Error::io("open", from))?;
         let mut copy = create_file(to, false)?;
@@ -226,7 +233,10 @@ pub fn copy_foreign(from: &Path, to: &Path, mode: Option<u32>) -> Result<()> {
             reason = "on Windows it is an attribute, no mode for the world"
         )]
         permissions.set_readonly(false);
-        fs::set_permissions(to, permissions).map_err(Error::io("set the mode of", to))?;
+        noted(Change::Attributes(to), || {
+            fs::set_permissions(to, permissions)
+        })
+        .map_err(Error::io("set the mode of", to))?;
     }
     let modified = metadata.modified().map_err(Error::io("look at", from))?;
     set_modified(to, modified)?;
@@ -251,7 +261,10 @@ fn keep_mode_and_time(from: &Path, to: &Path) -> Result<()> {
         // Such a file cannot be opened for a sync any more.
         sync_file(to)?;
     }
-    fs::set_permissions(to, metadata.permissions()).map_err(Error::io("set the mode of", to))
+    noted(Change::Attributes(to), || {
+        fs::set_permissions(to, metadata.permissions())
+    })
+    .map_err(Error::io("set the mode of", to))
 }
 
 /// Copies a folder and all below it, or a single file or link, to where nothing is. What is neither
@@ -323,17 +336,20 @@ pub fn is_shared(path: &Path) -> Result<bool> {
 
 /// Sets a file's modification time.
 pub fn set_modified(path: &Path, time: std::time::SystemTime) -> Result<()> {
-    File::options()
-        .write(true)
-        .open(path)
-        .and_then(|file| file.set_modified(time))
-        .map_err(Error::io("set the time of", path))
+    let set = || {
+        let file = File::options().write(true).open(path)?;
+        file.set_modified(time)
+    };
+    noted(Change::Attributes(path), set).map_err(Error::io("set the time of", path))
 }
 
 /// Makes a symbolic link that must not exist yet.
 #[cfg(unix)]
 pub fn symlink(target: &str, path: &Path) -> Result<()> {
-    std::os::unix::fs::symlink(target, path).map_err(Error::io("link", path))
+    noted(Change::Symlink(target, path), || {
+        std::os::unix::fs::symlink(target, path)
+    })
+    .map_err(Error::io("link", path))
 }
 
 /// Symbolic links in packages are for Unix: Windows lets only administrators make them.
@@ -361,8 +377,11 @@ pub fn set_mode(path: &Path, mode: Option<u32>) -> Result<()> {
     #[cfg(unix)]
     if let Some(mode) = mode {
         use std::os::unix::fs::PermissionsExt;
-        return fs::set_permissions(path, fs::Permissions::from_mode(mode & 0o777))
-            .map_err(Error::io("set the mode of", path));
+        let permissions = fs::Permissions::from_mode(mode & 0o777);
+        return noted(Change::Attributes(path), || {
+            fs::set_permissions(path, permissions)
+        })
+        .map_err(Error::io("set the mode of", path));
     }
     #[cfg(not(unix))]
     let _ = (path, mode);
@@ -470,28 +489,29 @@ pub fn folds_case(folder: &Path) -> Result<bool> {
 pub fn sync_folder(path: &Path) -> Result<()> {
     #[cfg(unix)]
     File::open(path)
-        .and_then(|folder| folder.sync_all())
+        .and_then(|folder| noted(Change::SyncFolder(path), || folder.sync_all()))
         .map_err(Error::io("sync", path))?;
     #[cfg(not(unix))]
     let _ = path;
     Ok(())
 }
 
-/// Up to so many folders are synced one by one; a sync of the whole file system waits for what
+/// Up to so many paths are synced one by one; a sync of the whole file system waits for what
 /// others write too.
 #[cfg(target_os = "linux")]
 const MANY: usize = 16;
 
-/// Makes what was renamed and removed in these folders of one client folder durable.
-pub fn sync_folders(folders: &[PathBuf]) -> Result<()> {
+/// Makes paths below `root`, which is a client folder, durable: what files hold, and what was
+/// renamed and removed in folders.
+///
+/// On Windows a file that is read-only or held is passed over: one that was linked was durable
+/// before, and a read-only copy was synced when it was made.
+pub fn sync_paths(root: &Path, paths: &[PathBuf]) -> Result<()> {
     #[cfg(target_os = "linux")]
-    if folders.len() > MANY && syncfs_reports_errors() {
-        return sync_tree(&[&folders[0]], None);
+    if paths.len() > MANY && syncfs_reports_errors() {
+        return sync_tree(&[root], None);
     }
-    in_parallel(SYNC_THREADS, folders, &|folder: &PathBuf| {
-        sync_folder(folder)
-    })
-    .map(|_| ())
+    sync_each(paths, Some(root))
 }
 
 /// Makes everything below the folders durable: files, then the folders that name them.
@@ -509,7 +529,8 @@ pub fn sync_tree(folders: &[&Path], linked: Option<&Path>) -> Result<()> {
             return Ok(());
         };
         let folder = File::open(first).map_err(Error::io("open", first))?;
-        return rustix::fs::syncfs(&folder).map_err(|error| Error::io("sync", first)(error.into()));
+        return noted(Change::SyncAll(first), || Ok(rustix::fs::syncfs(&folder)?))
+            .map_err(Error::io("sync", first));
     }
     let mut paths = Vec::new();
     for folder in folders {
@@ -520,6 +541,10 @@ pub fn sync_tree(folders: &[&Path], linked: Option<&Path>) -> Result<()> {
 
 #[cfg(target_os = "linux")]
 fn syncfs_reports_errors() -> bool {
+    #[cfg(feature = "failpoints")]
+    if record::without_syncfs() {
+        return false;
+    }
     let name = rustix::system::uname();
     let release = name.release().to_string_lossy();
     let mut numbers = release
@@ -556,7 +581,7 @@ fn sync_each(paths: &[PathBuf], linked: Option<&Path>) -> Result<()> {
         if linked.is_some_and(|linked| path.starts_with(linked)) {
             return match open_to_sync(path) {
                 Err(_) if cfg!(windows) => Ok(()),
-                file => file.and_then(|file| file.sync_all()),
+                file => file.and_then(|file| noted(Change::SyncFile(path), || file.sync_all())),
             }
             .map_err(Error::io("sync", path));
         }
@@ -567,9 +592,8 @@ fn sync_each(paths: &[PathBuf], linked: Option<&Path>) -> Result<()> {
 
 /// Makes a file's content durable.
 pub fn sync_file(path: &Path) -> Result<()> {
-    retry(|| open_to_sync(path).map_err(Error::io("sync", path)))?
-        .sync_all()
-        .map_err(Error::io("sync", path))
+    let file = retry(|| open_to_sync(path).map_err(Error::io("sync", path)))?;
+    noted(Change::SyncFile(path), || file.sync_all()).map_err(Error::io("sync", path))
 }
 
 /// Windows flushes only through a handle that may write.

@@ -150,6 +150,11 @@ impl ClientFolder {
         self.own().join("staging")
     }
 
+    /// A file on its way back.
+    pub(crate) fn restoring(&self) -> PathBuf {
+        self.own().join("restoring")
+    }
+
     /// Where installed files go that are in use when they are replaced or removed.
     pub(crate) fn aside(&self) -> PathBuf {
         self.own().join("aside")

@@ -54,7 +54,7 @@ steps! {
     BackUpFile = "backup.file",
     /// All files are backed up, not yet synced, and the backup has no description yet.
     BackUpFilled = "backup.filled",
-    /// The backup is whole, described, synced, and has its name.
+    /// What is staged is synced, and the backup, if there is one, is whole and has its name.
     BackUpSynced = "backup.synced",
     /// One more file of the current version is carried over into a new version's folder.
     BuildFile = "build.file",
@@ -173,6 +173,7 @@ mod orders {
     /// Marks that `step` has been reached, and does what `CASTOFF_FAIL` orders there.
     pub(crate) fn reach(step: Step) -> Result<()> {
         trace(step);
+        crate::disk::record::step(step.as_str());
         let mut orders = ORDERS
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);

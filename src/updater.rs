@@ -583,7 +583,7 @@ impl<'a> Updater<'a> {
         let aside = self.folder.aside();
         disk::remove_tree(&self.folder.staging())?;
         disk::remove_tree(&self.folder.own().join("backup"))?;
-        in_use::remove(&self.folder.own().join("restoring"), &aside)?;
+        in_use::remove(&self.folder.restoring(), &aside)?;
         in_use::sweep(&aside);
         Ok(())
     }

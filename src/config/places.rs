@@ -186,10 +186,26 @@ fn writable(folder: &Path) -> bool {
     ));
     // Closed before it is removed, which Windows wants.
     match disk::create_file(&probe, false).map(drop) {
-        Ok(()) => disk::remove_file(&probe).is_ok(),
+        Ok(()) => {
+            sweep_probes(existing, &probe);
+            disk::remove_file(&probe).is_ok()
+        }
         // A full disk is not one that this user may not write: to go elsewhere would be to install
         // the app a second time.
         Err(error) => error.code() == Code::DiskFull,
+    }
+}
+
+/// Removes what others have left that were stopped in the middle of trying.
+fn sweep_probes(folder: &Path, own: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let is_probe = name.starts_with(".castoff-") && name.ends_with(".probe");
+        if is_probe && entry.path() != own {
+            // Where somebody is just trying, nothing is lost: it has been made.
+            let _ = disk::remove_file(&entry.path());
+        }
     }
 }
 
@@ -305,6 +321,8 @@ mod tests {
     #[test]
     fn writability_is_tried_and_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
+        // Of a process that was killed.
+        fs::write(folder.path().join(".castoff-1-0.probe"), "").unwrap();
         assert!(writable(folder.path()));
         assert!(writable(&folder.path().join("not/yet/there")));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);

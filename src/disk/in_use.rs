@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use super::record::{Change, noted};
 use crate::{Error, Result};
 
 /// How often what is held is tried again.
@@ -187,7 +188,7 @@ pub fn replace(from: &Path, to: &Path, aside: &Path) -> Result<()> {
             source,
         })
     };
-    match fs::rename(from, to) {
+    match rename(from, to) {
         Ok(()) => return Ok(()),
         Err(error) if !is_refused(&error) => return Err(Error::io("put into place", to)(error)),
         // Whatever is held, a folder is no file that could be moved aside.
@@ -200,7 +201,7 @@ pub fn replace(from: &Path, to: &Path, aside: &Path) -> Result<()> {
         Ok(moved) => moved,
         Err(error) => return in_use(error),
     };
-    match fs::rename(from, to) {
+    match rename(from, to) {
         Ok(()) => {
             // At once if it was merely read-only.
             let _ = remove_once(&moved);
@@ -208,12 +209,17 @@ pub fn replace(from: &Path, to: &Path, aside: &Path) -> Result<()> {
         }
         Err(error) => {
             // The new file is what is held.
-            if let Err(worse) = fs::rename(&moved, to) {
+            if let Err(worse) = rename(&moved, to) {
                 log::error!("{} stays aside: {worse}", to.display());
             }
             in_use(error)
         }
     }
+}
+
+/// One attempt to rename.
+pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    noted(Change::Rename(from, to), || fs::rename(from, to))
 }
 
 /// Removes a file or a link; one that is not there is no error. One that is in use is moved to the
@@ -243,7 +249,7 @@ pub fn remove(path: &Path, aside: &Path) -> Result<()> {
 /// Moves a file to a name of its own in the folder `aside`.
 fn move_aside(path: &Path, aside: &Path) -> io::Result<PathBuf> {
     static NUMBER: AtomicU32 = AtomicU32::new(1);
-    fs::create_dir_all(aside)?;
+    noted(Change::Folders(aside), || fs::create_dir_all(aside))?;
     let process = std::process::id();
     let moved = loop {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -253,7 +259,7 @@ fn move_aside(path: &Path, aside: &Path) -> io::Result<PathBuf> {
             break moved;
         }
     };
-    fs::rename(path, &moved)?;
+    rename(path, &moved)?;
     log::debug!("{} is moved aside, to {}", path.display(), moved.display());
     Ok(moved)
 }
@@ -273,14 +279,15 @@ pub fn sweep(aside: &Path) {
 
 /// One attempt to remove a file, even a read-only one, or a link, whatever it leads to.
 pub(super) fn remove_once(path: &Path) -> io::Result<()> {
-    let result = fs::remove_file(path);
+    let remove = || noted(Change::Remove(path), || fs::remove_file(path));
+    let result = remove();
     #[cfg(windows)]
     if result.as_ref().is_err_and(is_refused) && is_folder_link(path) {
         // Takes the link, and nothing of the folder that it leads to.
-        return fs::remove_dir(path);
+        return noted(Change::Remove(path), || fs::remove_dir(path));
     }
     if result.as_ref().is_err_and(is_refused) && clear_read_only(path) {
-        return fs::remove_file(path);
+        return remove();
     }
     result
 }
@@ -311,7 +318,10 @@ pub(super) fn clear_read_only(path: &Path) -> bool {
         reason = "on Windows it is an attribute, no mode for the world"
     )]
     permissions.set_readonly(false);
-    fs::set_permissions(path, permissions).is_ok()
+    noted(Change::Attributes(path), || {
+        fs::set_permissions(path, permissions)
+    })
+    .is_ok()
 }
 
 /// Unix asks for the rights of the folder, not of the file.

@@ -177,6 +177,9 @@ pub fn back_up(
         disk::sync_tree(&[&staged.folder], None)?;
         None
     };
+    // The folders of the backups and of the journal may be new.
+    disk::sync_folder(folder.root())?;
+    reach(Step::BackUpSynced)?;
     Ok(BackedUp {
         staged,
         backup: name,
@@ -291,8 +294,6 @@ fn seal(folder: &ClientFolder, staged: &Path, backup: &Backup) -> Result<String>
     let name = free_name(folder, backup.version.as_ref());
     disk::rename(&temporary, &folder.backups().join(&name))?;
     disk::sync_folder(&folder.backups())?;
-    disk::sync_folder(folder.root())?;
-    reach(Step::BackUpSynced)?;
     Ok(name)
 }
 
@@ -416,7 +417,7 @@ pub(crate) fn put_back(
     mutable: &Patterns,
 ) -> Result<()> {
     let from = path.below(&path_of(folder, name)?);
-    let temporary = folder.own().join("restoring");
+    let temporary = folder.restoring();
     // A second name of what runs, if an attempt has left one.
     in_use::remove(&temporary, &folder.aside())?;
     match content {

@@ -82,7 +82,8 @@ pub(super) fn replace(
         patience.retry(|| in_use::replace(&from, &to, &aside))?;
         reach(Step::CommitRename)?;
     }
-    sync_changed(folder, journal)?;
+    // The staged files themselves were synced with the backup.
+    sync_changed(folder, journal, Vec::new())?;
     reach(Step::CommitRenamed)?;
     folder.save_installed(Some(&staged.installed()))?;
     reach(Step::CommitListed)?;
@@ -323,7 +324,13 @@ pub(super) fn put_back(
         patience.retry(|| bring_back(folder, journal, path, before, rules))?;
         reach(Step::UndoPath)?;
     }
-    sync_changed(folder, journal)?;
+    // After a cut, a file may have its place and still this name.
+    patience.retry(|| in_use::remove(&folder.restoring(), &folder.aside()))?;
+    // Those too that were as before already: an undo that was killed may have copied them.
+    let is_file = |change: &Change| matches!(change.before, Some(Content::File { .. }));
+    let files = journal.paths.iter().filter(|(_, change)| is_file(change));
+    let files = files.map(|(path, _)| path.below(root)).collect();
+    sync_changed(folder, journal, files)?;
     reach(Step::UndoPaths)?;
 
     let mut entry = None;
@@ -402,18 +409,17 @@ fn refreshed(folder: &ClientFolder, journal: &Journal, backup: &Backup) -> Resul
     Ok(installed)
 }
 
-/// Makes renames and removals durable: in every folder on the way to what changed, since folders
-/// may have been made and removed too.
-fn sync_changed(folder: &ClientFolder, journal: &Journal) -> Result<()> {
+/// Makes `files` durable, and renames and removals in every folder on the way to what changed,
+/// since folders may have been made and removed too.
+fn sync_changed(folder: &ClientFolder, journal: &Journal, files: Vec<PathBuf>) -> Result<()> {
+    let root = folder.root();
     let parents = journal.paths.keys().flat_map(SafePath::parents);
     let folders: BTreeSet<SafePath> = parents.chain(journal.made.iter().cloned()).collect();
-    let mut folders: Vec<_> = folders
-        .iter()
-        .map(|path| path.below(folder.root()))
-        .filter(|path| path.is_dir())
-        .collect();
-    folders.push(folder.root().to_path_buf());
-    disk::sync_folders(&folders)
+    let folders = folders.iter().map(|path| path.below(root));
+    let mut paths = files;
+    paths.extend(folders.filter(|path| path.is_dir()));
+    paths.push(root.to_path_buf());
+    disk::sync_paths(root, &paths)
 }
 
 /// Removes folders that the removal of `paths` has emptied, but those in `stays`.

@@ -85,6 +85,10 @@ pub fn build(
     reach(Step::BuildFilled)?;
     meanwhile();
     disk::sync_tree(&[&staged.folder], None)?;
+    // The folders of the versions and of the journal may be new.
+    disk::create_folders(&folder.versions())?;
+    disk::sync_folder(folder.root())?;
+    reach(Step::BackUpSynced)?;
     let list = staged.installed();
     Ok(Built {
         name: free_name(folder, &staged.plan.release.version),
@@ -484,7 +488,7 @@ pub fn set_factory(folder: &ClientFolder, name: &str, replace: bool) -> Result<(
     }
     let root = folder.versions().join(name);
     check_whole(folder, name)?;
-    own_and_protect(&root, &folder.own().join("restoring"))?;
+    own_and_protect(&root, &folder.restoring())?;
     disk::sync_tree(&[&root], None)?;
     reach(Step::FactoryMade)?;
     set_link(folder, Link::Factory, Some(name))?;

@@ -13,6 +13,8 @@ mod hostile;
 mod install;
 mod kills;
 #[cfg(target_os = "linux")]
+mod power_cut;
+#[cfg(target_os = "linux")]
 mod read_only;
 mod selfupdate;
 mod shortcuts;

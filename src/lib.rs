@@ -24,6 +24,7 @@
 )]
 
 pub mod archive;
+pub mod companions;
 pub mod config;
 pub mod database;
 pub mod disk;

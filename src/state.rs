@@ -458,16 +458,9 @@ pub struct WayBack {
     /// In the snapshot layout: where `previous` is to lead then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<String>,
-}
-
-impl WayBack {
-    /// The way back to a backup.
-    pub(crate) fn to(name: &String) -> Self {
-        Self {
-            name: name.clone(),
-            previous: None,
-        }
-    }
+    /// The copy of the databases that is put back as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
 }
 
 /// A package that failed its trial, or that a person has left.
@@ -658,6 +651,7 @@ pub(crate) fn blames_the_package(code: Code) -> bool {
             | Code::ArchiveUnsafe
             | Code::FileListInvalid
             | Code::PartialMisfit
+            | Code::PackageCommands
     )
 }
 

@@ -62,6 +62,8 @@ steps! {
     BuildCarried = "build.carried",
     /// The new version's folder is whole, not yet synced.
     BuildFilled = "build.filled",
+    /// The databases are copied, if any are configured.
+    DataCopied = "data.copied",
     /// The journal is on disk.
     CommitJournalled = "commit.journalled",
     /// One more file of the old version is removed.
@@ -80,6 +82,10 @@ steps! {
     SwitchCurrent = "switch.current",
     /// local_version.json is the new version's.
     CommitVersioned = "commit.versioned",
+    /// The journal says that data may be changed from here on; no migration has begun.
+    CommitMigrating = "commit.migrating",
+    /// The migrations have ended well.
+    CommitMigrated = "commit.migrated",
     /// The trial is recorded in state.json.
     CommitTrial = "commit.trial",
     /// The journal is gone.
@@ -103,6 +109,8 @@ steps! {
     UndoPath = "undo.path",
     /// Every path is as it was, and synced.
     UndoPaths = "undo.paths",
+    /// The databases are as they were.
+    UndoData = "undo.data",
     /// local_version.json and installed.json are as they were.
     UndoVersioned = "undo.versioned",
     /// The journal of what was undone is gone.

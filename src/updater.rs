@@ -18,6 +18,7 @@ use std::time::Duration;
 use chrono::Utc;
 
 use crate::archive::Archive;
+use crate::companions::{Companions, Way};
 use crate::config::{Config, Confirm, Downgrade, LayoutKind, Rules};
 use crate::disk::{self, in_use};
 use crate::entry::{self, Launch, Prepared, Proof, Running, Verdict};
@@ -25,7 +26,7 @@ use crate::fetch::{self, Client};
 use crate::layout::backup;
 use crate::layout::journal::{Journal, Mark};
 use crate::layout::locks::{ChangeLock, RunLock, UpdateLock};
-use crate::layout::{self, Committed, Keep, Kept, Ready, Transaction, links, snapshot};
+use crate::layout::{self, Committed, Keep, Kept, Ready, Site, Transaction, links, snapshot};
 use crate::plan::Plan;
 use crate::progress::{Event, Observer, Phase};
 use crate::release::Release;
@@ -66,6 +67,8 @@ pub struct Updater<'a> {
     observer: &'a dyn Observer,
     rules: Rules,
     launcher: Option<PathBuf>,
+    /// This process's, for the commands of the configuration.
+    environment: Vec<(OsString, OsString)>,
 }
 
 /// How an update ended, when it did not fail.
@@ -156,6 +159,7 @@ impl<'a> Updater<'a> {
             observer,
             rules: Rules::of(&config.update)?,
             launcher: None,
+            environment: std::env::vars_os().collect(),
         })
     }
 
@@ -311,7 +315,7 @@ impl<'a> Updater<'a> {
         if Journal::lies_in(&self.folder) {
             self.observer.event(&Event::Phase(Phase::Recover));
             let change = ChangeLock::take(&self.folder, CHANGE_PATIENCE)?;
-            if let Some(undone) = layout::recover(&self.folder, &self.rules, &change)? {
+            if let Some(undone) = layout::recover(&self.site(&change))? {
                 let version = undone.version.as_ref();
                 self.observer.event(&Event::Recovered { version });
             }
@@ -469,7 +473,7 @@ impl<'a> Updater<'a> {
             let backed_up = backup::back_up(folder, staged, mutable, &|| {}, change)?;
             let backed_up = Ready::InPlace(backed_up);
             let Committed { version, .. } =
-                Transaction::prepare(folder, &self.rules, backed_up, change)?.commit()?;
+                Transaction::prepare(self.site(change), backed_up)?.commit()?;
             log::info!("{version} was copied from {}", base.root().display());
             reach(Step::SeedCopied)?;
         }
@@ -487,23 +491,31 @@ impl<'a> Updater<'a> {
         let folder = &self.folder;
         self.observer.event(&Event::Phase(Phase::Plan));
         let plan = Plan::make(folder, release, &archive, &self.rules)?;
-        // Before anything is unpacked: what is in the way now will be in the way then.
-        layout::probe(
-            folder,
-            plan.writes.iter().map(|write| &write.path),
-            &plan.removes,
-        )?;
-        // And before the package goes: an update that is put off is not fetched again. What may
-        // turn out to be the same is asked for when that is known, after the unpacking.
-        let writes = plan.writes.iter().filter(|write| write.perhaps.is_none());
-        let changing = writes.map(|write| &write.path).chain(&plan.removes);
-        layout::need_free(folder, changing)?;
+        if folder.layout() == LayoutKind::InPlace {
+            // Before anything is unpacked: what is in the way now will be in the way then.
+            let written = plan.writes.iter().map(|write| &write.path);
+            layout::probe(folder, written, &plan.removes)?;
+            // And before the package goes: an update that is put off is not fetched again. What may
+            // turn out to be the same is asked for when that is known, after the unpacking.
+            let writes = plan.writes.iter().filter(|write| write.perhaps.is_none());
+            let changing = writes.map(|write| &write.path).chain(&plan.removes);
+            layout::need_free(folder, changing)?;
+        }
         let copies = backup::bytes_to_copy(&plan, &self.rules.mutable);
         disk::need_space(folder.root(), plan.bytes().saturating_add(copies))?;
         self.observer.event(&Event::Phase(Phase::Stage));
         let staged = stage::stage(folder, plan, &archive, self.observer)?;
         drop(archive);
-        layout::need_free(folder, staged.changing())?;
+        let companions = self.companions();
+        let from = staged.plan.installed.version.clone();
+        let to = staged.plan.release.version.clone();
+        let way = Way {
+            from: from.as_ref(),
+            to: Some(&to),
+            reason: None,
+        };
+        companions.after_stage(way, &staged.folder)?;
+        companions.before_backup(way)?;
         // All of the package that is needed is staged. Gone now, it is not written to the disk by
         // the backup's sync, which for a small update would be most of its work.
         let drop_package = || {
@@ -514,6 +526,7 @@ impl<'a> Updater<'a> {
         let rules = &self.rules;
         let ready = match folder.layout() {
             LayoutKind::InPlace => {
+                layout::need_free(folder, staged.changing())?;
                 if !staged.plan.installed.files.is_empty() {
                     self.observer.event(&Event::Phase(Phase::BackUp));
                 }
@@ -531,7 +544,7 @@ impl<'a> Updater<'a> {
             }
         };
         self.observer.event(&Event::Phase(Phase::Commit));
-        Transaction::prepare(folder, rules, ready, change)?.commit()
+        Transaction::prepare(self.site(change), ready)?.commit()
     }
 
     /// Clears away what an interrupted update has left, unless another is under way.
@@ -603,7 +616,10 @@ impl<'a> Updater<'a> {
 
     /// Goes back to an older version, by its name or version, or to `previous` or `factory`, and
     /// leaves the version that it replaces alone from then on. Fails while the app runs.
-    pub fn roll_back(&self, wanted: &str) -> Result<Kept> {
+    ///
+    /// The databases go back too while the installed version is on trial and this is its way back;
+    /// else only `with_data`, and then the present ones are copied first.
+    pub fn roll_back(&self, wanted: &str, with_data: bool) -> Result<Kept> {
         let _lock = self.lock(UPDATE_PATIENCE)?;
         let kept = layout::find(&self.folder, wanted)?;
         let change = ChangeLock::take(&self.folder, Duration::ZERO)?;
@@ -615,6 +631,7 @@ impl<'a> Updater<'a> {
         let back = WayBack {
             name: kept.name.clone(),
             previous: self.folder.linked(Link::Current),
+            data: self.data_of(&kept, with_data, &change)?,
         };
         // Else the next start would install it again.
         let mark = left.map(|(version, digest)| Mark {
@@ -625,8 +642,48 @@ impl<'a> Updater<'a> {
             },
             failed: false,
         });
-        layout::go_back(&self.folder, &back, mark, &self.rules, &change)?;
+        layout::go_back(&self.site(&change), &back, mark)?;
         Ok(kept)
+    }
+
+    /// The copy of the databases that goes back with an older version, if one does.
+    fn data_of(&self, kept: &Kept, with_data: bool, change: &ChangeLock) -> Result<Option<String>> {
+        let unproven = self
+            .way_back_of_trial()
+            .filter(|back| back.name == kept.name);
+        if let Some(data) = unproven.and_then(|back| back.data) {
+            return Ok(Some(data));
+        }
+        if !with_data {
+            return Ok(None);
+        }
+        let companions = self.companions();
+        if !companions.has_data(&kept.name)? {
+            return Err(Error::NoWayBack {
+                to: format!("the data of {}", kept.name),
+            });
+        }
+        // People have worked with the present data.
+        let version = self.installed();
+        let present = self.folder.linked(Link::Current).unwrap_or_else(|| {
+            let version = version.as_ref();
+            version.map_or_else(|| "unknown".into(), Version::file_name)
+        });
+        companions.keep_data(&present, version.as_ref(), change)?;
+        Ok(Some(kept.name.clone()))
+    }
+
+    fn companions(&self) -> Companions<'_> {
+        Companions::new(self.config, &self.folder, &self.environment)
+    }
+
+    fn site<'b>(&'b self, lock: &'b ChangeLock) -> Site<'b> {
+        Site {
+            folder: &self.folder,
+            rules: &self.rules,
+            companions: self.companions(),
+            lock,
+        }
     }
 
     /// Removes an older version that is kept, unless it is needed.
@@ -828,7 +885,9 @@ impl<'a> Updater<'a> {
                 },
             });
         };
-        let prepared = entry::resolve(&Launch {
+        let companions = self.companions();
+        companions.before_start(version)?;
+        let launch = Launch {
             folder: &self.folder.tree(),
             entry,
             args: invocation.args,
@@ -839,7 +898,8 @@ impl<'a> Updater<'a> {
             cwd: invocation.cwd,
             ready_file,
             keep_open: run.file(),
-        });
+        };
+        let prepared = entry::resolve_in(&launch, companions.python().as_deref());
         match prepared {
             Err(Error::EntryMissing { .. }) if version.is_none() => Err(not_installed()),
             Ok(prepared) => {
@@ -973,7 +1033,14 @@ impl<'a> Updater<'a> {
                 let version = trial.version.to_string();
                 return Ok(Tried::Failed(Error::TrialFailed { version, how }));
             }
-            Some(Verdict::Good { .. }) => self.confirm(trial),
+            Some(Verdict::Good { .. }) => {
+                // Signals for the app are passed on meanwhile.
+                let end = std::thread::scope(|scope| {
+                    scope.spawn(|| self.confirm(trial));
+                    self.end(running)
+                });
+                return Ok(Tried::Ended(end?));
+            }
             Some(Verdict::Unproven { .. }) => {
                 log::info!("version {} ended early and stays on trial", trial.version);
                 uncount();
@@ -1019,15 +1086,21 @@ impl<'a> Updater<'a> {
                 state.forgive(trial.digest);
             }
         });
+        let back = trial.back.as_ref();
+        let from = back.and_then(|back| layout::version_of(&self.folder, &back.name));
         let keep = Keep {
             count: self.config.update.keep,
             space: self.config.update.keep_space,
         };
-        let pruned =
-            confirmed.and_then(|()| layout::prune(&self.folder, keep, trial.back.as_ref()));
+        let pruned = confirmed.and_then(|()| layout::prune(&self.folder, keep, back));
         if let Err(error) = pruned {
             log::warn!("left for later: {}", error.chain());
         }
+        self.companions().after_confirm(Way {
+            from: from.as_ref(),
+            to: Some(&trial.version),
+            reason: None,
+        });
     }
 
     /// Undoes a version that failed its trial. With nothing to go back to, that is the error.
@@ -1053,7 +1126,7 @@ impl<'a> Updater<'a> {
         }
         self.observer.event(&Event::Phase(Phase::Undo));
         let why = error.chain();
-        let undone = match layout::roll_back(&self.folder, trial, &why, &self.rules, &change) {
+        let undone = match layout::roll_back(&self.site(&change), trial, &why) {
             Ok(Some(undone)) => undone,
             Ok(None) => return Err(error),
             Err(worse) if !matches!(worse.code(), Code::BackupDamaged | Code::BackupNotFound) => {

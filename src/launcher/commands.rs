@@ -41,6 +41,8 @@ pub enum Command {
     Rollback {
         /// A version, the name of what is kept of it, `previous` or `factory`.
         to: String,
+        /// The databases too.
+        with_data: bool,
     },
     /// List the older versions that are kept.
     Backups,
@@ -89,12 +91,12 @@ impl Command {
             ["update"] => Ok(Self::Update { force: false }),
             ["update", "--force"] => Ok(Self::Update { force: true }),
             ["backups"] | ["backups", "list"] => Ok(Self::Backups),
-            ["rollback"] => Ok(Self::Rollback {
-                to: Link::Previous.as_str().to_owned(),
-            }),
-            ["rollback", to] | ["backups", "restore", to] => Ok(Self::Rollback {
-                to: (*to).to_owned(),
-            }),
+            ["rollback"] => Ok(Self::rollback(Link::Previous.as_str(), false)),
+            ["rollback", "--with-data"] => Ok(Self::rollback(Link::Previous.as_str(), true)),
+            ["rollback", to, "--with-data"] | ["rollback", "--with-data", to] => {
+                Ok(Self::rollback(to, true))
+            }
+            ["rollback", to] | ["backups", "restore", to] => Ok(Self::rollback(to, false)),
             ["backups", "delete", backup] => Ok(Self::Delete {
                 backup: (*backup).to_owned(),
             }),
@@ -119,6 +121,11 @@ impl Command {
             ["self-check"] => Ok(Self::SelfCheck),
             _ => Err(text.join(" ")),
         }
+    }
+
+    fn rollback(to: &str, with_data: bool) -> Self {
+        let to = to.to_owned();
+        Self::Rollback { to, with_data }
     }
 
     fn shortcut(options: &[&str], remove: bool) -> Result<Self, String> {
@@ -196,7 +203,7 @@ impl Session {
             Command::Check => self.check(),
             Command::Update { force } => self.update(*force),
             Command::Backups => self.backups(),
-            Command::Rollback { to } => self.roll_back(to),
+            Command::Rollback { to, with_data } => self.roll_back(to, *with_data),
             Command::Delete { backup } => self.delete(backup),
             Command::Retry { version } => self.retry(version.as_deref()),
             Command::Doctor => self.doctor(),
@@ -228,7 +235,7 @@ impl Session {
         let _ = writeln!(
             io::stderr(),
             "{}\n\n  --castoff run [ARGUMENTS]\n  --castoff check [--json]\n  \
-             --castoff update [--force] [--json]\n  --castoff rollback [VERSION] [--json]\n  \
+             --castoff update [--force] [--json]\n  --castoff rollback [VERSION] [--with-data] [--json]\n  \
              --castoff retry [VERSION] [--json]\n  --castoff backups [list] [--json]\n  \
              --castoff backups restore VERSION [--json]\n  \
              --castoff backups delete VERSION [--json]\n  --castoff doctor [--json]\n  \
@@ -293,8 +300,8 @@ impl Session {
         Ok(Told::good(text, kept.iter().map(kept_json).collect()))
     }
 
-    fn roll_back(&self, to: &str) -> Result<Told> {
-        let kept = self.updater()?.roll_back(to)?;
+    fn roll_back(&self, to: &str, with_data: bool) -> Result<Told> {
+        let kept = self.updater()?.roll_back(to, with_data)?;
         let version = kept
             .version
             .map_or_else(|| "?".into(), |version| version.to_string());
@@ -543,7 +550,7 @@ mod tests {
         assert_eq!(parse("update --force"), Ok(Command::Update { force: true }));
         assert_eq!(
             parse("backups restore 1.0"),
-            Ok(Command::Rollback { to: "1.0".into() })
+            Ok(Command::rollback("1.0", false))
         );
         assert_eq!(parse("retry"), Ok(Command::Retry { version: None }));
         let version = Some("1.1.0".into());

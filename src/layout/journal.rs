@@ -37,6 +37,9 @@ pub struct Journal {
     /// In the snapshot layout: the links that change, instead of paths.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub switch: Option<Switch>,
+    /// The copy of the databases as they are before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Data>,
     /// The package to leave alone once this is undone: of a version that is left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mark: Option<Mark>,
@@ -61,6 +64,16 @@ pub struct Switch {
 pub struct Links {
     pub current: Option<String>,
     pub previous: Option<String>,
+}
+
+/// What an undo does about databases.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Data {
+    /// The copy's name.
+    pub name: String,
+    /// Something may have changed the databases since, so that they are to be put back.
+    pub touched: bool,
 }
 
 /// A package that is left for an older version.
@@ -112,6 +125,7 @@ impl Journal {
             paths: BTreeMap::new(),
             switch: None,
             mark: None,
+            data: None,
         }
     }
 

@@ -49,7 +49,7 @@ impl UpdateLock {
 #[must_use = "the lock ends when this is dropped"]
 #[derive(Debug)]
 pub struct ChangeLock {
-    _file: File,
+    file: File,
 }
 
 impl ChangeLock {
@@ -58,11 +58,16 @@ impl ChangeLock {
         let file = open(folder, RUN_LOCK)?;
         let deadline = Instant::now() + patience;
         if wait(deadline, folder.root(), || file.try_lock())? {
-            return Ok(Self { _file: file });
+            return Ok(Self { file });
         }
         Err(Error::AppRunning {
             path: folder.root().to_path_buf(),
         })
+    }
+
+    /// The open file that holds the lock, for a command to inherit.
+    pub fn file(&self) -> &File {
+        &self.file
     }
 }
 

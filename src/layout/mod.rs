@@ -40,7 +40,7 @@ pub mod tree;
 
 pub(crate) use in_place::{need_free, probe};
 pub(crate) use transaction::roll_back;
-pub use transaction::{Committed, Ready, Transaction, Undone, go_back, recover};
+pub use transaction::{Committed, Ready, Site, Transaction, Undone, go_back, recover};
 
 /// An older version that is kept whole: a backup, or the folder of a version.
 #[derive(Clone, Debug)]
@@ -110,6 +110,19 @@ fn place(folder: &ClientFolder) -> PathBuf {
     }
 }
 
+/// Where the files of an older version are that is kept as `name`.
+pub(crate) fn files_of(folder: &ClientFolder, name: &str) -> PathBuf {
+    place(folder).join(name)
+}
+
+/// The version that is kept as `name`.
+pub(crate) fn version_of(folder: &ClientFolder, name: &str) -> Option<Version> {
+    match folder.layout() {
+        LayoutKind::InPlace => backup::Backup::load(folder, name).ok()?.version,
+        LayoutKind::Snapshot => folder.version_in(name),
+    }
+}
+
 /// Whether what a way back leads to is there.
 pub(crate) fn is_open(folder: &ClientFolder, back: &WayBack) -> bool {
     match folder.layout() {
@@ -137,15 +150,14 @@ pub(crate) fn prune(folder: &ClientFolder, keep: Keep, needed: Option<&WayBack>)
     }
     let (mut count, mut space) = (0, 0);
     for kept in list(folder) {
-        if stays(folder, &kept.name).is_some()
-            || needed.is_some_and(|needed| needed.name == kept.name)
-        {
+        if stays(folder, &kept.name).is_some() {
             continue;
         }
         count += 1;
         space += kept.size;
         let too_large = keep.space > 0 && space > keep.space && count > 1;
-        if count > keep.count || too_large {
+        let is_needed = needed.is_some_and(|needed| needed.name == kept.name);
+        if (count > keep.count || too_large) && !is_needed {
             remove(folder, &kept.name)?;
         }
     }

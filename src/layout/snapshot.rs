@@ -293,12 +293,8 @@ fn probe(folder: &ClientFolder) -> Result<()> {
     Ok(())
 }
 
-/// Gives the new version its place and makes it the current one. Returns the way back.
-pub(super) fn switch(
-    folder: &ClientFolder,
-    built: &Built,
-    journal: &Journal,
-) -> Result<Option<WayBack>> {
+/// Gives the new version its place and makes it the current one.
+pub(super) fn switch(folder: &ClientFolder, built: &Built, journal: &Journal) -> Result<()> {
     let Some(switch) = &journal.switch else {
         return Err(Error::Internal {
             what: "a journal without a switch".into(),
@@ -311,11 +307,7 @@ pub(super) fn switch(
     disk::rename(&built.staged.folder, &folder.versions().join(&built.name))?;
     disk::sync_folder(&folder.versions())?;
     reach(Step::CommitPlaced)?;
-    set_links(folder, &switch.after)?;
-    Ok(switch.before.current.clone().map(|name| WayBack {
-        name,
-        previous: switch.before.previous.clone(),
-    }))
+    set_links(folder, &switch.after)
 }
 
 /// Makes `previous` and `current` lead where they are to, durably.

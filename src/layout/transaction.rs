@@ -5,15 +5,16 @@
 //! back is the undo of a journal that is made up from what is kept of an older version, so that
 //! there is one way back, for an error, a kill, a failed trial and a person's wish, in both layouts.
 
+use crate::companions::{Companions, Way};
 use crate::config::{LayoutKind, Rules};
 use crate::disk::{self, in_use};
 use crate::layout::backup::{self, BackedUp};
 use crate::layout::in_place;
-use crate::layout::journal::{Journal, Mark};
+use crate::layout::journal::{Data, Journal, Mark};
 use crate::layout::locks::ChangeLock;
 use crate::layout::snapshot::{self, Built};
 use crate::plan::Plan;
-use crate::state::{Bad, ClientFolder, EntryPoint, Trial, WayBack};
+use crate::state::{Bad, ClientFolder, EntryPoint, Link, Trial, WayBack};
 use crate::steps::{Step, reach};
 use crate::version::Version;
 use crate::{Error, Result};
@@ -28,6 +29,14 @@ pub enum Ready {
 }
 
 impl Ready {
+    /// What is kept of the version that is left; `None` for a first install.
+    fn kept(&self, folder: &ClientFolder) -> Option<String> {
+        match self {
+            Self::InPlace(backed_up) => backed_up.backup.clone(),
+            Self::Snapshot(_) => folder.linked(Link::Current),
+        }
+    }
+
     fn plan(&self) -> &Plan {
         match self {
             Self::InPlace(backed_up) => &backed_up.staged.plan,
@@ -56,35 +65,55 @@ pub struct Undone {
 /// A commit that is about to begin.
 #[must_use = "nothing is installed until the transaction is committed"]
 pub struct Transaction<'a> {
-    folder: &'a ClientFolder,
-    rules: &'a Rules,
+    site: Site<'a>,
     ready: Ready,
     journal: Journal,
-    _lock: &'a ChangeLock,
 }
 
+/// Where a transaction takes place, and what goes along with it. The lock keeps the app from
+/// running meanwhile.
+#[derive(Clone, Copy)]
+#[expect(missing_docs, reason = "each is what its type says")]
+pub struct Site<'a> {
+    pub folder: &'a ClientFolder,
+    pub rules: &'a Rules,
+    pub companions: Companions<'a>,
+    pub lock: &'a ChangeLock,
+}
+
+/// The name of the databases' copy where there is no version to be left.
+const BEFORE_ALL: &str = "first";
+
 impl<'a> Transaction<'a> {
-    /// Probes everything that is to change. Nothing is changed; an error leaves the app untouched.
-    pub fn prepare(
-        folder: &'a ClientFolder,
-        rules: &'a Rules,
-        ready: Ready,
-        lock: &'a ChangeLock,
-    ) -> Result<Self> {
+    /// Probes everything that is to change, and copies the databases. Nothing is changed; an error
+    /// leaves the app untouched.
+    pub fn prepare(site: Site<'a>, ready: Ready) -> Result<Self> {
         let journal = match &ready {
-            Ready::InPlace(backed_up) => in_place::journal_of_commit(folder, backed_up),
-            Ready::Snapshot(built) => snapshot::journal_of_commit(folder, built),
+            Ready::InPlace(backed_up) => in_place::journal_of_commit(site.folder, backed_up),
+            Ready::Snapshot(built) => snapshot::journal_of_commit(site.folder, built),
         };
-        match journal {
+        let with_data = journal.and_then(|mut journal| {
+            // A mere copy of what is in use already changes no data.
+            if ready.plan().digest.is_some() {
+                let kept = ready.kept(site.folder);
+                let name = kept.unwrap_or_else(|| BEFORE_ALL.to_owned());
+                let version = journal.before.as_ref();
+                if site.companions.keep_data(&name, version, site.lock)? {
+                    let touched = false;
+                    journal.data = Some(Data { name, touched });
+                }
+                reach(Step::DataCopied)?;
+            }
+            Ok(journal)
+        });
+        match with_data {
             Ok(journal) => Ok(Self {
-                folder,
-                rules,
+                site,
                 ready,
                 journal,
-                _lock: lock,
             }),
             Err(error) => {
-                discard_backup(folder, &ready);
+                discard_backup(site.folder, &ready);
                 Err(error)
             }
         }
@@ -92,8 +121,8 @@ impl<'a> Transaction<'a> {
 
     /// Makes the new version the current one. On an error everything is put back first; the error
     /// that is returned is the commit's own, or `RECOVERY_FAILED`.
-    pub fn commit(self) -> Result<Committed> {
-        let folder = self.folder;
+    pub fn commit(mut self) -> Result<Committed> {
+        let folder = self.site.folder;
         if let Err(error) = self.journal.write(folder) {
             if !Journal::lies_in(folder) {
                 discard_backup(folder, &self.ready);
@@ -108,25 +137,37 @@ impl<'a> Transaction<'a> {
                 if let Err(error) = disk::remove_tree(&folder.staging()) {
                     log::warn!("{}", error.chain());
                 }
-                undo(folder, &self.journal, self.rules)?;
+                undo(&self.site, &self.journal, &error.chain())?;
                 discard_backup(folder, &self.ready);
                 Err(error)
             }
         }
     }
 
-    fn change(&self) -> Result<Committed> {
-        let folder = self.folder;
+    fn change(&mut self) -> Result<Committed> {
+        let folder = self.site.folder;
         reach(Step::CommitJournalled)?;
-        let way_back = match &self.ready {
-            Ready::InPlace(backed_up) => {
-                in_place::replace(folder, backed_up, &self.journal)?;
-                backed_up.backup.as_ref().map(WayBack::to)
-            }
+        match &self.ready {
+            Ready::InPlace(backed_up) => in_place::replace(folder, backed_up, &self.journal)?,
             Ready::Snapshot(built) => snapshot::switch(folder, built, &self.journal)?,
-        };
+        }
         let plan = self.ready.plan();
         let version = &plan.release.version;
+        if plan.digest.is_some() && self.site.companions.migrates() {
+            if let Some(data) = &mut self.journal.data {
+                data.touched = true;
+                self.journal.write(folder)?;
+            }
+            reach(Step::CommitMigrating)?;
+            let way = Way {
+                from: self.journal.before.as_ref(),
+                to: Some(version),
+                reason: None,
+            };
+            self.site.companions.after_commit(way, self.site.lock)?;
+            reach(Step::CommitMigrated)?;
+        }
+        let back = self.way_back();
         folder.change_state(|state| {
             state.entry = Some(EntryPoint {
                 version: Some(version.clone()),
@@ -135,7 +176,7 @@ impl<'a> Transaction<'a> {
             state.trial = plan.digest.map(|digest| Trial {
                 version: version.clone(),
                 digest,
-                back: way_back,
+                back,
                 tries: 0,
             });
             if let Some(digest) = plan.digest {
@@ -148,6 +189,23 @@ impl<'a> Transaction<'a> {
         Ok(Committed {
             before: plan.installed.version.clone(),
             version: version.clone(),
+        })
+    }
+
+    /// What the journal would lead back to, for as long as the new version is on trial.
+    fn way_back(&self) -> Option<WayBack> {
+        let (name, previous) = match &self.journal.switch {
+            Some(switch) => (
+                switch.before.current.clone()?,
+                switch.before.previous.clone(),
+            ),
+            None => (self.journal.backup.clone()?, None),
+        };
+        let data = self.journal.data.as_ref().map(|data| data.name.clone());
+        Some(WayBack {
+            name,
+            previous,
+            data,
         })
     }
 }
@@ -169,7 +227,8 @@ fn discard_backup(folder: &ClientFolder, ready: &Ready) {
 ///
 /// Fails with `RECOVERY_FAILED` when that cannot be done; then the journal and the backup stay,
 /// and the app must not be started.
-pub fn recover(folder: &ClientFolder, rules: &Rules, _lock: &ChangeLock) -> Result<Option<Undone>> {
+pub fn recover(site: &Site<'_>) -> Result<Option<Undone>> {
+    let folder = site.folder;
     let journal = Journal::load(folder).map_err(|error| failed(folder, None, error))?;
     let Some(journal) = journal else {
         return Ok(None);
@@ -181,7 +240,7 @@ pub fn recover(folder: &ClientFolder, rules: &Rules, _lock: &ChangeLock) -> Resu
             log::warn!("{}", error.chain());
         }
     }
-    undo(folder, &journal, rules)?;
+    undo(site, &journal, "it was interrupted")?;
     Ok(Some(Undone {
         version: journal.before,
     }))
@@ -190,35 +249,29 @@ pub fn recover(folder: &ClientFolder, rules: &Rules, _lock: &ChangeLock) -> Resu
 /// Goes back to an older version, and leaves the package that is marked alone from then on.
 /// Everything that can be checked is checked first: an error before the journal is written leaves
 /// all as it is.
-pub fn go_back(
-    folder: &ClientFolder,
-    back: &WayBack,
-    mark: Option<Mark>,
-    rules: &Rules,
-    _lock: &ChangeLock,
-) -> Result<Undone> {
+pub fn go_back(site: &Site<'_>, back: &WayBack, mark: Option<Mark>) -> Result<Undone> {
+    let folder = site.folder;
     let mut journal = match folder.layout() {
-        LayoutKind::InPlace => in_place::journal_of_restore(folder, &back.name, rules)?,
+        LayoutKind::InPlace => in_place::journal_of_restore(folder, &back.name, site.rules)?,
         LayoutKind::Snapshot => snapshot::journal_of_return(folder, back)?,
     };
+    journal.data = back.data.clone().map(|name| Data {
+        name,
+        touched: true,
+    });
+    let why = mark.as_ref().map(|mark| mark.package.why.clone());
     journal.mark = mark;
     journal.write(folder)?;
     reach(Step::UndoJournalled)?;
-    undo(folder, &journal, rules)?;
+    undo(site, &journal, why.as_deref().unwrap_or_default())?;
     Ok(Undone {
         version: journal.before,
     })
 }
 
-/// Marks the package of a failed trial, so that it is not installed again, and goes back to the
-/// version before. `None` when there is none to go back to.
-pub(crate) fn roll_back(
-    folder: &ClientFolder,
-    trial: &Trial,
-    why: &str,
-    rules: &Rules,
-    lock: &ChangeLock,
-) -> Result<Option<Undone>> {
+/// Goes back from a package that failed its trial, and marks it, so that it is not installed again.
+/// `None` when there is no version to go back to.
+pub(crate) fn roll_back(site: &Site<'_>, trial: &Trial, why: &str) -> Result<Option<Undone>> {
     let Some(back) = &trial.back else {
         return Ok(None);
     };
@@ -230,10 +283,10 @@ pub(crate) fn roll_back(
         },
         failed: true,
     };
-    let undone = go_back(folder, back, Some(mark), rules, lock)?;
-    if folder.layout() == LayoutKind::InPlace
+    let undone = go_back(site, back, Some(mark))?;
+    if site.folder.layout() == LayoutKind::InPlace
         // The backup is what is installed now, a second time. Without its description it is none.
-        && let Err(error) = backup::discard(folder, &back.name)
+        && let Err(error) = backup::discard(site.folder, &back.name)
     {
         log::warn!("a backup that is not needed stays: {}", error.chain());
     }
@@ -242,12 +295,17 @@ pub(crate) fn roll_back(
 
 /// Makes everything that a journal names what it was before, and what is recorded too. Compares
 /// before it acts, so that it can be repeated after a kill at any point.
-fn undo(folder: &ClientFolder, journal: &Journal, rules: &Rules) -> Result<()> {
+fn undo(site: &Site<'_>, journal: &Journal, why: &str) -> Result<()> {
+    let folder = site.folder;
     let put_back = || {
         let entry = match &journal.switch {
             Some(switch) => snapshot::put_back(folder, switch)?,
-            None => in_place::put_back(folder, journal, rules)?,
+            None => in_place::put_back(folder, journal, site.rules)?,
         };
+        if let Some(data) = journal.data.as_ref().filter(|data| data.touched) {
+            site.companions.put_data_back(&data.name, site.lock)?;
+            reach(Step::UndoData)?;
+        }
         folder.change_state(|state| {
             // The version before may still be on trial: an update that was undone proves nothing.
             if state.trial.as_ref().map(|trial| &trial.version) == journal.after.as_ref() {
@@ -266,7 +324,13 @@ fn undo(folder: &ClientFolder, journal: &Journal, rules: &Rules) -> Result<()> {
         in_use::sweep(&folder.aside());
         reach(Step::UndoDone)
     };
-    put_back().map_err(|error| failed(folder, Some(journal), error))
+    put_back().map_err(|error| failed(folder, Some(journal), error))?;
+    site.companions.after_return(Way {
+        from: journal.after.as_ref(),
+        to: journal.before.as_ref(),
+        reason: Some(why),
+    });
+    Ok(())
 }
 
 fn failed(folder: &ClientFolder, journal: Option<&Journal>, source: Error) -> Error {

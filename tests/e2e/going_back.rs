@@ -205,7 +205,7 @@ fn a_backup_named_outside_the_folder_is_not_followed() {
     )
     .unwrap();
     let state = world.read(".castoff/state.json");
-    let evil = state.replace("\"backup\": \"1.0.0\"", "\"backup\": \"../../victim\"");
+    let evil = state.replace("\"name\": \"1.0.0\"", "\"name\": \"../../victim\"");
     assert_ne!(state, evil);
     world.write(".castoff/state.json", &evil);
     world.write(ENTRY, &dying());

@@ -145,7 +145,7 @@ fn chain(steps: &[String]) -> Vec<&str> {
 }
 
 /// Where to disturb: every step, and of those that come for each file also the second and
-/// the last time. (Under an emulator a process takes ten times as long to start.)
+/// the last time. (Not under an emulator.)
 fn places(steps: &[String]) -> Vec<String> {
     let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
     for step in steps {
@@ -169,6 +169,10 @@ fn places(steps: &[String]) -> Vec<String> {
 fn everywhere(operations: &[Operation], work: impl Fn(Operation, Layout, World, &str) + Sync) {
     let mut jobs = Vec::new();
     for &operation in operations {
+        // Under an emulator a process takes ten times as long to start.
+        if cfg!(emulated) && ![Operation::Update, Operation::FailedTrial].contains(&operation) {
+            continue;
+        }
         for &layout in Layout::ALL {
             let ready = Arc::new(operation.ready(layout));
             for place in places(&steps_of(operation, layout)) {
@@ -183,23 +187,11 @@ fn everywhere(operations: &[Operation], work: impl Fn(Operation, Layout, World, 
                 while let Some((operation, layout, ready, place)) =
                     jobs.get(next.fetch_add(1, Ordering::Relaxed))
                 {
-                    work(*operation, *layout, copy(ready, *operation), place);
+                    work(*operation, *layout, ready.again(), place);
                 }
             });
         }
     });
-}
-
-/// A world like the one that is ready.
-#[cfg(unix)]
-fn copy(ready: &World, _operation: Operation) -> World {
-    ready.again()
-}
-
-/// Windows has nothing that copies links as links: it is made anew.
-#[cfg(windows)]
-fn copy(_ready: &World, operation: Operation) -> World {
-    operation.ready(Layout::InPlace)
 }
 
 #[track_caller]
@@ -313,7 +305,7 @@ fn a_failure_anywhere_starts_the_app_in_the_same_run() {
     everywhere(&operations, |operation, layout, ready, place| {
         for action in ["error", "full", "panic"] {
             let what = format!("{layout:?} {operation:?} {place}={action}");
-            let world = copy(&ready, operation);
+            let world = ready.again();
             let mut run = disturbed(&world, operation, &format!("{place}={action}"));
             let switches = place.starts_with("switch.");
             let undoes = operation == Operation::FailedTrial
@@ -346,7 +338,7 @@ fn a_failure_of_a_rollback_is_told_and_leaves_one_version_whole() {
     everywhere(&[Operation::Rollback], |operation, layout, ready, place| {
         for action in ["error", "full"] {
             let what = format!("{layout:?} {operation:?} {place}={action}");
-            let world = copy(&ready, operation);
+            let world = ready.again();
             let run = disturbed(&world, operation, &format!("{place}={action}"));
             assert_ne!(run.code, Some(0), "{what}: {run:#?}");
             let next = world.run(&[]);

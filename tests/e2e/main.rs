@@ -5,6 +5,8 @@
 )]
 
 mod bad_input;
+#[cfg(unix)]
+mod companions;
 mod dialogs;
 #[cfg(target_os = "linux")]
 mod disks;

@@ -96,18 +96,21 @@ impl World {
         world
     }
 
-    /// The same world once more, in a folder of its own, with modes, times and links as they are.
-    /// They share what is published.
-    #[cfg(unix)]
+    /// The same world once more, in a folder of its own, with modes and times as they are, and on
+    /// Unix links as well. They share what is published.
     pub(crate) fn again(&self) -> Self {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let mut from = self.home().as_os_str().to_owned();
-        from.push("/.");
-        let copied = Command::new("cp")
-            .arg("-a")
-            .args([from.as_os_str(), folder.path().as_os_str()])
-            .status();
-        assert!(copied.unwrap().success());
+        if cfg!(unix) {
+            let mut from = self.home().as_os_str().to_owned();
+            from.push("/.");
+            let copied = Command::new("cp")
+                .arg("-a")
+                .args([from.as_os_str(), folder.path().as_os_str()])
+                .status();
+            assert!(copied.unwrap().success());
+        } else {
+            copy_folder(self.home(), folder.path());
+        }
         Self {
             server: Arc::clone(&self.server),
             folder,
@@ -360,6 +363,20 @@ pub(crate) fn isolate(command: &mut Command, home: &Path) {
     for name in ["PATH", "SystemRoot", "TEMP", "TMP", "QEMU_LD_PREFIX"] {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
+        }
+    }
+}
+
+/// Copies what is in a folder; on Windows a copy keeps its time.
+fn copy_folder(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            fs::create_dir(&to).unwrap();
+            copy_folder(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), &to).unwrap();
         }
     }
 }

@@ -53,6 +53,9 @@ enum Command {
         /// A version, or `previous`, or `factory`
         #[arg(default_value = "previous")]
         to: String,
+        /// Put the databases back too; the present ones are copied first
+        #[arg(long)]
+        with_data: bool,
     },
     /// Says which version is installed, and which are kept
     Versions(Place),
@@ -186,7 +189,11 @@ fn job(command: Command) -> Option<(Place, Job)> {
         Command::Check(place) => (place, Work::Check),
         Command::Update { place, force } => (place, Work::Update { force }),
         Command::Run { dir, args } => (Place { dir, json: false }, Work::Run { args }),
-        Command::Rollback { place, to } => (place, Work::Rollback { to }),
+        Command::Rollback {
+            place,
+            to,
+            with_data,
+        } => (place, Work::Rollback { to, with_data }),
         Command::Versions(place) => return Some((place, Job::Operation(Operation::Versions))),
         Command::Factory {
             place,
@@ -206,7 +213,10 @@ fn job(command: Command) -> Option<(Place, Job)> {
         Command::Backups { place, action } => {
             let work = match action {
                 None | Some(Backups::List) => Work::Backups,
-                Some(Backups::Restore { backup }) => Work::Rollback { to: backup },
+                Some(Backups::Restore { backup }) => Work::Rollback {
+                    to: backup,
+                    with_data: false,
+                },
                 Some(Backups::Delete { backup }) => Work::Delete { backup },
             };
             (place, work)

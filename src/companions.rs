@@ -1,0 +1,221 @@
+//! What goes along with the files of a version: hooks, databases, Python dependencies; one call for
+//! each point of the pipeline at which something of it is due.
+//!
+//! Everything here is off until the configuration says otherwise, and costs nothing then.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::Result;
+use crate::config::Config;
+use crate::database::Databases;
+use crate::environments;
+use crate::hooks::{self, Hook, Occasion, Runner};
+use crate::layout;
+use crate::layout::locks::ChangeLock;
+use crate::state::{ClientFolder, Link};
+use crate::version::Version;
+
+/// What goes along with the versions in a client folder.
+#[derive(Clone, Copy, Debug)]
+pub struct Companions<'a> {
+    config: &'a Config,
+    folder: &'a ClientFolder,
+    /// The launcher's environment, of which commands get what is not the launcher's own.
+    environment: &'a [(OsString, OsString)],
+}
+
+/// From which version to which, and why.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Way<'a> {
+    /// The version that is left.
+    pub from: Option<&'a Version>,
+    /// The version that is in place in the end.
+    pub to: Option<&'a Version>,
+    /// Why, when it leads back.
+    pub reason: Option<&'a str>,
+}
+
+impl<'a> Companions<'a> {
+    /// What the configuration names.
+    pub fn new(
+        config: &'a Config,
+        folder: &'a ClientFolder,
+        environment: &'a [(OsString, OsString)],
+    ) -> Self {
+        Self {
+            config,
+            folder,
+            environment,
+        }
+    }
+
+    /// Before the version in place is backed up. Fails with `HOOK_FAILED`.
+    pub(crate) fn before_backup(&self, way: Way<'_>) -> Result<()> {
+        self.hook(Hook::BeforeBackup, way, None, None)
+    }
+
+    /// When a version is staged: installs what it depends on. Fails with `DEPENDENCIES_FAILED` or
+    /// `HOOK_FAILED`.
+    pub(crate) fn after_stage(&self, way: Way<'_>, staged: &Path) -> Result<()> {
+        let tree = self.folder.tree();
+        environments::prepare(
+            self.folder,
+            self.config,
+            Some(staged),
+            &tree,
+            &self.runner(None),
+        )?;
+        self.hook(Hook::AfterStage, way, Some(staged), None)
+    }
+
+    /// Copies the databases, bound to the version that is about to be left and that is kept as
+    /// `name`. Says whether there are any. Fails with `DATABASE_COPY_FAILED`.
+    pub(crate) fn keep_data(
+        &self,
+        name: &str,
+        version: Option<&Version>,
+        lock: &ChangeLock,
+    ) -> Result<bool> {
+        self.databases(None).copy(name, version, Some(lock))
+    }
+
+    /// Whether there is anything to do when a version is in place that may touch data.
+    pub(crate) fn migrates(&self) -> bool {
+        !self.config.hooks.after_commit.is_empty()
+    }
+
+    /// When a version is in place: migrations. Fails with `HOOK_FAILED`.
+    pub(crate) fn after_commit(&self, way: Way<'_>, lock: &ChangeLock) -> Result<()> {
+        self.hook(Hook::AfterCommit, way, None, Some(lock))
+    }
+
+    /// Whether there is a copy of the databases of that name.
+    pub(crate) fn has_data(&self, name: &str) -> Result<bool> {
+        Ok(self.databases(None).load(name)?.is_some())
+    }
+
+    /// Makes the databases what they were when the copy was made. Can be repeated.
+    pub(crate) fn put_data_back(&self, name: &str, lock: &ChangeLock) -> Result<()> {
+        if !self.databases(Some(lock)).put_back(name, lock)? {
+            log::warn!("there is no copy {name} of the databases");
+        }
+        Ok(())
+    }
+
+    /// When a version before is in place again. It stays, whatever comes of this.
+    pub(crate) fn after_return(&self, way: Way<'_>) {
+        let tree = self.folder.tree();
+        let prepared =
+            environments::prepare(self.folder, self.config, None, &tree, &self.runner(None));
+        for done in [prepared, self.hook(Hook::OnRollback, way, None, None)] {
+            if let Err(error) = done {
+                log::error!("{}: {}", error.code(), error.chain());
+            }
+        }
+    }
+
+    /// Before the app is started. Fails with `HOOK_FAILED`.
+    pub(crate) fn before_start(&self, version: Option<&Version>) -> Result<()> {
+        let way = Way {
+            to: version,
+            ..Way::default()
+        };
+        self.hook(Hook::BeforeStart, way, None, None)
+    }
+
+    /// The interpreter of the environment that fits what is in place.
+    pub(crate) fn python(&self) -> Option<PathBuf> {
+        environments::python_for(self.folder, self.config, &self.folder.tree())
+    }
+
+    /// When a version has passed its trial. It stays, whatever comes of this.
+    pub(crate) fn after_confirm(&self, way: Way<'_>) {
+        let pruned = self.prune();
+        for done in [self.hook(Hook::AfterConfirm, way, None, None), pruned] {
+            if let Err(error) = done {
+                log::error!("{}: {}", error.code(), error.chain());
+            }
+        }
+    }
+
+    /// Removes copies of databases and environments that belong to no version that is kept. Of
+    /// copies that a person's way back has left, the newest stay, as many as versions do.
+    fn prune(&self) -> Result<()> {
+        let configured = !self.config.databases.sqlite.is_empty()
+            || self.config.databases.other.is_some()
+            || self.config.python.requirements.is_some();
+        if !configured {
+            return Ok(());
+        }
+        let kept = layout::list(self.folder);
+        let current = self.folder.linked(Link::Current);
+        let databases = self.databases(None);
+        let mut others = Vec::new();
+        for name in databases.list() {
+            let belongs =
+                kept.iter().any(|kept| kept.name == name) || Some(&name) == current.as_ref();
+            if !belongs && let Some(data) = databases.load(&name)? {
+                others.push((data.created, name));
+            }
+        }
+        others.sort();
+        let surplus = others.len().saturating_sub(self.config.update.keep);
+        for (_, name) in others.into_iter().take(surplus) {
+            databases.remove(&name)?;
+        }
+        let mut trees = vec![self.folder.tree()];
+        trees.extend(
+            kept.iter()
+                .map(|kept| layout::files_of(self.folder, &kept.name)),
+        );
+        let mut needed = Vec::new();
+        for tree in &trees {
+            needed.extend(environments::requirements(self.config, &[tree])?);
+        }
+        environments::prune(self.folder, &needed)
+    }
+
+    fn databases<'b>(&'b self, lock: Option<&'b ChangeLock>) -> Databases<'b> {
+        Databases::new(self.folder, &self.config.databases, self.runner(lock))
+    }
+
+    /// A command that outlives a launcher which is killed keeps its lock.
+    fn runner<'b>(&'b self, lock: Option<&'b ChangeLock>) -> Runner<'b> {
+        Runner {
+            environment: self.environment,
+            timeout: self.config.hooks.timeout,
+            keep_open: lock.map(ChangeLock::file),
+        }
+    }
+
+    fn hook(
+        &self,
+        hook: Hook,
+        way: Way<'_>,
+        staged: Option<&Path>,
+        lock: Option<&ChangeLock>,
+    ) -> Result<()> {
+        if hook.commands(&self.config.hooks).is_empty() {
+            return Ok(());
+        }
+        let tree = self.folder.tree();
+        let python = environments::interpreter(self.folder, self.config, &tree, self.environment);
+        // A hook that comes before the first version has no such folder yet.
+        let app_dir = if tree.is_dir() {
+            &tree
+        } else {
+            self.folder.root()
+        };
+        let occasion = Occasion {
+            client_dir: self.folder.root(),
+            app_dir,
+            staged_dir: staged,
+            from: way.from,
+            to: way.to,
+            reason: way.reason,
+            python: python.as_deref(),
+        };
+        hooks::run(hook, &self.config.hooks, &self.runner(lock), &occasion)
+    }
+}

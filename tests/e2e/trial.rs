@@ -432,8 +432,8 @@ fn an_old_version_that_cannot_be_started_either_clears_the_mark_too() {
 fn an_old_version_that_proves_nothing_is_watched_until_it_does() {
     let world = installed_as(&fragile("1.0.0"), "ok_codes = []");
     world.publish("1.1.0", &with_entry("1.1.0", dying()));
-    // Killed when the new one is marked: the undo and the watch are the next launch's.
-    world.run_failing("undo.marked=kill").assert_killed();
+    // Killed when the new one is marked: the watch is the next launch's.
+    world.run_failing("undo.versioned=kill").assert_killed();
     assert_ne!(world.state()["back_from"], Value::Null);
     world.run(&[]).assert_app("1.0.0");
     assert_eq!(world.state()["back_from"], Value::Null);

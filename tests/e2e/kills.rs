@@ -4,8 +4,9 @@
 //!
 //! The steps are not listed here: each operation is carried out once undisturbed, and says which it
 //! comes by. That chain is asserted too, and a step that the engine has and no operation reaches
-//! fails the test. (Those of a copy per user, of an uninstall and of a factory version are walked
-//! through where they belong: `read_only.rs`, `uninstall.rs`, and the tests of `castoff`.)
+//! fails the test. (Those of a copy per user, of a repair, of an uninstall and of a factory version
+//! are walked through where they belong: `read_only.rs`, `repair.rs`, `uninstall.rs`, and the tests
+//! of `castoff`.)
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -255,7 +256,7 @@ fn every_operation_has_its_chain_of_steps_and_every_step_an_operation() {
         insta::assert_snapshot!(format!("steps_{layout:?}"), told);
     }
     let elsewhere = |name: &str| {
-        ["seed.", "uninstall.", "factory."]
+        ["seed.", "repair.", "uninstall.", "factory."]
             .iter()
             .any(|other| name.starts_with(other))
             // The layout is for Unix.

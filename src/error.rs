@@ -126,6 +126,8 @@ codes! {
     NotInstalled = "NOT_INSTALLED",
     /// A file of Castoff's own state cannot be used.
     StateInvalid = "STATE_INVALID",
+    /// Installed files are missing or damaged, and nothing has them as they were.
+    RepairIncomplete = "REPAIR_INCOMPLETE",
     /// No backup of that version.
     BackupNotFound = "BACKUP_NOT_FOUND",
     /// A backup that is not what it was when it was made.
@@ -301,6 +303,16 @@ pub enum Error {
     },
     #[error("{} cannot be used: {problem}", path.display())]
     StateInvalid { path: PathBuf, problem: String },
+    #[error(
+        "{count} files are missing or damaged and could not be had again ({files}): no older version \
+         has them, and the source did not give the installed package"
+    )]
+    RepairIncomplete {
+        count: usize,
+        /// The first of them.
+        files: String,
+        source: Option<Box<Error>>,
+    },
     #[error("no backup of version {version} in {}", folder.display())]
     BackupNotFound { version: String, folder: PathBuf },
     #[error("the backup {} is damaged: {problem}", path.display())]
@@ -399,6 +411,7 @@ impl Error {
             Self::LauncherUnfit { .. } => Code::LauncherUnfit,
             Self::NotInstalled { .. } => Code::NotInstalled,
             Self::StateInvalid { .. } => Code::StateInvalid,
+            Self::RepairIncomplete { .. } => Code::RepairIncomplete,
             Self::BackupNotFound { .. } => Code::BackupNotFound,
             Self::BackupDamaged { .. } => Code::BackupDamaged,
             Self::NoWayBack { .. } => Code::NoWayBack,
@@ -581,6 +594,9 @@ impl Error {
                     ("path", path.display().to_string()),
                     ("problem", problem.clone()),
                 ]
+            }
+            Self::RepairIncomplete { count, files, .. } => {
+                vec![("count", count.to_string()), ("files", files.clone())]
             }
             Self::BackupNotFound { version, folder } => {
                 vec![

@@ -38,6 +38,7 @@ pub mod layout;
 pub mod plan;
 pub mod progress;
 pub mod release;
+pub mod repair;
 mod selfupdate;
 pub mod source;
 pub mod stage;

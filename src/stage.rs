@@ -6,7 +6,7 @@
 //!
 //! Does not promise that anything is durable yet: the backup's sync covers both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -69,27 +69,10 @@ pub(crate) fn fill(
     observer: &dyn Observer,
 ) -> Result<Staged> {
     let staging = folder.staging().join(plan.release.version.file_name());
-    disk::remove_tree(&folder.staging())?;
-    disk::create_folders(&staging)?;
-    reach(Step::StageBegun)?;
-    observer.event(&Event::Total {
-        bytes: Some(plan.bytes()),
-        done: 0,
-    });
-    for parent in &plan.folders {
-        disk::create_folders(&parent.below(&staging))?;
-    }
-    // The largest first, so that no thread is left with a large one when the others are done.
-    plan.writes
-        .sort_by_key(|write| std::cmp::Reverse(write.size));
-    let done = AtomicU64::new(0);
-    let records = disk::in_parallel(disk::cores(), &plan.writes, &|write: &Write| {
-        let record = make(&staging, write)?;
-        let position = done.fetch_add(write.size, Ordering::Relaxed) + write.size;
-        observer.event(&Event::Position(position));
-        reach(Step::StageFile)?;
-        Ok(record)
-    })?;
+    let Plan {
+        writes, folders, ..
+    } = &mut plan;
+    let records = make_all(folder, &staging, folders, writes, make, observer)?;
     let mut staged = BTreeMap::new();
     for (write, record) in plan.writes.iter().zip(records) {
         match &write.perhaps {
@@ -116,7 +99,40 @@ pub(crate) fn fill(
     })
 }
 
-fn unpack(staging: &Path, write: &Write, archive: &Archive) -> Result<FileRecord> {
+/// Makes `staging` anew, with these folders and files, and gives what `make` says of the files, in
+/// the order that `writes` has then.
+pub(crate) fn make_all<T: Send>(
+    folder: &ClientFolder,
+    staging: &Path,
+    folders: &BTreeSet<SafePath>,
+    writes: &mut [Write],
+    make: &(dyn Fn(&Path, &Write) -> Result<T> + Sync),
+    observer: &dyn Observer,
+) -> Result<Vec<T>> {
+    disk::remove_tree(&folder.staging())?;
+    disk::create_folders(staging)?;
+    reach(Step::StageBegun)?;
+    observer.event(&Event::Total {
+        bytes: Some(writes.iter().map(|write| write.size).sum()),
+        done: 0,
+    });
+    for parent in folders {
+        disk::create_folders(&parent.below(staging))?;
+    }
+    // The largest first, so that no thread is left with a large one when the others are done.
+    writes.sort_by_key(|write| std::cmp::Reverse(write.size));
+    let done = AtomicU64::new(0);
+    disk::in_parallel(disk::cores(), writes, &|write: &Write| {
+        let made = make(staging, write)?;
+        let position = done.fetch_add(write.size, Ordering::Relaxed) + write.size;
+        observer.event(&Event::Position(position));
+        reach(Step::StageFile)?;
+        Ok(made)
+    })
+}
+
+/// Unpacks one file into the staging folder.
+pub(crate) fn unpack(staging: &Path, write: &Write, archive: &Archive) -> Result<FileRecord> {
     let path = write.path.below(staging);
     if let EntryKind::Link { target } = &write.kind {
         disk::symlink(target, &path)?;

@@ -125,6 +125,8 @@ steps! {
     FactoryMade = "factory.made",
     /// The link `factory` leads to it.
     FactorySet = "factory.set",
+    /// One more missing or damaged file is what was installed again.
+    RepairFile = "repair.file",
     /// Nothing says any more that a version is installed.
     UninstallUnnamed = "uninstall.unnamed",
     /// One more file is removed.

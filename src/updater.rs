@@ -29,7 +29,8 @@ use crate::layout::locks::{ChangeLock, RunLock, UpdateLock};
 use crate::layout::{self, Committed, Keep, Kept, Ready, Site, Transaction, links, snapshot};
 use crate::plan::Plan;
 use crate::progress::{Event, Observer, Phase};
-use crate::release::Release;
+use crate::release::{Package, Release};
+use crate::repair::{self, Findings, Repaired};
 use crate::selfupdate::SelfUpdate;
 use crate::source;
 use crate::stage;
@@ -389,20 +390,7 @@ impl<'a> Updater<'a> {
                 version: release.version,
             });
         }
-        self.observer.event(&Event::Phase(Phase::Fetch));
-        disk::create_folders(&folder.downloads())?;
-        fetch::clear_others(&folder.downloads(), &release.package)?;
-        disk::need_space(folder.root(), release.package.size.unwrap_or(0))?;
-        let client = Client::new(&self.config.network, &self.config.source)?;
-        let fetched = fetch::download(
-            &client,
-            &release.package,
-            &folder.downloads(),
-            self.observer,
-        )?;
-        self.observer.event(&Event::Phase(Phase::Verify));
-        let verified = trust::verify(fetched, &release.package)?;
-        let archive = Archive::open(verified.into_file(), &release.package.url)?;
+        let archive = self.obtain(&release.package)?;
 
         let change = match ChangeLock::take(folder, Duration::ZERO) {
             Err(error) if error.code() == Code::AppRunning => {
@@ -450,6 +438,20 @@ impl<'a> Updater<'a> {
         })
     }
 
+    /// Fetches and verifies a package.
+    fn obtain(&self, package: &Package) -> Result<Archive> {
+        let folder = &self.folder;
+        self.observer.event(&Event::Phase(Phase::Fetch));
+        disk::create_folders(&folder.downloads())?;
+        fetch::clear_others(&folder.downloads(), package)?;
+        disk::need_space(folder.root(), package.size.unwrap_or(0))?;
+        let client = Client::new(&self.config.network, &self.config.source)?;
+        let fetched = fetch::download(&client, package, &folder.downloads(), self.observer)?;
+        self.observer.event(&Event::Phase(Phase::Verify));
+        let verified = trust::verify(fetched, package)?;
+        Archive::open(verified.into_file(), &package.url)
+    }
+
     /// Makes the copy what the read-only installation is, where that is what is in use, so that
     /// the update goes on from there.
     ///
@@ -494,7 +496,7 @@ impl<'a> Updater<'a> {
         if folder.layout() == LayoutKind::InPlace {
             // Before anything is unpacked: what is in the way now will be in the way then.
             let written = plan.writes.iter().map(|write| &write.path);
-            layout::probe(folder, written, &plan.removes)?;
+            layout::probe(folder.root(), written, &plan.removes)?;
             // And before the package goes: an update that is put off is not fetched again. What may
             // turn out to be the same is asked for when that is known, after the unpacking.
             let writes = plan.writes.iter().filter(|write| write.perhaps.is_none());
@@ -692,6 +694,41 @@ impl<'a> Updater<'a> {
         let kept = layout::find(&self.folder, wanted)?;
         layout::delete(&self.folder, &kept, self.way_back_of_trial().as_ref())?;
         Ok(kept)
+    }
+
+    /// Compares the installed files with their list, and changes nothing. A file whose size and time
+    /// are as recorded is not read; [`Updater::repair`] reads all.
+    pub fn files(&self) -> Result<Findings> {
+        let list = repair::list(&self.folder)?;
+        repair::look(&self.folder, &list, &self.rules, false)
+    }
+
+    /// Brings back installed files that are missing or damaged: from older versions, else from the
+    /// package, as long as the source offers it. Fails while the app runs, and with
+    /// `REPAIR_INCOMPLETE` when some cannot be had.
+    pub fn repair(&self) -> Result<Repaired> {
+        let folder = &self.folder;
+        let _lock = self.lock(UPDATE_PATIENCE)?;
+        let change = ChangeLock::take(folder, Duration::ZERO)?;
+        self.clear_staged()?;
+        let package = |installed| {
+            let package = self.offer()?.release.package;
+            (package.sha256 == installed)
+                .then(|| self.obtain(&package))
+                .transpose()
+        };
+        let repaired = repair::repair(folder, &self.rules, self.observer, &package, &change);
+        let cleared = self.clear_staged().and_then(|()| match &repaired {
+            // A download that broke off goes on there another time, and one that waits stays.
+            Ok(_) if folder.load_state().pending.is_none() => {
+                disk::remove_tree(&folder.downloads())
+            }
+            _ => Ok(()),
+        });
+        if let Err(error) = cleared {
+            log::warn!("left for later: {}", error.chain());
+        }
+        repaired
     }
 
     /// Makes an installed or kept version the factory version (snapshot layout).

@@ -18,6 +18,7 @@ use crate::launcher::{EXIT_CONFIG, EXIT_DISK, Session, exit_code};
 use crate::layout::journal::Journal;
 use crate::layout::{self, Kept};
 use crate::release::target;
+use crate::repair::{Findings, Repaired};
 use crate::state::{ClientFolder, Link};
 use crate::updater::{Outcome, Updater};
 use crate::{Error, Result, disk};
@@ -57,7 +58,10 @@ pub enum Command {
         version: Option<String>,
     },
     /// Say what is configured, installed and remembered, and what is wrong with it.
-    Doctor,
+    Doctor {
+        /// Bring back installed files that are missing or damaged instead.
+        repair: bool,
+    },
     /// Make shortcuts to the launcher, or remove them.
     Shortcut {
         /// Where; without any: wherever this user can have one.
@@ -104,7 +108,8 @@ impl Command {
             ["retry", version] => Ok(Self::Retry {
                 version: Some((*version).to_owned()),
             }),
-            ["doctor"] => Ok(Self::Doctor),
+            ["doctor"] => Ok(Self::Doctor { repair: false }),
+            ["doctor", "--repair"] => Ok(Self::Doctor { repair: true }),
             ["shortcut", "remove", options @ ..] => Self::shortcut(options, true),
             ["shortcut", options @ ..] => Self::shortcut(options, false),
             ["uninstall", options @ ..]
@@ -206,7 +211,8 @@ impl Session {
             Command::Rollback { to, with_data } => self.roll_back(to, *with_data),
             Command::Delete { backup } => self.delete(backup),
             Command::Retry { version } => self.retry(version.as_deref()),
-            Command::Doctor => self.doctor(),
+            Command::Doctor { repair: false } => self.doctor(),
+            Command::Doctor { repair: true } => self.repair(),
             Command::Shortcut { places, remove } => self.shortcut(places, *remove),
             Command::Uninstall { yes, everything } => self.uninstall(*yes, *everything, as_json),
             // The configuration was read when the session was opened.
@@ -238,7 +244,7 @@ impl Session {
              --castoff update [--force] [--json]\n  --castoff rollback [VERSION] [--with-data] [--json]\n  \
              --castoff retry [VERSION] [--json]\n  --castoff backups [list] [--json]\n  \
              --castoff backups restore VERSION [--json]\n  \
-             --castoff backups delete VERSION [--json]\n  --castoff doctor [--json]\n  \
+             --castoff backups delete VERSION [--json]\n  --castoff doctor [--repair] [--json]\n  \
              --castoff shortcut [--desktop] [--menu] [--json]\n  \
              --castoff shortcut remove [--desktop] [--menu] [--json]\n  \
              --castoff uninstall [--yes] [--everything] [--json]\n  --castoff version [--json]",
@@ -403,6 +409,20 @@ impl Session {
             Text::LabelInterrupted,
             if interrupted { fault } else { absent },
         );
+        // What an interrupted update has left is no version's.
+        let files = startable.files().ok().filter(|_| !interrupted);
+        self.row(
+            &mut text,
+            Text::LabelFiles,
+            &files.as_ref().map_or_else(
+                || self.say(Text::LabelUnknown).to_owned(),
+                |files| self.files_text(files),
+            ),
+        );
+        let faults = files.as_ref().map_or(0, Findings::faults);
+        if faults > 0 {
+            let _ = writeln!(text, "    {}", self.say(Text::LabelRepairHint));
+        }
         let space = free.map_or_else(|| self.say(Text::LabelUnknown).to_owned(), size);
         self.row(&mut text, Text::LabelFreeSpace, &space);
         let log = self.log.display().to_string();
@@ -426,14 +446,58 @@ impl Session {
             "offered": offer.as_ref().ok().map(|offer| offer.release.version.to_string()),
             "source_error": offer.as_ref().err().map(Error::chain), "on_trial": trial, "bad": bad,
             "backups": backups, "interrupted": interrupted, "free_space": free, "log": log,
+            "files": files,
             "last": state.last, "settings": settings,
         });
         let code = match &offer {
-            _ if interrupted => EXIT_DISK,
+            _ if interrupted || faults > 0 => EXIT_DISK,
             Err(error) => exit_code(error),
             Ok(_) => 0,
         };
         Ok(Told { text, json, code })
+    }
+
+    fn files_text(&self, found: &Findings) -> String {
+        let values = [
+            ("files", found.listed),
+            ("missing", found.missing.len()),
+            ("damaged", found.damaged.len()),
+            ("changed", found.changed.len()),
+        ];
+        let values = values.map(|(name, count)| (name, count.to_string()));
+        self.terminal.text(Text::LabelFilesFound, &values)
+    }
+
+    fn repair(&self) -> Result<Told> {
+        let Repaired { found, older } = self.startable()?.repair()?;
+        self.terminal.rest();
+        let line = |text, name, count: usize| {
+            let told = self.terminal.text(text, &[(name, count.to_string())]);
+            format!("{told}\n")
+        };
+        let mut text = match found.faults() {
+            0 => line(Text::OutcomeWhole, "files", found.listed),
+            count => line(Text::OutcomeRepaired, "count", count),
+        };
+        for path in found.missing.iter().chain(&found.damaged) {
+            let _ = writeln!(text, "    {}", sanitise(path.as_str()));
+        }
+        if older > 0 {
+            text.push_str(&line(Text::OutcomeRepairedOlder, "count", older));
+        }
+        if !found.changed.is_empty() {
+            text.push_str(&line(Text::OutcomeRepairLeft, "count", found.changed.len()));
+        }
+        for path in &found.changed {
+            let _ = writeln!(text, "    {}", sanitise(path.as_str()));
+        }
+        let outcome = if found.faults() == 0 {
+            "whole"
+        } else {
+            "repaired"
+        };
+        let json = json!({"outcome": outcome, "files": found, "older": older});
+        Ok(Told::good(text, json))
     }
 
     /// Says why the app is where it is and, where there are two, what is in either folder: the
@@ -555,6 +619,11 @@ mod tests {
         assert_eq!(parse("retry"), Ok(Command::Retry { version: None }));
         let version = Some("1.1.0".into());
         assert_eq!(parse("retry 1.1.0"), Ok(Command::Retry { version }));
+        assert_eq!(
+            parse("doctor --repair"),
+            Ok(Command::Doctor { repair: true })
+        );
+        assert_eq!(parse("doctor --all"), Err("doctor --all".into()));
         assert_eq!(parse("retry 1 2"), Err("retry 1 2".into()));
         assert_eq!(
             parse("run a b"),

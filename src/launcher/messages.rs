@@ -456,6 +456,11 @@ pub(super) mod tests {
                 path: "client/.castoff/state.json".into(),
                 problem: text("expected value at line 1 column 1"),
             },
+            Error::RepairIncomplete {
+                count: 2,
+                files: text("lib/app.so, stays.py"),
+                source: None,
+            },
             Error::BackupNotFound {
                 version: text("1.0.0"),
                 folder: "client/.backup".into(),

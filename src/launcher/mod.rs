@@ -105,6 +105,7 @@ pub fn exit_code(error: &Error) -> u8 {
         | Code::Io
         | Code::TargetUnsafe
         | Code::StateInvalid
+        | Code::RepairIncomplete
         | Code::BackupNotFound
         | Code::BackupDamaged
         | Code::NoWayBack

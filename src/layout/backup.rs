@@ -331,7 +331,7 @@ const NEVER_WRITTEN: &[&str] = &[
 ];
 
 /// Whether an app may write a file in place, so that a backup must not share it.
-pub(super) fn written_in_place(path: &SafePath, mode: Option<u32>, mutable: &Patterns) -> bool {
+pub(crate) fn written_in_place(path: &SafePath, mode: Option<u32>, mutable: &Patterns) -> bool {
     if mutable.matches(path.as_str(), false) {
         return true;
     }

@@ -46,7 +46,7 @@ pub(super) fn journal_of_commit(folder: &ClientFolder, backed_up: &BackedUp) -> 
         journal.paths.insert(path.clone(), Change { before, after });
     }
     journal.made = missing_folders(folder, plan);
-    probe(folder, staged.records.keys(), &plan.removes)?;
+    probe(folder.root(), staged.records.keys(), &plan.removes)?;
     need_free(folder, journal.paths.keys())?;
     Ok(journal)
 }
@@ -66,7 +66,7 @@ pub(super) fn replace(
         patience.retry(|| in_use::remove(&on_disk, &aside))?;
         reach(Step::CommitRemove)?;
     }
-    patience.retry(|| drop_byte_code(folder, journal.paths.keys(), &plan.kept))?;
+    patience.retry(|| drop_byte_code(folder.root(), &aside, journal.paths.keys(), &plan.kept))?;
     remove_emptied(folder, plan.removes.iter(), &plan.folders);
     for path in &plan.folders {
         let on_disk = path.below(folder.root());
@@ -91,13 +91,12 @@ pub(super) fn replace(
     reach(Step::CommitVersioned)
 }
 
-/// Checks every path that a commit would change: the way to it, and what is there.
+/// Checks every path below `root` that is to be changed: the way to it, and what is there.
 pub(crate) fn probe<'p>(
-    folder: &ClientFolder,
+    root: &Path,
     writes: impl Iterator<Item = &'p SafePath>,
     removes: &BTreeSet<SafePath>,
 ) -> Result<()> {
-    let root = folder.root();
     if !disk::may_change(root) {
         let denied = std::io::ErrorKind::PermissionDenied.into();
         return Err(Error::io("change", root)(denied));
@@ -313,7 +312,7 @@ pub(super) fn put_back(
     let listed = backup.as_ref().map(|backup| &backup.installed.files);
     let nothing = BTreeMap::new();
     let listed = listed.unwrap_or(&nothing);
-    patience.retry(|| drop_byte_code(folder, journal.paths.keys(), listed))?;
+    patience.retry(|| drop_byte_code(root, &folder.aside(), journal.paths.keys(), listed))?;
     for path in journal.made.iter().rev() {
         disk::remove_empty_folder(&path.below(root));
     }
@@ -434,10 +433,11 @@ fn remove_emptied<'p>(
     }
 }
 
-/// Removes the byte code that Python made of sources which change: it trusts size and time of the
-/// source, and both can be the same by chance. What is itself in `listed` stays.
-fn drop_byte_code<'p>(
-    folder: &ClientFolder,
+/// Removes the byte code that Python made of sources below `root` which change: it trusts size and
+/// time of the source, and both can be the same by chance. What is itself in `listed` stays.
+pub(crate) fn drop_byte_code<'p>(
+    root: &Path,
+    aside: &Path,
     paths: impl Iterator<Item = &'p SafePath>,
     listed: &BTreeMap<SafePath, FileRecord>,
 ) -> Result<()> {
@@ -460,7 +460,7 @@ fn drop_byte_code<'p>(
         let Ok(cache) = SafePath::try_from(cache) else {
             continue;
         };
-        let on_disk = cache.below(folder.root());
+        let on_disk = cache.below(root);
         // A cache that is itself a link is not followed.
         if tree::look(&on_disk)? != Found::Folder {
             continue;
@@ -481,7 +481,7 @@ fn drop_byte_code<'p>(
             let is_listed = SafePath::try_from(format!("{cache}/{name}"))
                 .is_ok_and(|path| listed.contains_key(&path));
             if stale && !is_listed {
-                in_use::remove(&entry.path(), &folder.aside())?;
+                in_use::remove(&entry.path(), aside)?;
             }
         }
         disk::remove_empty_folder(&on_disk);

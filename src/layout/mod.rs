@@ -22,7 +22,7 @@ use chrono::{DateTime, Utc};
 
 use crate::config::LayoutKind;
 use crate::disk;
-use crate::state::{ClientFolder, Link, WayBack};
+use crate::state::{ClientFolder, Installed, Link, WayBack};
 use crate::steps::{Step, reach};
 use crate::version::Version;
 use crate::{Error, Result};
@@ -38,7 +38,7 @@ pub mod snapshot;
 mod transaction;
 pub mod tree;
 
-pub(crate) use in_place::{need_free, probe};
+pub(crate) use in_place::{drop_byte_code, need_free, probe};
 pub(crate) use transaction::roll_back;
 pub use transaction::{Committed, Ready, Site, Transaction, Undone, go_back, recover};
 
@@ -72,6 +72,17 @@ pub fn list(folder: &ClientFolder) -> Vec<Kept> {
             });
             kept.collect()
         }
+    }
+}
+
+/// Where the files of the older versions are, and their lists, where there are any.
+pub(crate) fn older_files(folder: &ClientFolder) -> Vec<(PathBuf, Installed)> {
+    match folder.layout() {
+        LayoutKind::Snapshot => snapshot::older_files(folder),
+        LayoutKind::InPlace => backup::all(folder)
+            .into_iter()
+            .map(|(name, backup)| (folder.backups().join(name), backup.installed))
+            .collect(),
     }
 }
 

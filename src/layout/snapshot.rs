@@ -80,7 +80,7 @@ pub fn build(
     }
     reach(Step::BuildCarried)?;
     for (path, is_folder) in &shared {
-        share(folder, &staged, path, *is_folder)?;
+        share(folder, &staged.folder, path, *is_folder)?;
     }
     reach(Step::BuildFilled)?;
     meanwhile();
@@ -188,11 +188,28 @@ impl Carrier<'_> {
     }
 }
 
-/// Makes a path of the version a link into `shared/`, and sees to it that what it leads to is
+/// The links into `shared/` that the current version has lost, and whether each is written as a
+/// folder. What somebody has put in the place of one is none of them.
+pub(crate) fn lost_links(folder: &ClientFolder, rules: &Rules) -> Result<BTreeMap<SafePath, bool>> {
+    let mut lost = shared_paths(&rules.preserved);
+    for path in lost.keys().cloned().collect::<Vec<_>>() {
+        if tree::look(&path.below(&folder.tree()))? != Found::Nothing {
+            lost.remove(&path);
+        }
+    }
+    Ok(lost)
+}
+
+/// Makes a path of the version in the folder `version` a link into `shared/`, and sees to it that what it leads to is
 /// there: what `shared/` has, else what the current version has, else what the new one brings.
-fn share(folder: &ClientFolder, staged: &Staged, path: &SafePath, is_folder: bool) -> Result<()> {
+pub(crate) fn share(
+    folder: &ClientFolder,
+    version: &Path,
+    path: &SafePath,
+    is_folder: bool,
+) -> Result<()> {
     let kept = path.below(&folder.root().join(SHARED));
-    let link = path.below(&staged.folder);
+    let link = path.below(version);
     if let Some(parent) = kept.parent() {
         disk::create_folders(parent)?;
     }
@@ -418,6 +435,21 @@ pub(super) fn list(folder: &ClientFolder) -> Vec<Kept> {
     kept
 }
 
+/// The folders of all versions but the current one, and their lists. One without a usable list is
+/// passed over.
+pub(super) fn older_files(folder: &ClientFolder) -> Vec<(PathBuf, Installed)> {
+    let current = folder.linked(Link::Current);
+    let older = names(folder)
+        .into_iter()
+        .filter(|name| Some(name) != current.as_ref());
+    older
+        .filter_map(|name| {
+            let list = state::read_json(&folder.list_of(&name)).ok()??;
+            Some((folder.versions().join(name), list))
+        })
+        .collect()
+}
+
 fn names(folder: &ClientFolder) -> Vec<String> {
     let entries = fs::read_dir(folder.versions()).into_iter().flatten();
     entries
@@ -512,7 +544,7 @@ fn check_whole(folder: &ClientFolder, name: &str) -> Result<()> {
 }
 
 /// Gives every file below a folder an inode of its own, and takes the right to write from all.
-fn own_and_protect(folder: &Path, temporary: &Path) -> Result<()> {
+pub(crate) fn own_and_protect(folder: &Path, temporary: &Path) -> Result<()> {
     for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
         let entry = entry.map_err(Error::io("read", folder))?;
         let path = entry.path();

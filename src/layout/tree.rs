@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
 use std::io;
 use std::path::Path;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::archive::SafePath;
 use crate::config::Patterns;
@@ -79,6 +79,16 @@ pub(crate) fn modified(metadata: &Metadata) -> i64 {
         Err(before) => (-1, before.duration()),
     };
     sign * i64::try_from(distance.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// The same as the system has it.
+pub(crate) fn time_of(modified: i64) -> SystemTime {
+    let distance = Duration::from_nanos(modified.unsigned_abs());
+    if modified < 0 {
+        UNIX_EPOCH - distance
+    } else {
+        UNIX_EPOCH + distance
+    }
 }
 
 impl FileRecord {

@@ -18,6 +18,7 @@ mod kills;
 mod power_cut;
 #[cfg(target_os = "linux")]
 mod read_only;
+mod repair;
 mod selfupdate;
 mod shortcuts;
 #[cfg(unix)]

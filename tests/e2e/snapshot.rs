@@ -305,7 +305,7 @@ fn an_update_from_a_read_only_factory_version_shares_nothing_with_it() {
     assert_eq!(mode(&new), 0o755);
 }
 
-fn protect(folder: &Path) {
+pub(crate) fn protect(folder: &Path) {
     for entry in fs::read_dir(folder).unwrap() {
         let path: PathBuf = entry.unwrap().path();
         if path.is_dir() {

@@ -89,7 +89,13 @@ enum Command {
         version: Option<String>,
     },
     /// Says what is configured, installed and remembered, and what is wrong with it
-    Doctor(Place),
+    Doctor {
+        #[command(flatten)]
+        place: Place,
+        /// Bring back installed files that are missing or damaged instead
+        #[arg(long)]
+        repair: bool,
+    },
     /// Makes shortcuts to the app, on the desktop and in the menu of applications
     Shortcut {
         #[command(flatten)]
@@ -222,7 +228,7 @@ fn job(command: Command) -> Option<(Place, Job)> {
             (place, work)
         }
         Command::Retry { place, version } => (place, Work::Retry { version }),
-        Command::Doctor(place) => (place, Work::Doctor),
+        Command::Doctor { place, repair } => (place, Work::Doctor { repair }),
         Command::Shortcut {
             place,
             places,

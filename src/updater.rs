@@ -487,12 +487,11 @@ impl<'a> Updater<'a> {
         let folder = &self.folder;
         self.observer.event(&Event::Phase(Phase::Plan));
         let plan = Plan::make(folder, release, &archive, &self.rules)?;
-        // Before anything is unpacked: what is in the way now will be in the way then.
-        layout::probe(
-            folder,
-            plan.writes.iter().map(|write| &write.path),
-            &plan.removes,
-        )?;
+        if folder.layout() == LayoutKind::InPlace {
+            // Before anything is unpacked: what is in the way now will be in the way then.
+            let writes = plan.writes.iter().map(|write| &write.path);
+            layout::probe(folder, writes, &plan.removes)?;
+        }
         // And before the package goes: an update that is put off is not fetched again. What may
         // turn out to be the same is asked for when that is known, after the unpacking.
         let writes = plan.writes.iter().filter(|write| write.perhaps.is_none());
@@ -644,7 +643,8 @@ impl<'a> Updater<'a> {
         let folder = &self.folder;
         let current = folder.linked(Link::Current);
         let is_current = |wanted: &str, name: &String| {
-            wanted == name || wanted.parse().ok() == folder.version_in(name)
+            let version: Option<Version> = wanted.parse().ok();
+            wanted == name || (version.is_some() && version == folder.version_in(name))
         };
         let name = match (wanted, current) {
             (None, Some(name)) => name,
@@ -686,9 +686,13 @@ impl<'a> Updater<'a> {
             kept.into_iter().next().ok_or(error)
         })?;
         let bin = &self.config.bin_dir;
-        let mut findings =
-            snapshot::try_switch(folder, &other.name, || links::follow(folder, bin))?;
-        findings.extend(links::follow(folder, bin)?);
+        let switched = snapshot::try_switch(folder, &other.name, || links::follow(folder, bin))?;
+        let mut findings = links::follow(folder, bin)?;
+        // What only the other version has needs no link now.
+        for finding in findings.iter_mut().filter(|it| it.fault.is_none()) {
+            let there = switched.iter().find(|there| there.path == finding.path);
+            finding.fault = there.and_then(|there| there.fault.clone());
+        }
         Ok(findings)
     }
 

@@ -738,7 +738,8 @@ impl<'a> Updater<'a> {
         let folder = &self.folder;
         let current = folder.linked(Link::Current);
         let is_current = |wanted: &str, name: &String| {
-            wanted == name || wanted.parse().ok() == folder.version_in(name)
+            let version: Option<Version> = wanted.parse().ok();
+            wanted == name || (version.is_some() && version == folder.version_in(name))
         };
         let name = match (wanted, current) {
             (None, Some(name)) => name,
@@ -780,9 +781,13 @@ impl<'a> Updater<'a> {
             kept.into_iter().next().ok_or(error)
         })?;
         let bin = &self.config.bin_dir;
-        let mut findings =
-            snapshot::try_switch(folder, &other.name, || links::follow(folder, bin))?;
-        findings.extend(links::follow(folder, bin)?);
+        let switched = snapshot::try_switch(folder, &other.name, || links::follow(folder, bin))?;
+        let mut findings = links::follow(folder, bin)?;
+        // What only the other version has needs no link now.
+        for finding in findings.iter_mut().filter(|it| it.fault.is_none()) {
+            let there = switched.iter().find(|there| there.path == finding.path);
+            finding.fault = there.and_then(|there| there.fault.clone());
+        }
         Ok(findings)
     }
 

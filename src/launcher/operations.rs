@@ -8,9 +8,10 @@ use serde_json::json;
 use crate::Result;
 use crate::launcher::Session;
 use crate::launcher::commands::{Told, kept_json, kept_line};
-use crate::launcher::messages::Text;
+use crate::launcher::messages::{Text, sanitise};
 use crate::layout;
-use crate::layout::links::Finding;
+use crate::layout::links::{Fault, Finding};
+use crate::state::Link;
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,19 +56,27 @@ impl Session {
         let trial = folder.load_state().trial;
         let on_trial =
             trial.is_some_and(|trial| Some(trial.version.as_str()) == current.as_deref());
+        let factory = folder.linked(Link::Factory);
         let mut text = String::new();
-        let shown = current.as_deref().unwrap_or(self.say(Text::LabelNone));
-        let mark = if on_trial {
-            self.say(Text::LabelOnTrial)
+        if let Some(current) = &current {
+            let mark = if on_trial {
+                Text::LabelCurrentOnTrial
+            } else {
+                Text::LabelCurrent
+            };
+            let _ = write!(text, "{current:<16} {}", self.say(mark));
+            if factory.is_some() && factory == folder.linked(Link::Current) {
+                let _ = write!(text, ", {}", Link::Factory.as_str());
+            }
+            text.push('\n');
         } else {
-            self.say(Text::LabelCurrent)
-        };
-        let _ = writeln!(text, "{shown:<16} {mark}");
+            let _ = writeln!(text, "{}", self.say(Text::LabelNoneInstalled));
+        }
         for one in &kept {
             text.push_str(&kept_line(one));
         }
         let json = json!({
-            "current": current, "on_trial": on_trial,
+            "current": current, "on_trial": on_trial, "factory": factory,
             "kept": kept.iter().map(kept_json).collect::<Vec<_>>(),
         });
         Ok(Told::good(text, json))
@@ -89,18 +98,42 @@ impl Session {
     ) -> Result<Told> {
         let findings = look(&self.updater()?)?;
         let mut text = String::new();
-        for finding in &findings {
-            let path = finding.path.display();
-            let _ = match &finding.fault {
-                None => writeln!(text, "{}  {path}", self.say(Text::LabelFine)),
-                Some(fault) => writeln!(text, "{}  {path}: {fault}", self.say(Text::LabelWrong)),
+        for Finding { path, fault } in &findings {
+            let path = sanitise(&path.display().to_string());
+            let _ = match fault {
+                None => writeln!(text, "{:<6} {path}", self.say(Text::LabelFine)),
+                Some(fault) => {
+                    let fault = self.fault(fault);
+                    writeln!(text, "{:<6} {path}: {fault}", self.say(Text::LabelWrong))
+                }
             };
         }
-        let rows = findings
-            .iter()
-            .map(|finding| json!({"path": finding.path, "fault": finding.fault}));
+        let faults = findings.iter().filter(|it| it.fault.is_some()).count();
+        if faults == 0 {
+            text.push_str(self.say(Text::LabelAllGood));
+        } else {
+            let count = [("count", faults.to_string())];
+            text.push_str(&Text::LabelSomeFaults.render(self.lang, &count));
+        }
+        let rows = findings.iter().map(|Finding { path, fault }| {
+            let place = fault.as_ref().and_then(Fault::place);
+            json!({"path": path, "fault": fault.as_ref().map(Fault::as_str), "place": place})
+        });
         let json = rows.collect();
-        let code = u8::from(findings.iter().any(|finding| finding.fault.is_some()));
+        let code = u8::from(faults > 0);
         Ok(Told { text, json, code })
+    }
+
+    fn fault(&self, fault: &Fault) -> String {
+        let text = match fault {
+            Fault::Missing => Text::FaultMissing,
+            Fault::InTheWay => Text::FaultInTheWay,
+            Fault::Astray(_) => Text::FaultAstray,
+            Fault::Dead(_) => Text::FaultDead,
+            Fault::Stale => Text::FaultStale,
+            Fault::Unprotected(_) => Text::FaultUnprotected,
+        };
+        let place = fault.place().map(|place| place.display().to_string());
+        text.render(self.lang, &[("place", place.unwrap_or_default())])
     }
 }

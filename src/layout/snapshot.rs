@@ -495,10 +495,11 @@ pub(super) fn discard(folder: &ClientFolder, name: &str) -> Result<()> {
 }
 
 /// Makes a version the factory version: its files become its own, shared with no other version,
-/// and read-only. With `replace`, another one may be that already; its files become writable again.
+/// and read-only. With `replace`, another one may be that already.
 ///
-/// The content of the version is the same at every instant, so that this can be interrupted
-/// anywhere and done again; the link comes last.
+/// The content of every version is the same at every instant, so that this needs no journal: it can
+/// be interrupted anywhere and done again. In the end, whatever else was made read-only, the
+/// former factory version or what an interrupted call has left, is writable again.
 pub fn set_factory(folder: &ClientFolder, name: &str, replace: bool) -> Result<()> {
     need(folder, name)?;
     let before = folder.linked(Link::Factory);
@@ -518,19 +519,22 @@ pub fn set_factory(folder: &ClientFolder, name: &str, replace: bool) -> Result<(
     set_link(folder, Link::Factory, Some(name))?;
     disk::sync_folder(&folder.versions())?;
     reach(Step::FactorySet)?;
-    if let Some(before) = before.filter(|before| before != name) {
-        disk::make_tree_writable(&folder.versions().join(before))?;
+    for other in names(folder).iter().filter(|other| *other != name) {
+        disk::make_tree_writable(&folder.versions().join(other))?;
     }
     Ok(())
 }
 
-/// Fails unless every file that the version's list names is as it says. A version without a list
-/// is taken as it is.
+/// Fails unless every file that the version's list names is as it says. What is in `shared/` is no
+/// part of it, and a version without a list is taken as it is.
 fn check_whole(folder: &ClientFolder, name: &str) -> Result<()> {
     let list: Option<Installed> = state::read_json(&folder.list_of(name))?;
     let root = folder.versions().join(name);
     let files: Vec<_> = list.iter().flat_map(|list| &list.files).collect();
     disk::in_parallel(disk::cores(), &files, &|(path, record)| {
+        if tree::leads_elsewhere(&root, path)? {
+            return Ok(());
+        }
         let now = tree::content_of(&path.below(&root))?;
         if now.is_some_and(|now| tree::same(&now, &record.content)) {
             return Ok(());

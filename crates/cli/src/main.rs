@@ -181,10 +181,10 @@ enum Job {
 #[derive(Args)]
 struct Place {
     /// The launcher's folder, which holds launcher.toml
-    #[arg(long, default_value = ".")]
+    #[arg(long, global = true, default_value = ".")]
     dir: PathBuf,
     /// Print one JSON document for programs
-    #[arg(long)]
+    #[arg(long, global = true)]
     json: bool,
 }
 

@@ -1,63 +1,11 @@
 //! The commands on a client folder, and the demo, as a person or a script calls them.
 
-use std::path::Path;
-use std::process::{Command, Output};
+mod common;
 
 use castoff_testkit::http::{Reply, Server};
-use castoff_testkit::package::Package;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-const CHECK: &str = "/api/nuitkal_pack/apps/demo/active/";
-
-fn castoff(home: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_castoff"))
-        .args(args)
-        .current_dir(home)
-        .env("HOME", home)
-        .env("LC_ALL", "C")
-        .output()
-        .unwrap()
-}
-
-/// A launcher's folder that asks a server, with more configuration.
-fn folder_asking(server: &Server, more: &str) -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let url = server.url(CHECK);
-    let config = format!("log_dir = \"logs\"\nsource.url = \"{url}\"\n{more}\n");
-    std::fs::write(folder.path().join("launcher.toml"), config).unwrap();
-    folder
-}
-
-fn document(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
-}
-
-/// A script of the system's own shell.
-const ENTRY: &str = if cfg!(windows) { "run.bat" } else { "run.sh" };
-
-fn script(version: &str) -> String {
-    if cfg!(windows) {
-        format!("@echo app {version} %*\r\n")
-    } else {
-        format!("#!/bin/sh\necho \"app {version} $*\"\n")
-    }
-}
-
-fn publish(server: &Server, version: &str) {
-    let built = Package::new(version)
-        .executable(ENTRY, script(version))
-        .file(&format!("only-{version}"), "x")
-        .list()
-        .build();
-    let answer = json!({
-        "version": version, "file": format!("/{version}.zip"), "file_hash": built.sha256,
-        "entry_point": ENTRY, "changelog": "notes",
-    });
-    server.unroute(CHECK);
-    server.route(CHECK, Reply::json(&answer.to_string()));
-    server.route(&format!("/{version}.zip"), Reply::file(&built.bytes));
-}
+use common::{CHECK, ENTRY, app, castoff, document, folder_asking, publish};
 
 #[test]
 fn check_update_run_backups_and_doctor_work_on_a_client_folder() {
@@ -65,7 +13,7 @@ fn check_update_run_backups_and_doctor_work_on_a_client_folder() {
     let folder = folder_asking(&server, "app = \"org.castoff.test\"");
     let home = folder.path();
 
-    publish(&server, "1.0.0");
+    publish(&server, "1.0.0", &app("1.0.0"));
     let check = document(&castoff(home, &["check", "--json"]));
     assert_eq!(check["update_available"], true);
     assert_eq!(check["installed"], Value::Null);
@@ -82,7 +30,7 @@ fn check_update_run_backups_and_doctor_work_on_a_client_folder() {
     let check = document(&castoff(home, &["check", "--json"]));
     assert_eq!(check["update_available"], false);
 
-    publish(&server, "1.1.0");
+    publish(&server, "1.1.0", &app("1.1.0"));
     let update = document(&castoff(home, &["update", "--json"]));
     assert_eq!(
         update,
@@ -126,7 +74,7 @@ fn shortcuts_to_a_folder_and_its_uninstall() {
     let server = Server::start();
     let folder = folder_asking(&server, "name = \"App\"");
     let home = folder.path();
-    publish(&server, "1.0.0");
+    publish(&server, "1.0.0", &app("1.0.0"));
     assert!(castoff(home, &["update"]).status.success());
     let made = document(&castoff(home, &["shortcut", "--menu", "--json"]));
     let path = made["shortcuts"][0].as_str().unwrap();

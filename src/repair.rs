@@ -273,7 +273,7 @@ impl Job<'_> {
         let (writes, lacking) = writes(&needed, archive.as_ref(), &older);
         let mended = self.place(writes, archive.as_ref(), &older)?;
         if !lacking.is_empty() {
-            let named = lacking.iter().take(NAMED).map(|path| path.as_str());
+            let named = lacking.iter().take(NAMED).map(SafePath::as_str);
             let mut files = named.collect::<Vec<_>>().join(", ");
             if lacking.len() > NAMED {
                 files.push_str(", ...");

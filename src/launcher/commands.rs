@@ -427,17 +427,7 @@ impl Session {
         self.row(&mut text, Text::LabelFreeSpace, &space);
         let log = self.log.display().to_string();
         self.row(&mut text, Text::LabelLog, &log);
-        let mut settings = serde_json::Map::new();
-        let _ = writeln!(text, "\n{}", self.say(Text::LabelConfiguration));
-        for (key, origin) in self
-            .config
-            .origins
-            .iter()
-            .filter(|(key, _)| !self.config.origins.is_default(key))
-        {
-            let _ = writeln!(text, "    {key:<28} {origin}");
-            settings.insert(key.to_owned(), origin.to_string().into());
-        }
+        let settings = self.settings(&mut text);
         let json = json!({
             "launcher": env!("CARGO_PKG_VERSION"), "system": target(), "app": self.config.app,
             "name": self.config.name, "client_folder": startable.folder().root(),
@@ -455,6 +445,18 @@ impl Session {
             Ok(_) => 0,
         };
         Ok(Told { text, json, code })
+    }
+
+    /// What is configured, and where it comes from.
+    fn settings(&self, text: &mut String) -> serde_json::Map<String, Value> {
+        let mut settings = serde_json::Map::new();
+        let _ = writeln!(text, "\n{}", self.say(Text::LabelConfiguration));
+        let origins = &self.config.origins;
+        for (key, origin) in origins.iter().filter(|(key, _)| !origins.is_default(key)) {
+            let _ = writeln!(text, "    {key:<28} {origin}");
+            settings.insert(key.to_owned(), origin.to_string().into());
+        }
+        settings
     }
 
     fn files_text(&self, found: &Findings) -> String {

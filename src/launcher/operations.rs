@@ -41,9 +41,15 @@ impl Session {
             Operation::SetFactory { version, replace } => {
                 self.set_factory(version.as_deref(), *replace)
             }
-            Operation::SetUpLinks => self.links(|updater| updater.set_up_links()),
-            Operation::CheckLinks => self.links(|updater| updater.check_links()),
-            Operation::TestLinks => self.links(|updater| updater.test_links()),
+            Operation::SetUpLinks => {
+                self.links(self.updater().and_then(|updater| updater.set_up_links()))
+            }
+            Operation::CheckLinks => {
+                self.links(self.updater().and_then(|updater| updater.check_links()))
+            }
+            Operation::TestLinks => {
+                self.links(self.updater().and_then(|updater| updater.test_links()))
+            }
         };
         self.tell(told, as_json)
     }
@@ -92,11 +98,8 @@ impl Session {
     }
 
     /// The exit code is 1 when something is not as it should be.
-    fn links(
-        &self,
-        look: impl FnOnce(&crate::updater::Updater<'_>) -> Result<Vec<Finding>>,
-    ) -> Result<Told> {
-        let findings = look(&self.updater()?)?;
+    fn links(&self, findings: Result<Vec<Finding>>) -> Result<Told> {
+        let findings = findings?;
         let mut text = String::new();
         for Finding { path, fault } in &findings {
             let path = sanitise(&path.display().to_string());

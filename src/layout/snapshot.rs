@@ -154,11 +154,10 @@ impl Carrier<'_> {
                     reach(Step::BuildFile)?;
                 }
                 (Found::Link(target), Found::Nothing) => disk::symlink(&target, &to)?,
-                // The new version brings it.
-                (Found::File { .. } | Found::Link(_), Found::File { .. } | Found::Link(_)) => {}
+                // The new version brings it; sockets and pipes are made by who runs.
+                (Found::File { .. } | Found::Link(_), Found::File { .. } | Found::Link(_))
+                | (Found::Other | Found::Nothing, _) => {}
                 (Found::Folder | Found::File { .. } | Found::Link(_), _) => return Err(blocked()),
-                // Sockets and pipes are made by who runs.
-                (Found::Other | Found::Nothing, _) => {}
             }
         }
         Ok(())

@@ -21,6 +21,10 @@ use crate::{Error, Result};
 
 /// A new version that is whole and durable, with a way back.
 #[must_use = "nothing is installed until it is committed"]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one of them in an update"
+)]
 pub enum Ready {
     /// Staged, with a backup of the version before.
     InPlace(BackedUp),

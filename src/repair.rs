@@ -381,7 +381,7 @@ impl Job<'_> {
         let folders = writes.iter().flat_map(|write| write.path.parents());
         let folders: BTreeSet<SafePath> = folders.collect();
         let make = |staging: &Path, write: &Write| self.make(staging, write, archive, older);
-        let made = stage::make_all(
+        let outcomes = stage::make_all(
             self.folder,
             &staging,
             &folders,
@@ -389,7 +389,8 @@ impl Job<'_> {
             &make,
             self.observer,
         )?;
-        let (good, others): (Vec<_>, Vec<_>) = writes.into_iter().zip(made).partition(|it| it.1);
+        let (good, others): (Vec<_>, Vec<_>) =
+            writes.into_iter().zip(outcomes).partition(|it| it.1);
         let writes: Vec<Write> = good.into_iter().map(|(write, _)| write).collect();
         let others = others.into_iter().map(|(write, _)| write.path).collect();
         disk::sync_tree(&[&staging], None)?;

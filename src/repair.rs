@@ -163,15 +163,20 @@ fn state_of(
         let locked = executable(&record.content) && !executable(&now);
         return Ok(if locked { State::Damaged } else { State::Whole });
     }
-    let may_change = match &record.content {
-        Content::File { mode, .. } => preserved || written_in_place(path, *mode, &rules.mutable),
-        Content::Link(_) => preserved,
-    };
-    Ok(if may_change {
+    Ok(if may_change(path, &record.content, rules) {
         State::Changed
     } else {
         State::Damaged
     })
+}
+
+/// Whether a file may be another than was installed, and no fault.
+fn may_change(path: &SafePath, content: &Content, rules: &Rules) -> bool {
+    let written = match content {
+        Content::File { mode, .. } => written_in_place(path, *mode, &rules.mutable),
+        Content::Link(_) => false,
+    };
+    written || rules.preserve.matches(path.as_str(), false)
 }
 
 fn executable(content: &Content) -> bool {
@@ -270,8 +275,9 @@ impl Job<'_> {
             Ok(archive) => (archive, None),
             Err(error) => (None, Some(Box::new(error))),
         };
-        let (writes, lacking) = writes(&needed, archive.as_ref(), &older);
-        let mended = self.place(writes, archive.as_ref(), &older)?;
+        let (writes, mut lacking) = writes(&needed, archive.as_ref(), &older);
+        let (mended, others) = self.place(writes, archive.as_ref(), &older)?;
+        lacking.extend(others);
         if !lacking.is_empty() {
             let named = lacking.iter().take(NAMED).map(SafePath::as_str);
             let mut files = named.collect::<Vec<_>>().join(", ");
@@ -300,6 +306,8 @@ impl Job<'_> {
         for (path, is_folder) in snapshot::lost_links(self.folder, self.rules)? {
             if !tree::leads_elsewhere(self.root, &path)? {
                 snapshot::share(self.folder, self.root, &path, is_folder)?;
+                let link = path.below(self.root);
+                disk::sync_folder(link.parent().unwrap_or(self.root))?;
                 made.push(path);
             }
         }
@@ -344,7 +352,10 @@ impl Job<'_> {
                 }
                 if tree::digest_of(&on_disk).is_ok_and(|now| now == content) {
                     older.whole.entry(content.0).or_insert(on_disk);
-                } else if Some(root) != factory.as_ref() && !tree::leads_elsewhere(root, path)? {
+                } else if Some(root) != factory.as_ref()
+                    && !may_change(path, &record.content, self.rules)
+                    && !tree::leads_elsewhere(root, path)?
+                {
                     older.damaged.push((on_disk, record));
                 }
             }
@@ -353,15 +364,15 @@ impl Job<'_> {
     }
 
     /// Stages files, makes them durable, and puts them into their places. Returns how many files of
-    /// older versions were mended along.
+    /// older versions were mended along, and which files could not be made as the list has them.
     fn place(
         &self,
         mut writes: Vec<Write>,
         archive: Option<&Archive>,
         older: &Older<'_>,
-    ) -> Result<usize> {
+    ) -> Result<(usize, Vec<SafePath>)> {
         if writes.is_empty() {
-            return Ok(0);
+            return Ok((0, Vec::new()));
         }
         let bytes = writes.iter().map(|write| write.size).sum();
         disk::need_space(self.folder.root(), bytes)?;
@@ -370,7 +381,7 @@ impl Job<'_> {
         let folders = writes.iter().flat_map(|write| write.path.parents());
         let folders: BTreeSet<SafePath> = folders.collect();
         let make = |staging: &Path, write: &Write| self.make(staging, write, archive, older);
-        stage::make_all(
+        let outcomes = stage::make_all(
             self.folder,
             &staging,
             &folders,
@@ -378,12 +389,16 @@ impl Job<'_> {
             &make,
             self.observer,
         )?;
+        let (good, others): (Vec<_>, Vec<_>) =
+            writes.into_iter().zip(outcomes).partition(|it| it.1);
+        let writes: Vec<Write> = good.into_iter().map(|(write, _)| write).collect();
+        let others = others.into_iter().map(|(write, _)| write.path).collect();
         disk::sync_tree(&[&staging], None)?;
         reach(Step::StageFilled)?;
 
         self.observer.event(&Event::Phase(Phase::Commit));
         // Before the version's own: as long as those are damaged, a repeated repair comes here too.
-        let mended = self.mend_older(&staging, &writes, older)?;
+        let mended = self.mend_older(&staging, &writes, older);
         let patience = Patience::new(PATIENCE);
         let aside = self.folder.aside();
         let paths = || writes.iter().map(|write| &write.path);
@@ -406,42 +421,54 @@ impl Job<'_> {
             changed.push(self.folder.versions());
         }
         disk::sync_paths(self.folder.root(), &changed)?;
-        Ok(mended)
+        Ok((mended, others))
     }
 
-    /// Stages one file as the list has it.
+    /// Stages one file as the list has it. Returns whether it came out so: the list may name what the
+    /// user had made of a file, and the package has it as it was shipped.
     fn make(
         &self,
         staging: &Path,
         write: &Write,
         archive: Option<&Archive>,
         older: &Older<'_>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let to = write.path.below(staging);
         let absent = || Error::Internal {
             what: format!("{} has no origin", write.path),
         };
         let record = self.list.files.get(&write.path).ok_or_else(absent)?;
-        match &record.content {
+        let made = match &record.content {
             Content::Link(target) => disk::symlink(target, &to),
             Content::File { sha256, .. } => match (older.whole.get(sha256), archive) {
                 (Some(from), _) => copy(from, &to, record),
                 (None, Some(archive)) => {
-                    stage::unpack(staging, write, archive)?;
-                    dress(&to, record)
+                    stage::unpack(staging, write, archive).and_then(|_| dress(&to, record))
                 }
                 (None, None) => Err(absent()),
             },
+        };
+        match made {
+            Err(Error::HashMismatch { .. }) => Ok(false),
+            made => made.map(|()| true),
         }
     }
 
-    /// Puts what is staged also into the place of files of older versions that are damaged alike.
-    fn mend_older(&self, staging: &Path, writes: &[Write], older: &Older<'_>) -> Result<usize> {
+    /// Puts what is staged also into the place of files of older versions that are damaged alike, as
+    /// far as it can be. Returns how many.
+    fn mend_older(&self, staging: &Path, writes: &[Write], older: &Older<'_>) -> usize {
         let staged: BTreeMap<Sha256, &SafePath> = writes
             .iter()
             .filter_map(|write| Some((write.sha256?, &write.path)))
             .collect();
         let (temporary, aside) = (self.folder.restoring(), self.folder.aside());
+        let put = |from: &Path, to: &Path, record| {
+            in_use::remove(&temporary, &aside)?;
+            copy(from, &temporary, record)?;
+            disk::sync_file(&temporary)?;
+            in_use::replace(&temporary, to, &aside)?;
+            disk::sync_folder(to.parent().unwrap_or(to))
+        };
         let mut mended = 0;
         for (to, record) in &older.damaged {
             let Content::File { sha256, .. } = &record.content else {
@@ -450,15 +477,12 @@ impl Job<'_> {
             let Some(path) = staged.get(sha256) else {
                 continue;
             };
-            in_use::remove(&temporary, &aside)?;
-            copy(&path.below(staging), &temporary, record)?;
-            disk::sync_file(&temporary)?;
-            in_use::replace(&temporary, to, &aside)?;
-            disk::sync_folder(to.parent().unwrap_or(to))?;
-            log::warn!("{} was damaged, and is mended", to.display());
-            mended += 1;
+            match put(&path.below(staging), to, record) {
+                Ok(()) => mended += 1,
+                Err(error) => log::warn!("{} stays damaged: {}", to.display(), error.chain()),
+            }
         }
-        Ok(mended)
+        mended
     }
 }
 

@@ -123,11 +123,11 @@ pub(crate) fn make_all<T: Send>(
     writes.sort_by_key(|write| std::cmp::Reverse(write.size));
     let done = AtomicU64::new(0);
     disk::in_parallel(disk::cores(), writes, &|write: &Write| {
-        let staged = make(staging, write)?;
+        let result = make(staging, write)?;
         let position = done.fetch_add(write.size, Ordering::Relaxed) + write.size;
         observer.event(&Event::Position(position));
         reach(Step::StageFile)?;
-        Ok(staged)
+        Ok(result)
     })
 }
 

@@ -411,18 +411,7 @@ impl Session {
         );
         // What an interrupted update has left is no version's.
         let files = startable.files().ok().filter(|_| !interrupted);
-        self.row(
-            &mut text,
-            Text::LabelFiles,
-            &files.as_ref().map_or_else(
-                || self.say(Text::LabelUnknown).to_owned(),
-                |files| self.files_text(files),
-            ),
-        );
-        let faults = files.as_ref().map_or(0, Findings::faults);
-        if faults > 0 {
-            let _ = writeln!(text, "    {}", self.say(Text::LabelRepairHint));
-        }
+        let faults = self.files(&mut text, files.as_ref());
         let space = free.map_or_else(|| self.say(Text::LabelUnknown).to_owned(), size);
         self.row(&mut text, Text::LabelFreeSpace, &space);
         let log = self.log.display().to_string();
@@ -459,7 +448,12 @@ impl Session {
         settings
     }
 
-    fn files_text(&self, found: &Findings) -> String {
+    /// Says how the installed files are, and returns how many are missing or damaged.
+    fn files(&self, text: &mut String, found: Option<&Findings>) -> usize {
+        let Some(found) = found else {
+            self.row(text, Text::LabelFiles, self.say(Text::LabelUnknown));
+            return 0;
+        };
         let values = [
             ("files", found.listed),
             ("missing", found.missing.len()),
@@ -467,7 +461,12 @@ impl Session {
             ("changed", found.changed.len()),
         ];
         let values = values.map(|(name, count)| (name, count.to_string()));
-        self.terminal.text(Text::LabelFilesFound, &values)
+        let told = self.terminal.text(Text::LabelFilesFound, &values);
+        self.row(text, Text::LabelFiles, &told);
+        if found.faults() > 0 {
+            let _ = writeln!(text, "    {}", self.say(Text::LabelRepairHint));
+        }
+        found.faults()
     }
 
     fn repair(&self) -> Result<Told> {

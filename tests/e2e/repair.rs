@@ -236,6 +236,53 @@ fn what_nobody_has_any_more_is_told_and_the_rest_is_mended() {
 }
 
 #[test]
+fn what_was_changed_in_an_older_version_stays_there() {
+    let settings = |version| app(version).file("settings.ini", "size=1");
+    for &layout in Layout::ALL {
+        let world = World::laid_out(layout, "");
+        world.publish("1.0.0", &settings("1.0.0"));
+        world.run(&[]).assert_app("1.0.0");
+        world.publish("1.1.0", &settings("1.1.0"));
+        world.run(&[]).assert_app("1.1.0");
+        let kept = match layout {
+            Layout::InPlace => world.path(".backup/1.0.0/settings.ini"),
+            #[cfg(unix)]
+            Layout::Snapshot => world.path("versions/v1.0.0/settings.ini"),
+        };
+        fs::write(&kept, "size=2").unwrap();
+        let mine = world.app_folder().join("settings.ini");
+        fs::remove_file(&mine).unwrap();
+        assert_eq!(repaired(&world)["older"], 0, "{layout:?}");
+        assert_eq!(fs::read_to_string(&mine).unwrap(), "size=1");
+        assert_eq!(fs::read_to_string(&kept).unwrap(), "size=2");
+    }
+}
+
+/// After a restore the list names what the user had made of a file, and no package has that.
+#[test]
+fn what_only_the_user_had_does_not_keep_the_rest_from_being_mended() {
+    let settings = |version| app(version).file("settings.ini", "size=1");
+    let world = World::new();
+    world.publish("1.0.0", &settings("1.0.0"));
+    world.run(&[]).assert_app("1.0.0");
+    world.write("settings.ini", "size=2");
+    world.publish("1.1.0", &settings("1.1.0").file("settings.ini", "size=3"));
+    world.run(&[]).assert_app("1.1.0");
+    let back = world.run(&["--castoff", "rollback", "1.0.0"]);
+    assert_eq!(back.code, Some(0), "{back:#?}");
+    assert_eq!(world.read("settings.ini"), "size=2");
+    world.publish("1.0.0", &settings("1.0.0"));
+    fs::remove_dir_all(world.path(".backup")).unwrap();
+    fs::remove_file(world.path("settings.ini")).unwrap();
+    fs::remove_file(world.path("stays.py")).unwrap();
+    let run = world.run(&REPAIR);
+    run.assert_told("REPAIR_INCOMPLETE")
+        .assert_told("(1): settings.ini");
+    assert!(world.path("stays.py").exists());
+    assert!(!world.path("settings.ini").exists());
+}
+
+#[test]
 fn nothing_is_repaired_while_the_app_runs() {
     let world = installed(Layout::InPlace, "", &["1.0.0"]);
     fs::remove_file(world.path("stays.py")).unwrap();

@@ -1,3 +1,8 @@
 @echo off
-rem The demo's app: says who it is.
+rem The demo's app: says who it is, and crashes if it is such a version.
+if exist crash (
+    echo     (the app) I am version %CASTOFF_VERSION%, and crash
+    rem An access violation: 0xC0000005.
+    exit -1073741819
+)
 echo     (the app) Hello, I am version %CASTOFF_VERSION%, started with: %*

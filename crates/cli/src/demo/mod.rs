@@ -25,6 +25,9 @@ const ENTRY: (&str, &str) = if cfg!(windows) {
     ("run.sh", include_str!("../../../../assets/demo/run.sh"))
 };
 
+/// With this file beside it, the app crashes at its start.
+const CRASH: (&str, &str) = ("crash", "");
+
 /// Plays the demo and tells it on standard output.
 pub(crate) fn play() -> Result {
     let folder = tempfile::tempdir()?;
@@ -93,10 +96,38 @@ pub(crate) fn play() -> Result {
     start(home)?;
     show(&client)?;
 
-    step(5, "Offline", "The endpoint is switched off.")?;
-    drop(endpoint);
+    step(
+        5,
+        "A crash loop, healed",
+        "Version 1.4.0 is published, which crashes at every start. It has two attempts; then the \
+         version before comes back by itself.",
+    )?;
+    publish(
+        &endpoint,
+        "1.4.0",
+        &[("help.txt", "Help of 1.4.0\n"), CRASH],
+    )?;
+    start(home)?;
+    say("\n  And stays, although the endpoint still offers 1.4.0:\n")?;
     start(home)?;
     show(&client)?;
+
+    step(6, "Corrected", "Version 1.4.1 is published.")?;
+    publish(&endpoint, "1.4.1", &[("help.txt", "Help of 1.4.1\n")])?;
+    start(home)?;
+
+    step(
+        7,
+        "The way back by hand",
+        "The user liked 1.1.0 better, and says `castoff rollback`.",
+    )?;
+    castoff(home, &["rollback"], &[])?;
+    start(home)?;
+    show(&client)?;
+
+    step(8, "Offline", "The endpoint is switched off.")?;
+    drop(endpoint);
+    start(home)?;
 
     say("\nThat was all. The temporary folder is removed again.")?;
     folder.close()?;
@@ -105,10 +136,16 @@ pub(crate) fn play() -> Result {
 
 /// Does what a double-click on the launcher does.
 fn start(home: &Path) -> Result {
+    castoff(home, &["run"], &["--", "--greet", "you"])
+}
+
+/// Runs this executable with a command on the launcher's folder.
+fn castoff(home: &Path, command: &[&str], args: &[&str]) -> Result {
     let status = Command::new(std::env::current_exe()?)
-        .args(["run", "--dir"])
+        .args(command)
+        .arg("--dir")
         .arg(home)
-        .args(["--", "--greet", "you"])
+        .args(args)
         .status()?;
     say(&format!("    (exit code {})", status.code().unwrap_or(-1)))
 }

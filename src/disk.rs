@@ -514,7 +514,8 @@ pub fn sync_paths(root: &Path, paths: &[PathBuf]) -> Result<()> {
     sync_each(paths, Some(root))
 }
 
-/// Makes everything below the folders durable: files, then the folders that name them.
+/// Makes everything below the folders durable: files, then the folders that name them. A single
+/// file may stand in the place of a folder.
 ///
 /// One call for the whole file system where that reports errors (Linux since 5.8), because
 /// thousands of single syncs are slow; else file by file on several threads.
@@ -554,19 +555,18 @@ fn syncfs_reports_errors() -> bool {
 }
 
 /// Files first, so that a folder is synced after what it names.
-fn list(folder: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
-    for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
-        let entry = entry.map_err(Error::io("read", folder))?;
-        let kind = entry
-            .file_type()
-            .map_err(Error::io("look at", entry.path()))?;
-        if kind.is_dir() {
-            list(&entry.path(), paths)?;
-        } else if kind.is_file() {
-            paths.push(entry.path());
+fn list(path: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
+    let kind = fs::symlink_metadata(path)
+        .map_err(Error::io("look at", path))?
+        .file_type();
+    if kind.is_dir() {
+        for entry in fs::read_dir(path).map_err(Error::io("read", path))? {
+            list(&entry.map_err(Error::io("read", path))?.path(), paths)?;
         }
     }
-    paths.push(folder.to_path_buf());
+    if kind.is_dir() || kind.is_file() {
+        paths.push(path.to_path_buf());
+    }
     Ok(())
 }
 

@@ -228,7 +228,8 @@ pub(crate) fn share(
         } else if is_folder {
             disk::create_folders(&kept)?;
         }
-        if let Some(parent) = kept.parent() {
+        // All of its folders may be new.
+        for parent in kept.ancestors().skip(1).take(path.components().count()) {
             disk::sync_folder(parent)?;
         }
     }
@@ -338,15 +339,15 @@ fn set_links(folder: &ClientFolder, wanted: &Links) -> Result<()> {
 /// Makes a link lead to a version, by another link and a rename. The rename is not durable yet.
 pub(super) fn set_link(folder: &ClientFolder, link: Link, name: Option<&str>) -> Result<()> {
     let path = folder.link(link);
+    let temporary = folder.versions().join(format!(".{}.new", link.as_str()));
+    // One that a crash has left, also where nothing else is to be done.
+    disk::remove_file(&temporary)?;
     let Some(name) = name else {
         return disk::remove_file(&path);
     };
     if folder.linked(link).as_deref() == Some(name) {
         return Ok(());
     }
-    let temporary = folder.versions().join(format!(".{}.new", link.as_str()));
-    // One that a crash has left.
-    disk::remove_file(&temporary)?;
     disk::symlink(name, &temporary)?;
     disk::rename(&temporary, &path)
 }

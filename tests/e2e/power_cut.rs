@@ -25,17 +25,25 @@ use castoff_testkit::package::{Package, sha256};
 use serde_json::Value;
 
 use self::model::{Before, Moment, Record, State};
-use crate::world::{ENTRY, Run, World, app, dying};
+use crate::world::{ENTRY, Layout, Run, World, app, dying, tree_of};
 
 /// A version and its files; `None` where nothing is installed.
-type Whole = Option<(String, BTreeMap<String, String>)>;
+type Whole = Option<(String, Tree)>;
+
+/// Paths, and what is there.
+type Tree = BTreeMap<String, String>;
 
 /// What was done, and what may be found when it is cut off.
 struct Case {
     name: &'static str,
+    layout: Layout,
     record: Record,
     before: Whole,
     after: Whole,
+    /// In the snapshot layout: every version that was there before or is after.
+    versions: BTreeMap<String, Tree>,
+    /// In the snapshot layout: what was shared before, and is after.
+    shared: [Tree; 2],
     /// Until this step is reached, it is as before. Nothing tells of that moment in a restore, whose
     /// journal alone makes it.
     begins: Option<&'static str>,
@@ -78,7 +86,49 @@ const SPARE: &[(&str, &str)] = &[
     ("undo.paths: file same.db", "it was not replaced"),
 ];
 
-const CONFIG: &str = "[update]\nkeep = 1\nmutable = [\"plugin.py\"]";
+/// The same for one case of the snapshot layout.
+const SPARE_SNAPSHOT: &[(&str, Syncs, &str, &str)] = &[
+    (
+        "first install",
+        Syncs::All,
+        "build.filled: folder shared*",
+        "the one call after it syncs it, before the journal",
+    ),
+    (
+        "first install",
+        Syncs::Each,
+        "build.filled: folder shared",
+        "one of two: the next path that is shared syncs it again",
+    ),
+    (
+        "update",
+        Syncs::Each,
+        "backup.synced: file .castoff/staging/*/stays.py",
+        LINKED,
+    ),
+    (
+        "update",
+        Syncs::Each,
+        "backup.synced: folder .",
+        "nothing in it is new: a first install misses it",
+    ),
+    (
+        "recovery",
+        Syncs::All,
+        "prune.gone: folder versions",
+        "the journal leads to the version again, and goes after it",
+    ),
+];
+
+fn config(layout: Layout) -> &'static str {
+    match layout {
+        Layout::InPlace => "[update]\nkeep = 1\nmutable = [\"plugin.py\"]",
+        Layout::Snapshot => {
+            "[update]\nkeep = 0\nmutable = [\"plugin.py\"]\n\
+             preserve = [\"settings.ini\", \"data/deep/er/\"]"
+        }
+    }
+}
 
 /// Memory, where programs may be run from it: the replay needs what the disk holds, not the disk.
 fn parent() -> PathBuf {
@@ -94,8 +144,8 @@ fn parent() -> PathBuf {
     }
 }
 
-fn world() -> World {
-    World::inside(&parent(), Server::start(), CONFIG)
+fn world(layout: Layout) -> World {
+    World::inside(&parent(), Server::start(), "").change_layout(layout, config(layout))
 }
 
 /// An app with files of every fate: replaced, removed, added, unchanged; of kinds that are written
@@ -111,14 +161,18 @@ fn versioned(version: &str) -> Package {
 }
 
 /// `versions` were installed, and have run well; the user has files there.
-fn installed(versions: &[&str]) -> World {
-    let world = world();
+fn installed(layout: Layout, versions: &[&str]) -> World {
+    let world = world(layout);
     for &version in versions {
         world.publish(version, &versioned(version));
         world.run(&[]).assert_app(version);
     }
-    world.write("notes.txt", "the user's own");
-    world.write("data/mine.txt", "the user's, in a folder");
+    let users = match layout {
+        Layout::InPlace => "",
+        Layout::Snapshot => "versions/current/",
+    };
+    world.write(&format!("{users}notes.txt"), "the user's own");
+    world.write(&format!("{users}data/mine.txt"), "the user's, in a folder");
     world
 }
 
@@ -130,8 +184,27 @@ fn next() -> Package {
 fn whole(world: &World) -> Whole {
     match world.version() {
         version if version.starts_with('<') || version == "none" => None,
-        version => Some((version, world.tree())),
+        version => {
+            let mut tree = world.tree();
+            let previous = fs::read_link(world.path("versions/previous"));
+            tree.extend(previous.map(|to| (String::from("previous"), to.display().to_string())));
+            Some((version, tree))
+        }
     }
+}
+
+/// The versions of the snapshot layout, and what is in them.
+fn versions(world: &World) -> BTreeMap<String, Tree> {
+    let entries = fs::read_dir(world.path("versions")).into_iter().flatten();
+    let folders = entries
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.file_type().unwrap().is_dir());
+    folders
+        .map(|entry| {
+            let name = entry.file_name().into_string().unwrap();
+            (name, tree_of(&entry.path()))
+        })
+        .collect()
 }
 
 /// In which paths two trees differ, for people.
@@ -152,10 +225,20 @@ fn differences(found: &Whole, expected: &Whole) -> String {
     text
 }
 
-/// Runs the launcher, recording what it does to the disk.
-fn record(world: &World, args: &[&str], syncs: Syncs) -> (Record, Run) {
+/// Runs the launcher, recording what it does to the disk. A case that is told nothing more is one
+/// of going back.
+fn record(
+    name: &'static str,
+    world: &World,
+    layout: Layout,
+    args: &[&str],
+    syncs: Syncs,
+) -> (Case, Run) {
     let folder = world.home().join("record");
     fs::create_dir(&folder).unwrap();
+    let shared = || tree_of(&world.path("shared"));
+    let (whole_before, shared_before) = (whole(world), shared());
+    let mut versions_there = versions(world);
     let before = Before::of(&world.client());
     let mut command = world.command(args);
     command.env("CASTOFF_RECORD", &folder);
@@ -163,7 +246,21 @@ fn record(world: &World, args: &[&str], syncs: Syncs) -> (Record, Run) {
         command.env("CASTOFF_NO_SYNCFS", "1");
     }
     let run = Run::of(&mut command);
-    (before.then(&world.client(), &folder), run)
+    versions_there.extend(versions(world));
+    let case = Case {
+        name,
+        layout,
+        record: before.then(&world.client(), &folder),
+        before: whole_before,
+        after: whole(world),
+        versions: versions_there,
+        shared: [shared_before, shared()],
+        begins: None,
+        ends: "undo.done",
+        syncs_from: None,
+        backup: None,
+    };
+    (case, run)
 }
 
 /// How many files are synced at once.
@@ -181,8 +278,8 @@ struct Bench {
 }
 
 impl Bench {
-    fn new() -> Self {
-        let world = world();
+    fn new(layout: Layout) -> Self {
+        let world = world(layout);
         let config = world.home().join("launcher.toml");
         let text = fs::read_to_string(&config).unwrap();
         // No server: the launcher recovers, and starts what is there.
@@ -234,6 +331,10 @@ impl Bench {
     fn check(&self, case: &Case, state: &State, allowed: Allowed) -> Result<(), String> {
         let world = &self.world;
         case.record.lay_out(state, &world.client());
+        // Services follow the links before anybody starts the launcher.
+        self.check_links(case)
+            .map_err(|problem| format!("before a start: {problem}"))?;
+        let before = state.in_order.then(|| self.snapshot());
         let run = world.run(&[]);
         let found = whole(world);
         let version = |whole: &Whole| whole.as_ref().map(|(version, _)| version.clone());
@@ -261,22 +362,25 @@ impl Bench {
                 }
             }
         }
-        for name in ["journal.json", "staging", "backup", "restoring"] {
+        for name in ["journal.json", "staging", "backup", "restoring", "gone"] {
             if world.path(".castoff").join(name).exists() {
                 return Err(format!("{name} was left behind: {run:#?}"));
             }
         }
-        if let Some((version, tree)) = expected {
-            self.check_list(version, tree)?;
+        match (case.layout, expected) {
+            (Layout::InPlace, Some((version, tree))) => self.check_list(version, tree)?,
+            (Layout::InPlace, None) => {}
+            (Layout::Snapshot, _) => self.check_versions(case, is_after)?,
         }
         self.check_backups(case, expected.as_ref().map(|(version, _)| version.as_str()))?;
-        if !state.in_order {
-            // Whatever it was, it is put in order now.
+        let after = before.as_ref().map(|_| self.snapshot());
+        if before == after {
+            // Whatever it was, it is put in order now; or it was in order, and was left so.
             return Ok(());
         }
-        let before = self.snapshot();
         let again = world.run(&[]);
-        if (again.code, &again.stdout) != (run.code, &run.stdout) || self.snapshot() != before {
+        if (again.code, &again.stdout) != (run.code, &run.stdout) || Some(self.snapshot()) != after
+        {
             return Err(format!(
                 "a second start changes something: {run:#?}\n{again:#?}"
             ));
@@ -293,6 +397,69 @@ impl Bench {
         let wrong = files.map(|files| files.keys().filter(missing).collect::<Vec<_>>());
         if list["version"] != version || wrong.as_ref().is_none_or(|wrong| !wrong.is_empty()) {
             return Err(format!("installed.json is not of {version}: {wrong:?}"));
+        }
+        Ok(())
+    }
+
+    /// Where `current` and `previous` lead, a version is, and it is whole.
+    fn check_links(&self, case: &Case) -> Result<(), String> {
+        let folder = self.world.path("versions");
+        for link in ["current", "previous"] {
+            let Ok(target) = fs::read_link(folder.join(link)) else {
+                continue;
+            };
+            let name = target.to_str().unwrap();
+            let found = Some((name.to_owned(), tree_of(&folder.join(name))));
+            let expected = case.versions.get_key_value(name);
+            let expected = expected.map(|(name, tree)| (name.clone(), tree.clone()));
+            if found != expected {
+                return Err(format!("{link}: {}", differences(&found, &expected)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Every version is whole, has the list that is of it if it has one, and the current one has;
+    /// what was shared is.
+    fn check_versions(&self, case: &Case, is_after: bool) -> Result<(), String> {
+        let world = &self.world;
+        self.check_links(case)?;
+        for name in [".current.new", ".previous.new"] {
+            if fs::symlink_metadata(world.path("versions").join(name)).is_ok() {
+                return Err(format!("{name} was left behind"));
+            }
+        }
+        let current = fs::read_link(world.path("versions/current")).unwrap_or_default();
+        for (name, tree) in versions(world) {
+            if case.versions.get(&name) != Some(&tree) {
+                return Err(format!("{name} is not whole: {tree:#?}"));
+            }
+            let text = world.read(&format!(".castoff/versions/{name}.json"));
+            if text.is_empty() && current.to_str() != Some(&name) {
+                continue;
+            }
+            let list: Value = serde_json::from_str(&text)
+                .map_err(|error| format!("the list of {name} is damaged: {error}"))?;
+            for (path, record) in list["files"].as_object().unwrap() {
+                let kept = fs::read(world.path("versions").join(&name).join(path));
+                let digest = &record["content"]["file"]["sha256"];
+                if !digest.is_null() && *digest != sha256(&kept.unwrap_or_default()).as_str() {
+                    return Err(format!("the list of {name} is not of its {path}"));
+                }
+            }
+        }
+        let found = tree_of(&world.path("shared"));
+        for (path, content) in &case.shared[usize::from(is_after)] {
+            if found.get(path) != Some(content) {
+                return Err(format!("shared/{path}: {:?}", found.get(path)));
+            }
+        }
+        // What is there is not made again.
+        let [before, after] = &case.shared;
+        for (path, content) in &found {
+            if ![before.get(path), after.get(path)].contains(&Some(content)) {
+                return Err(format!("shared/{path} is damaged: {content}"));
+            }
         }
         Ok(())
     }
@@ -415,11 +582,17 @@ impl Checker {
 }
 
 /// Whether a sync may be left out without harm, and why.
-fn spare(name: &str, syncs: Syncs) -> Option<&'static str> {
-    let matches = |(pattern, _): &&(&str, &str)| match pattern.split_once('*') {
+fn spare(case: &Case, name: &str, syncs: Syncs) -> Option<&'static str> {
+    let matches = |pattern: &str| match pattern.split_once('*') {
         Some((begin, end)) => name.starts_with(begin) && name.ends_with(end),
-        None => name == *pattern,
+        None => name == pattern,
     };
+    let of_case = SPARE_SNAPSHOT.iter().find(|(of, with, pattern, _)| {
+        case.layout == Layout::Snapshot && (*of, *with) == (case.name, syncs) && matches(pattern)
+    });
+    if let Some((.., why)) = of_case {
+        return Some(why);
+    }
     let one_by_one: &[(&str, &str)] = match syncs {
         Syncs::All => &[(
             "backup.synced: folder .",
@@ -442,7 +615,8 @@ fn spare(name: &str, syncs: Syncs) -> Option<&'static str> {
             ("backup.synced: file .castoff/backup/*.bin", LINKED),
         ],
     };
-    let found = SPARE.iter().chain(one_by_one).find(matches);
+    let mut all = SPARE.iter().chain(one_by_one);
+    let found = all.find(|(pattern, _)| matches(pattern));
     found.map(|(_, why)| *why)
 }
 
@@ -450,15 +624,16 @@ fn spare(name: &str, syncs: Syncs) -> Option<&'static str> {
 /// that can be [spared](spare).
 fn replay(case: &Case, syncs: Syncs) {
     let begun = Instant::now();
-    let benches = [Bench::new(), Bench::new()];
+    let benches = [Bench::new(case.layout), Bench::new(case.layout)];
     let checker = Checker::default();
     let states = case.states(None);
     if let Err(problem) = checker.first_failure(case, &benches, &states) {
         panic!("{}: {problem}", case.name);
     }
     let mut report = format!(
-        "{}, {syncs:?}: {} moments, {} states, {:.0?}\n",
+        "{} ({:?}), {syncs:?}: {} moments, {} states, {:.0?}\n",
         case.name,
+        case.layout,
         case.record.len() + 1,
         states.len(),
         begun.elapsed(),
@@ -475,7 +650,7 @@ fn replay(case: &Case, syncs: Syncs) {
         };
         let word = if elsewhere {
             continue;
-        } else if let Some(why) = spare(&name, syncs) {
+        } else if let Some(why) = spare(case, &name, syncs) {
             format!("spare: {why}")
         } else {
             let mut states = case.states(Some(sync));
@@ -503,139 +678,119 @@ fn replay(case: &Case, syncs: Syncs) {
     );
 }
 
-fn first_install(syncs: Syncs) -> Case {
-    let world = world();
+/// A case of a commit.
+fn committing(case: Case) -> Case {
+    Case {
+        begins: Some("commit.journalled"),
+        ends: "commit.done",
+        ..case
+    }
+}
+
+fn first_install(layout: Layout, syncs: Syncs) -> Case {
+    let world = world(layout);
     world.publish("1.0.0", &versioned("1.0.0"));
-    let (record, run) = record(&world, &[], syncs);
+    let (case, run) = record("first install", &world, layout, &[], syncs);
     run.assert_app("1.0.0");
-    Case {
-        name: "first install",
-        record,
-        before: None,
-        after: whole(&world),
-        begins: Some("commit.journalled"),
-        ends: "commit.done",
-        syncs_from: None,
-        backup: None,
-    }
+    committing(case)
 }
 
-fn update(syncs: Syncs) -> Case {
-    // One backup too many, or the first one.
-    let world = installed(match syncs {
-        Syncs::All => &["0.9.0", "1.0.0"],
-        Syncs::Each => &["1.0.0"],
-    });
-    let before = whole(&world);
+fn update(layout: Layout, syncs: Syncs) -> Case {
+    // One older version too many, or the first one.
+    let world = installed(
+        layout,
+        match syncs {
+            Syncs::All => &["0.9.0", "1.0.0"],
+            Syncs::Each => &["1.0.0"],
+        },
+    );
     world.publish("1.1.0", &next());
-    let (record, run) = record(&world, &[], syncs);
+    let (case, run) = record("update", &world, layout, &[], syncs);
     run.assert_app("1.1.0");
-    assert_eq!(world.backups(), ["1.0.0"]);
+    let backup = match layout {
+        Layout::InPlace => {
+            assert_eq!(world.backups(), ["1.0.0"]);
+            Some("1.0.0")
+        }
+        Layout::Snapshot => {
+            assert!(!world.path("versions/v0.9.0").exists());
+            None
+        }
+    };
     Case {
-        name: "update",
-        record,
-        before,
-        after: whole(&world),
-        begins: Some("commit.journalled"),
-        ends: "commit.done",
-        syncs_from: None,
-        backup: Some("1.0.0"),
+        backup,
+        ..committing(case)
     }
 }
 
-fn failed_trial(syncs: Syncs) -> Case {
+fn failed_trial(layout: Layout, syncs: Syncs) -> Case {
     // Its backup is the first one.
-    let world = installed(&["1.0.0"]);
-    let before = whole(&world);
+    let world = installed(layout, &["1.0.0"]);
     world.publish("1.1.0", &next().executable(ENTRY, dying()));
-    let (record, run) = record(&world, &[], syncs);
+    let (case, run) = record("failed trial", &world, layout, &[], syncs);
     run.assert_app("1.0.0").assert_told("TRIAL_FAILED");
-    let after = whole(&world);
-    assert_eq!(before, after);
+    assert_eq!(case.before, case.after);
     Case {
-        name: "failed trial",
-        record,
-        before,
-        after,
         begins: Some("commit.journalled"),
-        ends: "undo.done",
         syncs_from: Some("commit.done"),
-        backup: None,
+        ..case
     }
 }
 
-fn recovery(syncs: Syncs) -> Case {
-    let world = installed(&["0.9.0", "1.0.0"]);
+fn recovery(layout: Layout, syncs: Syncs) -> Case {
+    let world = installed(layout, &["0.9.0", "1.0.0"]);
     let before = whole(&world);
     world.publish("1.1.0", &next());
     world.run_failing("commit.trial=kill").assert_killed();
     world.server.unroute(crate::world::CHECK);
-    let (record, run) = record(&world, &[], syncs);
+    let (case, run) = record("recovery", &world, layout, &[], syncs);
     run.assert_app("1.0.0");
-    let after = whole(&world);
-    assert_eq!(before, after);
-    Case {
-        name: "recovery",
-        record,
-        before,
-        after,
-        begins: None,
-        ends: "undo.done",
-        syncs_from: None,
-        backup: None,
-    }
+    assert_eq!(before, case.after);
+    Case { before, ..case }
 }
 
-fn restore(syncs: Syncs) -> Case {
-    let world = installed(&["0.9.0", "1.0.0"]);
+fn going_back(layout: Layout, syncs: Syncs) -> Case {
+    let world = installed(layout, &["0.9.0", "1.0.0"]);
     world.publish("1.1.0", &next());
     world.run(&[]).assert_app("1.1.0");
-    let before = whole(&world);
-    let (record, run) = record(&world, &["--castoff", "backups", "restore", "1.0.0"], syncs);
+    let args: &[&str] = match layout {
+        Layout::InPlace => &["--castoff", "backups", "restore", "1.0.0"],
+        Layout::Snapshot => &["--castoff", "rollback"],
+    };
+    let (case, run) = record("going back", &world, layout, args, syncs);
     assert_eq!(run.code, Some(0), "{run:#?}");
     Case {
-        name: "restore",
-        record,
-        before,
-        after: whole(&world),
-        begins: None,
-        ends: "undo.done",
-        syncs_from: None,
-        backup: Some("1.0.0"),
+        backup: (layout == Layout::InPlace).then_some("1.0.0"),
+        ..case
     }
 }
 
-#[test]
-fn a_first_install_survives_a_power_cut() {
-    replay(&first_install(Syncs::All), Syncs::All);
+/// The cases of a layout, each a test of its own.
+macro_rules! cases {
+    ($layout:ident: $($name:ident = $case:ident, $syncs:ident;)*) => {
+        $(#[test]
+        fn $name() {
+            replay(&$case(Layout::$layout, Syncs::$syncs), Syncs::$syncs);
+        })*
+    };
 }
 
-#[test]
-fn an_update_survives_a_power_cut() {
-    replay(&update(Syncs::All), Syncs::All);
+cases! { InPlace:
+    a_first_install_survives_a_power_cut = first_install, All;
+    an_update_survives_a_power_cut = update, All;
+    a_failed_trial_survives_a_power_cut = failed_trial, All;
+    a_recovery_survives_a_power_cut = recovery, All;
+    a_restore_survives_a_power_cut = going_back, All;
+    a_first_install_with_single_syncs_survives_a_power_cut = first_install, Each;
+    an_update_with_single_syncs_survives_a_power_cut = update, Each;
 }
 
-#[test]
-fn a_failed_trial_survives_a_power_cut() {
-    replay(&failed_trial(Syncs::All), Syncs::All);
-}
-
-#[test]
-fn a_recovery_survives_a_power_cut() {
-    replay(&recovery(Syncs::All), Syncs::All);
-}
-
-#[test]
-fn a_restore_survives_a_power_cut() {
-    replay(&restore(Syncs::All), Syncs::All);
-}
-
-#[test]
-fn a_first_install_with_single_syncs_survives_a_power_cut() {
-    replay(&first_install(Syncs::Each), Syncs::Each);
-}
-
-#[test]
-fn an_update_with_single_syncs_survives_a_power_cut() {
-    replay(&update(Syncs::Each), Syncs::Each);
+cases! { Snapshot:
+    a_first_snapshot_survives_a_power_cut = first_install, All;
+    a_new_snapshot_survives_a_power_cut = update, All;
+    a_failed_snapshot_survives_a_power_cut = failed_trial, All;
+    a_recovery_of_snapshots_survives_a_power_cut = recovery, All;
+    a_rollback_to_a_snapshot_survives_a_power_cut = going_back, All;
+    a_first_snapshot_with_single_syncs_survives_a_power_cut = first_install, Each;
+    a_new_snapshot_with_single_syncs_survives_a_power_cut = update, Each;
 }

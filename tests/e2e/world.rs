@@ -72,10 +72,14 @@ impl World {
 
     /// A world of a layout.
     pub(crate) fn laid_out(layout: Layout, config: &str) -> Self {
-        let mut world = Self::new();
-        world.layout = layout;
-        world.configure(config);
-        world
+        Self::new().change_layout(layout, config)
+    }
+
+    /// The same in another layout, before anything is installed.
+    pub(crate) fn change_layout(mut self, layout: Layout, config: &str) -> Self {
+        self.layout = layout;
+        self.configure(config);
+        self
     }
 
     /// The same in a folder inside `parent`, asking `server`.

@@ -9,6 +9,7 @@
 //! `companions.rs`, and the tests of `castoff`.)
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -57,8 +58,7 @@ impl Operation {
         let installed: &[&str] = match self {
             Self::Install => &[],
             Self::Update | Self::FailedTrial | Self::Recover | Self::Launcher => &["1.0.0"],
-            Self::Rollback => &["1.0.0", "1.1.0"],
-            Self::Prune => &["1.0.0", "1.1.0"],
+            Self::Rollback | Self::Prune => &["1.0.0", "1.1.0"],
         };
         for version in installed {
             world.publish_app(version);
@@ -239,10 +239,8 @@ fn every_operation_has_its_chain_of_steps_and_every_step_an_operation() {
         let mut told = String::new();
         for operation in Operation::ALL {
             let steps = steps_of(operation, *layout);
-            told.push_str(&format!(
-                "{operation:?}\n  {}\n",
-                chain(&steps).join("\n  ")
-            ));
+            let chain = chain(&steps).join("\n  ");
+            let _ = writeln!(told, "{operation:?}\n  {chain}");
             reached.extend(steps);
         }
         insta::assert_snapshot!(format!("steps_{layout:?}"), told);
@@ -372,7 +370,7 @@ fn a_launcher_that_hangs_anywhere_does_not_make_another_start_a_mixture() {
             .unwrap();
         let (step, count) = place.split_once('@').unwrap();
         let count: usize = count.parse().unwrap();
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         let reached = || {
             let text = fs::read_to_string(&trace).unwrap_or_default();
             text.lines().filter(|line| *line == step).count() >= count

@@ -15,13 +15,16 @@
 //!
 //! Knows nothing of the network.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 
+use crate::archive::SafePath;
 use crate::config::LayoutKind;
 use crate::disk;
+use crate::plan::Plan;
 use crate::state::{ClientFolder, Link, WayBack};
 use crate::steps::{Step, reach};
 use crate::version::Version;
@@ -179,6 +182,19 @@ pub(crate) fn delete(folder: &ClientFolder, kept: &Kept, needed: Option<&WayBack
             why,
         }),
         None => remove(folder, &kept.name),
+    }
+}
+
+/// Removes the folders below `root` that are empty without the files that `plan` removes, but not
+/// those that it has.
+fn remove_emptied(root: &Path, plan: &Plan) {
+    let folders: BTreeSet<SafePath> = plan.removes.iter().flat_map(SafePath::parents).collect();
+    for path in folders
+        .iter()
+        .rev()
+        .filter(|path| !plan.folders.contains(path))
+    {
+        disk::remove_empty_folder(&path.below(root));
     }
 }
 

@@ -28,7 +28,7 @@ use crate::disk;
 use crate::layout::backup::written_in_place;
 use crate::layout::journal::{Journal, Links, Switch};
 use crate::layout::tree::{self, Found};
-use crate::layout::{Kept, processes, retire};
+use crate::layout::{Kept, processes, remove_emptied, retire};
 use crate::stage::Staged;
 use crate::state::{self, ClientFolder, EntryPoint, Installed, Link, WayBack};
 use crate::steps::{Step, reach};
@@ -77,6 +77,7 @@ pub fn build(
             mutable: &rules.mutable,
         };
         carrier.carry(Path::new(""))?;
+        remove_emptied(&staged.folder, &staged.plan);
     }
     reach(Step::BuildCarried)?;
     for (path, is_folder) in &shared {

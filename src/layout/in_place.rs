@@ -14,6 +14,7 @@ use crate::disk;
 use crate::disk::in_use::{self, Patience};
 use crate::layout::backup::{self, BackedUp, Backup};
 use crate::layout::journal::{Change, Journal};
+use crate::layout::remove_emptied;
 use crate::layout::tree::{self, Found};
 use crate::plan::Plan;
 use crate::state::{ClientFolder, Content, EntryPoint, FileRecord, Installed};
@@ -67,7 +68,7 @@ pub(super) fn replace(
         reach(Step::CommitRemove)?;
     }
     patience.retry(|| drop_byte_code(folder.root(), &aside, journal.paths.keys(), &plan.kept))?;
-    remove_emptied(folder, plan.removes.iter(), &plan.folders);
+    remove_emptied(folder.root(), plan);
     for path in &plan.folders {
         let on_disk = path.below(folder.root());
         patience.retry(|| disk::create_folders(&on_disk))?;
@@ -419,18 +420,6 @@ fn sync_changed(folder: &ClientFolder, journal: &Journal, files: Vec<PathBuf>) -
     paths.extend(folders.filter(|path| path.is_dir()));
     paths.push(root.to_path_buf());
     disk::sync_paths(root, &paths)
-}
-
-/// Removes folders that the removal of `paths` has emptied, but those in `stays`.
-fn remove_emptied<'p>(
-    folder: &ClientFolder,
-    paths: impl Iterator<Item = &'p SafePath>,
-    stays: &BTreeSet<SafePath>,
-) {
-    let folders: BTreeSet<SafePath> = paths.flat_map(SafePath::parents).collect();
-    for path in folders.iter().rev().filter(|path| !stays.contains(path)) {
-        disk::remove_empty_folder(&path.below(folder.root()));
-    }
 }
 
 /// Removes the byte code that Python made of sources below `root` which change: it trusts size and

@@ -15,13 +15,16 @@
 //!
 //! Knows nothing of the network.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 
+use crate::archive::SafePath;
 use crate::config::LayoutKind;
 use crate::disk;
+use crate::plan::Plan;
 use crate::state::{ClientFolder, Installed, Link, WayBack};
 use crate::steps::{Step, reach};
 use crate::version::Version;
@@ -59,8 +62,13 @@ pub struct Kept {
 
 /// The older versions that are kept, the newest first.
 pub fn list(folder: &ClientFolder) -> Vec<Kept> {
+    survey(folder, true)
+}
+
+/// The same; sizes that would have to be found out are 0 unless they are `measured`.
+fn survey(folder: &ClientFolder, measured: bool) -> Vec<Kept> {
     match folder.layout() {
-        LayoutKind::Snapshot => snapshot::list(folder),
+        LayoutKind::Snapshot => snapshot::list(folder, measured),
         LayoutKind::InPlace => {
             let backups = backup::all(folder).into_iter();
             let kept = backups.map(|(name, backup)| Kept {
@@ -89,7 +97,7 @@ pub(crate) fn older_files(folder: &ClientFolder) -> Vec<(PathBuf, Installed)> {
 /// The older version that is called `wanted`: by its folder's name or by its version, the newest
 /// first; `previous` is the one before the installed one, `factory` the factory version.
 pub fn find(folder: &ClientFolder, wanted: &str) -> Result<Kept> {
-    let kept = list(folder);
+    let kept = survey(folder, false);
     let link = [Link::Previous, Link::Factory]
         .into_iter()
         .find(|link| link.as_str() == wanted);
@@ -160,7 +168,7 @@ pub(crate) fn prune(folder: &ClientFolder, keep: Keep, needed: Option<&WayBack>)
         return Ok(());
     }
     let (mut count, mut space) = (0, 0);
-    for kept in list(folder) {
+    for kept in survey(folder, keep.space > 0) {
         if stays(folder, &kept.name).is_some() {
             continue;
         }
@@ -202,6 +210,19 @@ pub(crate) fn delete(folder: &ClientFolder, kept: &Kept, needed: Option<&WayBack
             why,
         }),
         None => remove(folder, &kept.name),
+    }
+}
+
+/// Removes the folders below `root` that are empty without the files that `plan` removes, but not
+/// those that it has.
+fn remove_emptied(root: &Path, plan: &Plan) {
+    let folders: BTreeSet<SafePath> = plan.removes.iter().flat_map(SafePath::parents).collect();
+    for path in folders
+        .iter()
+        .rev()
+        .filter(|path| !plan.folders.contains(path))
+    {
+        disk::remove_empty_folder(&path.below(root));
     }
 }
 

@@ -28,7 +28,7 @@ use crate::disk;
 use crate::layout::backup::written_in_place;
 use crate::layout::journal::{Journal, Links, Switch};
 use crate::layout::tree::{self, Found};
-use crate::layout::{Kept, processes, retire};
+use crate::layout::{Kept, processes, remove_emptied, retire};
 use crate::stage::Staged;
 use crate::state::{self, ClientFolder, EntryPoint, Installed, Link, WayBack};
 use crate::steps::{Step, reach};
@@ -77,6 +77,7 @@ pub fn build(
             mutable: &rules.mutable,
         };
         carrier.carry(Path::new(""))?;
+        remove_emptied(&staged.folder, &staged.plan);
     }
     reach(Step::BuildCarried)?;
     for (path, is_folder) in &shared {
@@ -413,7 +414,9 @@ pub(super) fn put_back(folder: &ClientFolder, switch: &Switch) -> Result<Option<
 
 /// The versions but for the current one, the newest first. Whatever lies in `versions/` and is a
 /// folder is one.
-pub(super) fn list(folder: &ClientFolder) -> Vec<Kept> {
+///
+/// Their sizes are those of all files below them, which takes time: 0 unless they are `measured`.
+pub(super) fn list(folder: &ClientFolder, measured: bool) -> Vec<Kept> {
     let current = folder.linked(Link::Current);
     let marks = [Link::Previous, Link::Factory].map(|link| (link, folder.linked(link)));
     let mut kept: Vec<Kept> = names(folder)
@@ -425,7 +428,11 @@ pub(super) fn list(folder: &ClientFolder) -> Vec<Kept> {
             Kept {
                 version: folder.version_in(&name),
                 created: installed_at(folder, &name),
-                size: disk::size_below(&folder.versions().join(&name)),
+                size: if measured {
+                    disk::size_below(&folder.versions().join(&name))
+                } else {
+                    0
+                },
                 reason: marks.join(", "),
                 name,
             }

@@ -99,7 +99,8 @@ fn what_was_added_is_carried_over_and_what_is_preserved_is_shared() {
     let world = world(config);
     let package = app("1.0.0")
         .file(".env", b"default\n")
-        .file("data/start.db", b"as shipped\n");
+        .file("data/start.db", b"as shipped\n")
+        .file("gone/with/its.file", b"only here\n");
     world.publish("1.0.0", &package);
     world.run(&[]).assert_app("1.0.0");
     assert_eq!(world.read("shared/.env"), "default\n");
@@ -125,6 +126,7 @@ fn what_was_added_is_carried_over_and_what_is_preserved_is_shared() {
     assert_eq!(world.read("versions/current/data/start.db"), "written\n");
     assert_eq!(world.read("versions/current/plugins/own.txt"), "mine too");
     assert!(world.path("versions/v1.1.0/empty").is_dir());
+    assert!(!world.path("versions/v1.1.0/gone").exists());
     assert_eq!(
         fs::read_link(world.path("versions/v1.1.0/start")).unwrap(),
         Path::new("run.sh")

@@ -5,16 +5,17 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use crate::Result;
 use crate::config::Config;
 use crate::database::Databases;
 use crate::environments;
 use crate::hooks::{self, Hook, Occasion, Runner};
 use crate::layout;
-use crate::layout::locks::ChangeLock;
+use crate::layout::locks::{ChangeLock, UpdateLock};
 use crate::state::{ClientFolder, Link};
 use crate::version::Version;
+use crate::{Error, Result};
 
 /// What goes along with the versions in a client folder.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +49,15 @@ impl<'a> Companions<'a> {
             folder,
             environment,
         }
+    }
+
+    /// Whether an update runs anything that takes its time.
+    pub(crate) fn run_commands(&self) -> bool {
+        let hooks = &self.config.hooks;
+        let lists = [Hook::AfterStage, Hook::BeforeBackup, Hook::AfterCommit];
+        self.config.python.requirements.is_some()
+            || self.config.databases.other.is_some()
+            || lists.iter().any(|hook| !hook.commands(hooks).is_empty())
     }
 
     /// Before the version in place is backed up. Fails with `HOOK_FAILED`.
@@ -90,17 +100,57 @@ impl<'a> Companions<'a> {
         self.hook(Hook::AfterCommit, way, None, Some(lock))
     }
 
-    /// Whether there is a copy of the databases of that name.
-    pub(crate) fn has_data(&self, name: &str) -> Result<bool> {
-        Ok(self.databases(None).load(name)?.is_some())
+    /// Fails unless there is a copy of the databases of that name which can be put back.
+    pub(crate) fn check_data(&self, name: &str) -> Result<()> {
+        match self.databases(None).check(name)? {
+            Some(_) => Ok(()),
+            None => Err(Error::NoData {
+                name: name.to_owned(),
+            }),
+        }
+    }
+
+    /// Copies the databases as they are, under a name that nothing else has.
+    pub(crate) fn keep_present(&self, version: Option<&Version>, lock: &ChangeLock) -> Result<()> {
+        let databases = self.databases(None);
+        let taken = databases.list();
+        // That of the version, so that the data goes forward with it again.
+        let mut name = self
+            .folder
+            .linked(Link::Current)
+            .or_else(|| version.map(Version::file_name))
+            .unwrap_or_else(|| "unknown".to_owned());
+        while taken.contains(&name) {
+            name.push_str("-later");
+        }
+        databases.copy(&name, version, Some(lock)).map(|_| ())
+    }
+
+    /// Removes the copy that belongs to a version which is removed.
+    pub(crate) fn forget_data(&self, name: &str) -> Result<()> {
+        self.databases(None).remove(name)
+    }
+
+    /// When an update ends that has called `before_backup` and has changed nothing.
+    pub(crate) fn called_off(&self, version: Option<&Version>, reason: &str) {
+        let way = Way {
+            from: version,
+            to: version,
+            reason: Some(reason),
+        };
+        if let Err(error) = self.hook(Hook::OnRollback, way, None, None) {
+            log::error!("{}: {}", error.code(), error.chain());
+        }
     }
 
     /// Makes the databases what they were when the copy was made. Can be repeated.
     pub(crate) fn put_data_back(&self, name: &str, lock: &ChangeLock) -> Result<()> {
-        if !self.databases(Some(lock)).put_back(name, lock)? {
-            log::warn!("there is no copy {name} of the databases");
+        if self.databases(Some(lock)).put_back(name, lock)? {
+            return Ok(());
         }
-        Ok(())
+        Err(Error::NoData {
+            name: name.to_owned(),
+        })
     }
 
     /// When a version before is in place again. It stays, whatever comes of this.
@@ -116,7 +166,22 @@ impl<'a> Companions<'a> {
     }
 
     /// Before the app is started. Fails with `HOOK_FAILED`.
+    ///
+    /// Dependencies that are not there, because their environment was lost or an update with a
+    /// foreign interpreter did not come about, are installed again; the app starts, whatever comes
+    /// of it.
     pub(crate) fn before_start(&self, version: Option<&Version>) -> Result<()> {
+        if self.config.python.requirements.is_some()
+            && let Ok(_lock) = UpdateLock::take(self.folder, Duration::ZERO)
+        {
+            let tree = self.folder.tree();
+            let runner = self.runner(None);
+            if let Err(error) =
+                environments::prepare(self.folder, self.config, None, &tree, &runner)
+            {
+                log::error!("{}: {}", error.code(), error.chain());
+            }
+        }
         let way = Way {
             to: version,
             ..Way::default()
@@ -155,7 +220,7 @@ impl<'a> Companions<'a> {
         for name in databases.list() {
             let belongs =
                 kept.iter().any(|kept| kept.name == name) || Some(&name) == current.as_ref();
-            if !belongs && let Some(data) = databases.load(&name)? {
+            if !belongs && let Ok(Some(data)) = databases.load(&name) {
                 others.push((data.created, name));
             }
         }

@@ -409,6 +409,17 @@ pub fn give_owner_of(like: &Path, path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Gives a folder the mode of another, and its owner as far as this user may.
+pub fn like_folder(like: &Path, path: &Path) -> Result<()> {
+    let metadata = fs::metadata(like).map_err(Error::io("look at", like))?;
+    // A read-only one is made again to be filled.
+    set_mode(path, mode_of(&metadata).map(|mode| mode | 0o700))?;
+    if let Err(error) = give_owner_of(like, path) {
+        log::debug!("{}", error.chain());
+    }
+    Ok(())
+}
+
 /// Lets those who may read a file execute it. Nothing on Windows.
 pub fn make_executable(path: &Path) -> Result<()> {
     let metadata = fs::metadata(path).map_err(Error::io("look at", path))?;

@@ -76,6 +76,7 @@ pub fn prepare(
         return Ok(());
     };
     let installing = Installing {
+        folder,
         config,
         app_dir,
         runner,
@@ -83,8 +84,8 @@ pub fn prepare(
         digest,
     };
     match config.python.environment {
-        EnvironmentKind::Own => installing.own(folder),
-        EnvironmentKind::Foreign => installing.foreign(folder),
+        EnvironmentKind::Own => installing.own(),
+        EnvironmentKind::Foreign => installing.foreign(),
     }
 }
 
@@ -155,6 +156,7 @@ fn discard(place: &Path) -> Result<()> {
 
 /// Dependencies that are to be installed.
 struct Installing<'a> {
+    folder: &'a ClientFolder,
     config: &'a Config,
     app_dir: &'a Path,
     runner: &'a Runner<'a>,
@@ -164,7 +166,8 @@ struct Installing<'a> {
 
 impl Installing<'_> {
     /// Into an environment of their own.
-    fn own(&self, folder: &ClientFolder) -> Result<()> {
+    fn own(&self) -> Result<()> {
+        let folder = self.folder;
         let place = place(folder, self.digest);
         if is_whole(&place, self.digest) {
             return Ok(());
@@ -195,7 +198,8 @@ impl Installing<'_> {
     }
 
     /// Into the interpreter that is found.
-    fn foreign(&self, folder: &ClientFolder) -> Result<()> {
+    fn foreign(&self) -> Result<()> {
+        let folder = self.folder;
         let mark = all(folder).join(FOREIGN);
         let digest = self.digest.to_string();
         if fs::read_to_string(&mark).is_ok_and(|mark| mark == digest) {
@@ -232,8 +236,8 @@ impl Installing<'_> {
     }
 
     fn run(&self, mut command: Command, name: &str) -> Result<()> {
-        let folder = self.requirements.parent().unwrap_or(self.requirements);
-        self.runner.prepare(&mut command, folder);
+        // Not in the app's folder, whose modules Python would take for its own.
+        self.runner.prepare(&mut command, &all(self.folder));
         self.runner
             .run(command, name)
             .map_err(|failure| Error::DependenciesFailed {

@@ -134,6 +134,8 @@ codes! {
     BackupDamaged = "BACKUP_DAMAGED",
     /// There is no such version to go back to.
     NoWayBack = "NO_WAY_BACK",
+    /// No databases are kept with a version.
+    NoData = "NO_DATA",
     /// A version that cannot be removed.
     VersionNeeded = "VERSION_NEEDED",
     /// There is a factory version already.
@@ -319,6 +321,8 @@ pub enum Error {
     BackupDamaged { path: PathBuf, problem: String },
     #[error("there is no {to} version to go back to")]
     NoWayBack { to: String },
+    #[error("no databases are kept with {name}")]
+    NoData { name: String },
     #[error("{name} cannot be removed: {why}")]
     VersionNeeded { name: String, why: &'static str },
     #[error("{version} is the factory version already")]
@@ -415,6 +419,7 @@ impl Error {
             Self::BackupNotFound { .. } => Code::BackupNotFound,
             Self::BackupDamaged { .. } => Code::BackupDamaged,
             Self::NoWayBack { .. } => Code::NoWayBack,
+            Self::NoData { .. } => Code::NoData,
             Self::VersionNeeded { .. } => Code::VersionNeeded,
             Self::FactorySet { .. } => Code::FactorySet,
             Self::LayoutUnfit { .. } => Code::LayoutUnfit,
@@ -611,6 +616,7 @@ impl Error {
                 ]
             }
             Self::NoWayBack { to } => vec![("to", to.clone())],
+            Self::NoData { name } => vec![("name", name.clone())],
             Self::VersionNeeded { name, why } => {
                 vec![("name", name.clone()), ("why", (*why).to_owned())]
             }

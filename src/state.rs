@@ -108,9 +108,15 @@ impl ClientFolder {
     /// one that leads out of `versions/`.
     pub fn linked(&self, link: Link) -> Option<String> {
         let target = std::fs::read_link(self.link(link)).ok()?;
-        let inside = target
-            .parent()
-            .is_some_and(|parent| parent.as_os_str().is_empty() || parent == self.versions());
+        let inside = target.parent().is_some_and(|parent| {
+            let beside = parent.as_os_str().is_empty() || parent == Path::new(".");
+            // The root may have another name where the link was made.
+            let same = || {
+                let versions = self.versions().canonicalize();
+                parent.is_absolute() && parent.canonicalize().ok() == versions.ok()
+            };
+            beside || parent == self.versions() || same()
+        });
         let name = target.file_name()?.to_str()?;
         inside.then(|| name.to_owned())
     }
@@ -463,6 +469,13 @@ pub struct WayBack {
     pub data: Option<String>,
 }
 
+impl WayBack {
+    /// Whether it needs what is kept as `name`.
+    pub(crate) fn leads_to(&self, name: &str) -> bool {
+        self.name == name || self.previous.as_deref() == Some(name)
+    }
+}
+
 /// A package that failed its trial, or that a person has left.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Bad {
@@ -637,6 +650,15 @@ pub(crate) fn compact(value: &impl Serialize) -> Result<Vec<u8>> {
     serde_json::to_vec(value).map_err(|error| Error::Internal {
         what: error.to_string(),
     })
+}
+
+/// Whether an error comes of what goes along with a package on this machine, and will most likely
+/// come again: it is not worth a wait at every start.
+pub(crate) fn comes_again(code: Code) -> bool {
+    matches!(
+        code,
+        Code::HookFailed | Code::DependenciesFailed | Code::DatabaseCopyFailed
+    )
 }
 
 /// Whether an error says that this very package is at fault, so that fetching it again would

@@ -33,8 +33,10 @@ use crate::release::{Package, Release};
 use crate::repair::{self, Findings, Repaired};
 use crate::selfupdate::SelfUpdate;
 use crate::source;
-use crate::stage;
-use crate::state::{Bad, ClientFolder, Link, Over, State, Trial, WayBack, blames_the_package};
+use crate::stage::{self, Staged};
+use crate::state::{
+    Bad, ClientFolder, Link, Over, State, Trial, WayBack, blames_the_package, comes_again,
+};
 use crate::steps::{Step, reach};
 use crate::trust::{self, Sha256};
 use crate::uninstall::Uninstall;
@@ -286,6 +288,16 @@ impl<'a> Updater<'a> {
         let version = release.version.clone();
         let result = self.install(release);
         if let Err(error) = &result
+            && comes_again(error.code())
+        {
+            let noted = self
+                .folder
+                .change_state(|state| state.back_off(Some(&version), digest, Utc::now()));
+            if let Err(error) = noted {
+                log::warn!("{}", error.chain());
+            }
+        }
+        if let Err(error) = &result
             && blames_the_package(error.code())
         {
             log::warn!("the package is left alone for a while");
@@ -493,7 +505,9 @@ impl<'a> Updater<'a> {
         let folder = &self.folder;
         self.observer.event(&Event::Phase(Phase::Plan));
         let plan = Plan::make(folder, release, &archive, &self.rules)?;
-        if folder.layout() == LayoutKind::InPlace {
+        if folder.layout() == LayoutKind::Snapshot {
+            snapshot::probe(folder)?;
+        } else {
             // Before anything is unpacked: what is in the way now will be in the way then.
             let written = plan.writes.iter().map(|write| &write.path);
             layout::probe(folder.root(), written, &plan.removes)?;
@@ -517,7 +531,21 @@ impl<'a> Updater<'a> {
             reason: None,
         };
         companions.after_stage(way, &staged.folder)?;
-        companions.before_backup(way)?;
+        let transaction = companions
+            .before_backup(way)
+            .and_then(|()| self.make_ready(staged, change));
+        match transaction {
+            Ok(transaction) => transaction.commit(),
+            Err(error) => {
+                companions.called_off(from.as_ref(), &error.chain());
+                Err(error)
+            }
+        }
+    }
+
+    /// From what is staged to a commit that can begin.
+    fn make_ready<'b>(&'b self, staged: Staged, change: &'b ChangeLock) -> Result<Transaction<'b>> {
+        let folder = &self.folder;
         // All of the package that is needed is staged. Gone now, it is not written to the disk by
         // the backup's sync, which for a small update would be most of its work.
         let drop_package = || {
@@ -546,7 +574,7 @@ impl<'a> Updater<'a> {
             }
         };
         self.observer.event(&Event::Phase(Phase::Commit));
-        Transaction::prepare(self.site(change), ready)?.commit()
+        Transaction::prepare(self.site(change), ready)
     }
 
     /// Clears away what an interrupted update has left, unless another is under way.
@@ -633,10 +661,11 @@ impl<'a> Updater<'a> {
         let back = WayBack {
             name: kept.name.clone(),
             previous: self.folder.linked(Link::Current),
-            data: self.data_of(&kept, with_data, &change)?,
+            data: self.data_of(&kept, with_data),
         };
         // Else the next start would install it again.
-        let mark = left.map(|(version, digest)| Mark {
+        let mark = left.filter(|(version, _)| Some(version) != kept.version.as_ref());
+        let mark = mark.map(|(version, digest)| Mark {
             package: Bad {
                 version,
                 digest,
@@ -649,30 +678,21 @@ impl<'a> Updater<'a> {
     }
 
     /// The copy of the databases that goes back with an older version, if one does.
-    fn data_of(&self, kept: &Kept, with_data: bool, change: &ChangeLock) -> Result<Option<String>> {
+    fn data_of(&self, kept: &Kept, with_data: bool) -> Option<String> {
         let unproven = self
             .way_back_of_trial()
             .filter(|back| back.name == kept.name);
-        if let Some(data) = unproven.and_then(|back| back.data) {
-            return Ok(Some(data));
+        let data = unproven.and_then(|back| back.data);
+        data.or_else(|| with_data.then(|| kept.name.clone()))
+    }
+
+    /// How long a start waits for an update under way, which may run commands.
+    fn commit_patience(&self) -> Duration {
+        if self.companions().run_commands() {
+            COMMIT_PATIENCE + self.config.hooks.timeout
+        } else {
+            COMMIT_PATIENCE
         }
-        if !with_data {
-            return Ok(None);
-        }
-        let companions = self.companions();
-        if !companions.has_data(&kept.name)? {
-            return Err(Error::NoWayBack {
-                to: format!("the data of {}", kept.name),
-            });
-        }
-        // People have worked with the present data.
-        let version = self.installed();
-        let present = self.folder.linked(Link::Current).unwrap_or_else(|| {
-            let version = version.as_ref();
-            version.map_or_else(|| "unknown".into(), Version::file_name)
-        });
-        companions.keep_data(&present, version.as_ref(), change)?;
-        Ok(Some(kept.name.clone()))
     }
 
     fn companions(&self) -> Companions<'_> {
@@ -693,6 +713,7 @@ impl<'a> Updater<'a> {
         let _lock = self.lock(UPDATE_PATIENCE)?;
         let kept = layout::find(&self.folder, wanted)?;
         layout::delete(&self.folder, &kept, self.way_back_of_trial().as_ref())?;
+        self.companions().forget_data(&kept.name)?;
         Ok(kept)
     }
 
@@ -863,7 +884,7 @@ impl<'a> Updater<'a> {
         let mut in_use = false;
         for _ in 0..ROUNDS + self.config.run.attempts {
             self.recover()?;
-            let run = RunLock::take(&self.folder, COMMIT_PATIENCE)?;
+            let run = RunLock::take(&self.folder, self.commit_patience())?;
             if Journal::lies_in(&self.folder) {
                 continue;
             }
@@ -1056,13 +1077,13 @@ impl<'a> Updater<'a> {
                 .start(Some(&trial.version), run, invocation)
                 .map(Tried::Ended);
         }
-        self.note_trial(trial, |trial| trial.tries = trial.tries.saturating_add(1));
+        let count = || self.note_trial(trial, |trial| trial.tries = trial.tries.saturating_add(1));
         let uncount =
             || self.note_trial(trial, |trial| trial.tries = trial.tries.saturating_sub(1));
-        let mut running = match self
-            .prepare(Some(&trial.version), run, invocation, ready_file)
-            .and_then(Prepared::spawn)
-        {
+        // Whoever ends a command that comes before the start has not ended the app.
+        let prepared = self.prepare(Some(&trial.version), run, invocation, ready_file);
+        count();
+        let mut running = match prepared.and_then(Prepared::spawn) {
             Ok(running) => running,
             Err(error) if is_the_machines(&error) => {
                 uncount();
@@ -1122,20 +1143,30 @@ impl<'a> Updater<'a> {
     fn confirm(&self, trial: &Trial) {
         log::info!("version {} has passed its trial", trial.version);
         let confirmed = self.folder.change_state(|state| {
-            if state.trial_of(trial.digest).is_some() {
+            let still = state.trial_of(trial.digest).is_some();
+            if still {
                 state.trial = None;
                 state.back_from = None;
                 state.forgive(trial.digest);
             }
+            still
         });
+        match confirmed {
+            Ok(true) => {}
+            // Another launcher was first.
+            Ok(false) => return,
+            Err(error) => {
+                log::warn!("left for later: {}", error.chain());
+                return;
+            }
+        }
         let back = trial.back.as_ref();
         let from = back.and_then(|back| layout::version_of(&self.folder, &back.name));
         let keep = Keep {
             count: self.config.update.keep,
             space: self.config.update.keep_space,
         };
-        let pruned = confirmed.and_then(|()| layout::prune(&self.folder, keep, back));
-        if let Err(error) = pruned {
+        if let Err(error) = layout::prune(&self.folder, keep, back) {
             log::warn!("left for later: {}", error.chain());
         }
         self.companions().after_confirm(Way {
@@ -1171,7 +1202,15 @@ impl<'a> Updater<'a> {
         let undone = match layout::roll_back(&self.site(&change), trial, &why) {
             Ok(Some(undone)) => undone,
             Ok(None) => return Err(error),
-            Err(worse) if !matches!(worse.code(), Code::BackupDamaged | Code::BackupNotFound) => {
+            Err(worse)
+                if !matches!(
+                    worse.code(),
+                    Code::BackupDamaged
+                        | Code::BackupNotFound
+                        | Code::DatabaseDamaged
+                        | Code::NoData
+                ) =>
+            {
                 return Err(worse);
             }
             Err(worse) => {

@@ -120,7 +120,7 @@ pub fn resolve_in(launch: &Launch<'_>, python: Option<&Path>) -> Result<Prepared
         .args(launch.args)
         .current_dir(&folder)
         .env_clear()
-        .envs(environment(launch));
+        .envs(environment(launch, python));
     let lock = launch
         .keep_open
         .map(File::try_clone)
@@ -268,7 +268,7 @@ const fn unheard() -> bool {
 }
 
 /// The app's environment.
-fn environment(launch: &Launch<'_>) -> Vec<(OsString, OsString)> {
+fn environment(launch: &Launch<'_>, python: Option<&Path>) -> Vec<(OsString, OsString)> {
     let told = [
         (
             "CASTOFF_VERSION",
@@ -277,6 +277,7 @@ fn environment(launch: &Launch<'_>) -> Vec<(OsString, OsString)> {
         ("CASTOFF_LAUNCHER", launch.launcher.map(OsString::from)),
         ("CASTOFF_CWD", launch.cwd.map(OsString::from)),
         ("CASTOFF_READY_FILE", launch.ready_file.map(OsString::from)),
+        ("CASTOFF_PYTHON", python.map(OsString::from)),
     ];
     let told = told
         .into_iter()

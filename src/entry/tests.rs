@@ -273,7 +273,7 @@ fn own_variables_do_not_reach_the_app() {
         launcher: Some(Path::new("/opt/launcher")),
         ..app.launch("main.py")
     };
-    let environment = super::environment(&launch);
+    let environment = super::environment(&launch, None);
     let own: Vec<_> = environment
         .iter()
         .filter(|(name, _)| name.to_string_lossy().starts_with("CASTOFF_"))

@@ -472,6 +472,9 @@ pub(super) mod tests {
             Error::NoWayBack {
                 to: text("previous"),
             },
+            Error::NoData {
+                name: text("1.0.0"),
+            },
             Error::VersionNeeded {
                 name: text("v1.2.3"),
                 why: "previous",

@@ -109,6 +109,7 @@ pub fn exit_code(error: &Error) -> u8 {
         | Code::BackupNotFound
         | Code::BackupDamaged
         | Code::NoWayBack
+        | Code::NoData
         | Code::VersionNeeded
         | Code::FactorySet
         | Code::DatabaseCopyFailed

@@ -310,7 +310,7 @@ fn free_name(folder: &ClientFolder, version: Option<&Version>) -> String {
 }
 
 /// A name beside a folder that is in the way.
-fn free_path(path: &Path) -> PathBuf {
+pub(super) fn free_path(path: &Path) -> PathBuf {
     let free = |number: u32| path.with_added_extension(format!("kept-{number}"));
     let taken = |number: &u32| fs::symlink_metadata(free(*number)).is_ok();
     free(

@@ -71,6 +71,14 @@ impl ChangeLock {
     }
 }
 
+impl Drop for ChangeLock {
+    /// A command that was handed the lock and left something running would hold it on, and with it
+    /// every start of the app. Only a launcher that is killed does not come here.
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
+    }
+}
+
 /// The right to run the app: nobody changes its files meanwhile.
 #[must_use = "the lock ends when this is dropped"]
 #[derive(Debug)]

@@ -103,10 +103,11 @@ pub fn find(folder: &ClientFolder, wanted: &str) -> Result<Kept> {
         .find(|link| link.as_str() == wanted);
     let linked = link.and_then(|link| folder.linked(link));
     let version: Option<Version> = wanted.parse().ok();
+    let installed = folder.local_version().map(|local| local.version);
     let is_wanted = |kept: &Kept| match (link, folder.layout()) {
         (Some(_), LayoutKind::Snapshot) => Some(&kept.name) == linked.as_ref(),
-        // The newest backup is of the version before.
-        (Some(link), LayoutKind::InPlace) => link == Link::Previous,
+        // The newest backup is of the version before, but for one that was put back.
+        (Some(link), LayoutKind::InPlace) => link == Link::Previous && kept.version != installed,
         (None, _) => kept.name == wanted || (version.is_some() && kept.version == version),
     };
     let found = kept.into_iter().find(is_wanted);
@@ -175,7 +176,7 @@ pub(crate) fn prune(folder: &ClientFolder, keep: Keep, needed: Option<&WayBack>)
         count += 1;
         space += kept.size;
         let too_large = keep.space > 0 && space > keep.space && count > 1;
-        let is_needed = needed.is_some_and(|needed| needed.name == kept.name);
+        let is_needed = needed.is_some_and(|needed| needed.leads_to(&kept.name));
         if (count > keep.count || too_large) && !is_needed {
             remove(folder, &kept.name)?;
         }
@@ -201,7 +202,7 @@ fn remove(folder: &ClientFolder, name: &str) -> Result<()> {
 /// Removes an older version that nothing needs.
 pub(crate) fn delete(folder: &ClientFolder, kept: &Kept, needed: Option<&WayBack>) -> Result<()> {
     let why = match needed {
-        Some(needed) if needed.name == kept.name => Some("trial"),
+        Some(needed) if needed.leads_to(&kept.name) => Some("trial"),
         _ => stays(folder, &kept.name),
     };
     match why {

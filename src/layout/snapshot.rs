@@ -15,7 +15,7 @@
 //! switch of links; no version shares a file with the factory version; trees that other tools have
 //! made in this form are taken over as they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -25,7 +25,7 @@ use chrono::{DateTime, Utc};
 use crate::archive::SafePath;
 use crate::config::{Patterns, Rules};
 use crate::disk;
-use crate::layout::backup::written_in_place;
+use crate::layout::backup::{free_path, written_in_place};
 use crate::layout::journal::{Journal, Links, Switch};
 use crate::layout::tree::{self, Found};
 use crate::layout::{Kept, processes, remove_emptied, retire};
@@ -103,14 +103,18 @@ pub fn build(
 ///
 /// Each comes with whether it is written as a folder, which is made when there is none.
 fn shared_paths(preserve: &[String]) -> BTreeMap<SafePath, bool> {
-    preserve
+    let mut paths: BTreeMap<_, _> = preserve
         .iter()
         .filter(|pattern| !pattern.contains(['*', '?', '[', '!', '\\']))
         .filter_map(|pattern| {
             let path = SafePath::try_from(pattern.trim_matches('/')).ok()?;
             Some((path, pattern.ends_with('/')))
         })
-        .collect()
+        .collect();
+    // What lies below a shared folder is shared with it.
+    let all: BTreeSet<SafePath> = paths.keys().cloned().collect();
+    paths.retain(|path, _| !path.parents().any(|parent| all.contains(&parent)));
+    paths
 }
 
 /// Takes over what the current version has and the new one does not bring.
@@ -142,13 +146,17 @@ impl Carrier<'_> {
                 problem: "the new version has something else of this name",
             };
             match (tree::look(&from)?, tree::look(&to)?) {
-                // Byte code is made again, and trusts size and time of its source.
-                (Found::Folder, _) if entry.file_name() == "__pycache__" => {}
-                (Found::Folder, Found::Nothing | Found::Folder)
-                    if tree::same_device(&self.from, &from)? =>
-                {
+                // What is mounted there is no version's.
+                (Found::Folder, _) if !tree::same_device(&self.from, &from)? => {}
+                (Found::Folder, found @ (Found::Nothing | Found::Folder)) => {
                     disk::create_folders(&to)?;
+                    if found == Found::Nothing {
+                        disk::like_folder(&from, &to)?;
+                    }
                     self.carry(&relative)?;
+                    if entry.file_name() == "__pycache__" {
+                        disk::remove_empty_folder(&to);
+                    }
                 }
                 (Found::File { mode, .. }, Found::Nothing) => {
                     self.take(path.as_ref(), &from, &to, mode)?;
@@ -166,7 +174,13 @@ impl Carrier<'_> {
 
     /// Whether a path of the current version is to be one of the new version.
     fn comes_along(&self, path: &SafePath) -> bool {
-        !self.staged.plan.removes.contains(path) && !self.shared.contains_key(path)
+        let plan = &self.staged.plan;
+        // Byte code is made again, and trusts size and time of its source.
+        let byte_code = path
+            .parent()
+            .is_some_and(|parent| parent.file_name() == "__pycache__")
+            && !plan.kept.contains_key(path);
+        !plan.removes.contains(path) && !self.shared.contains_key(path) && !byte_code
     }
 
     fn take(
@@ -176,12 +190,18 @@ impl Carrier<'_> {
         to: &Path,
         mode: Option<u32>,
     ) -> Result<()> {
-        let written = path.is_none_or(|path| written_in_place(path, mode, self.mutable));
+        // What did not come with the version may be edited, whatever its kind.
+        let written = path.is_none_or(|path| {
+            !self.staged.plan.kept.contains_key(path) || written_in_place(path, mode, self.mutable)
+        });
         if self.may_link && !written {
             return disk::link_or_copy(from, to);
         }
         if !disk::clone_file(from, to)? {
             disk::copy(from, to)?;
+        }
+        if let Err(error) = disk::give_owner_of(from, to) {
+            log::debug!("{}", error.chain());
         }
         // The factory version is read-only; a version that is made from it is not.
         disk::set_mode(to, mode.map(|mode| mode | 0o200))
@@ -213,8 +233,15 @@ pub(crate) fn share(
     if let Some(parent) = kept.parent() {
         disk::create_folders(parent)?;
     }
+    let mine = path.below(&folder.tree());
+    // The app works on its own as long as the current version has no link: what is shared already
+    // is of an update that did not come about.
+    let own = matches!(tree::look(&mine)?, Found::File { .. } | Found::Folder)
+        && !tree::leads_elsewhere(&folder.tree(), path)?;
+    if own && tree::look(&kept)? != Found::Nothing {
+        disk::rename(&kept, &free_path(&kept))?;
+    }
     if tree::look(&kept)? == Found::Nothing {
-        let mine = path.below(&folder.tree());
         let first = match (tree::look(&mine)?, tree::look(&link)?) {
             (Found::File { .. } | Found::Folder, _) => Some(&mine),
             (_, Found::File { .. } | Found::Folder) => Some(&link),
@@ -287,14 +314,14 @@ pub(super) fn journal_of_commit(folder: &ClientFolder, built: &Built) -> Result<
 }
 
 /// Checks that the links are links, or not there, and may be changed.
-fn probe(folder: &ClientFolder) -> Result<()> {
+pub(crate) fn probe(folder: &ClientFolder) -> Result<()> {
     let versions = folder.versions();
     disk::create_folders(&versions)?;
     if !disk::may_change(&versions) {
         let denied = std::io::ErrorKind::PermissionDenied.into();
         return Err(Error::io("change", &versions)(denied));
     }
-    for link in [Link::Current, Link::Previous] {
+    for link in [Link::Current, Link::Previous, Link::Factory] {
         let path = folder.link(link);
         let good = match tree::look(&path)? {
             Found::Nothing => true,
@@ -330,7 +357,12 @@ pub(super) fn switch(folder: &ClientFolder, built: &Built, journal: &Journal) ->
 
 /// Makes `previous` and `current` lead where they are to, durably.
 fn set_links(folder: &ClientFolder, wanted: &Links) -> Result<()> {
-    set_link(folder, Link::Previous, wanted.previous.as_deref())?;
+    let previous = wanted.previous.as_deref();
+    set_link(
+        folder,
+        Link::Previous,
+        previous.filter(|name| exists(folder, name)),
+    )?;
     reach(Step::SwitchPrevious)?;
     set_link(folder, Link::Current, wanted.current.as_deref())?;
     disk::sync_folder(&folder.versions())?;
@@ -399,8 +431,11 @@ pub(super) fn put_back(folder: &ClientFolder, switch: &Switch) -> Result<Option<
     }
     set_links(folder, before)?;
     reach(Step::UndoPaths)?;
-    if let Some(made) = &switch.made {
-        discard(folder, made)?;
+    if let Some(made) = &switch.made
+        && let Err(error) = discard(folder, made)
+    {
+        // No link leads there, and its name is not taken again.
+        log::warn!("left for later: {}", error.chain());
     }
     let Some(name) = &before.current else {
         return Ok(None);
@@ -464,7 +499,8 @@ fn names(folder: &ClientFolder) -> Vec<String> {
             let entry = entry.ok()?;
             let name = entry.file_name().into_string().ok()?;
             let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            (is_folder && !name.starts_with('.')).then_some(name)
+            // Somebody else's folder is no version.
+            (is_folder && folder.version_in(&name).is_some()).then_some(name)
         })
         .collect()
 }

@@ -259,10 +259,22 @@ pub fn go_back(site: &Site<'_>, back: &WayBack, mark: Option<Mark>) -> Result<Un
         LayoutKind::InPlace => in_place::journal_of_restore(folder, &back.name, site.rules)?,
         LayoutKind::Snapshot => snapshot::journal_of_return(folder, back)?,
     };
-    journal.data = back.data.clone().map(|name| Data {
-        name,
-        touched: true,
-    });
+    if let Some(name) = &back.data {
+        site.companions.check_data(name)?;
+        // Somebody may have worked with what is there now.
+        let failed = mark.as_ref().is_some_and(|mark| mark.failed);
+        match site
+            .companions
+            .keep_present(journal.after.as_ref(), site.lock)
+        {
+            Err(error) if failed => log::error!("{}", error.chain()),
+            kept => kept?,
+        }
+        journal.data = Some(Data {
+            name: name.clone(),
+            touched: true,
+        });
+    }
     let why = mark.as_ref().map(|mark| mark.package.why.clone());
     journal.mark = mark;
     journal.write(folder)?;
@@ -287,12 +299,20 @@ pub(crate) fn roll_back(site: &Site<'_>, trial: &Trial, why: &str) -> Result<Opt
         },
         failed: true,
     };
+    let failed = site.folder.linked(Link::Current);
     let undone = go_back(site, back, Some(mark))?;
-    if site.folder.layout() == LayoutKind::InPlace
+    let discarded = match (site.folder.layout(), failed) {
         // The backup is what is installed now, a second time. Without its description it is none.
-        && let Err(error) = backup::discard(site.folder, &back.name)
-    {
-        log::warn!("a backup that is not needed stays: {}", error.chain());
+        (LayoutKind::InPlace, _) => backup::discard(site.folder, &back.name),
+        (LayoutKind::Snapshot, Some(failed))
+            if snapshot::pinned(site.folder, &failed).is_none() =>
+        {
+            snapshot::discard(site.folder, &failed)
+        }
+        (LayoutKind::Snapshot, _) => Ok(()),
+    };
+    if let Err(error) = discarded {
+        log::warn!("what is not needed stays: {}", error.chain());
     }
     Ok(Some(undone))
 }

@@ -188,6 +188,14 @@ fn once_confirmed_data_goes_back_only_when_asked_and_the_present_one_is_kept() {
             Layout::InPlace => "1.1.0",
             Layout::Snapshot => "v1.1.0",
         };
+        // Asked for once more, nothing is lost: the older data is not written over.
+        if layout == Layout::InPlace {
+            let run = world.run(&["--castoff", "rollback", "1.0.0", "--with-data"]);
+            assert_eq!(run.code, Some(0), "{run:#?}");
+            assert_eq!(note(&world), "mine", "{layout:?}");
+            let run = world.run(&["--castoff", "rollback", "--with-data"]);
+            run.assert_told("NO_WAY_BACK");
+        }
         let copy = world.path(&format!(".castoff/data/{kept}/data.json"));
         assert!(copy.exists(), "{layout:?}: {}", copy.display());
         if layout == Layout::Snapshot {

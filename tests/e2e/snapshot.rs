@@ -151,8 +151,14 @@ fn a_version_that_crashes_is_left_and_both_links_are_as_they_were() {
     world.assert_tidy();
     world.run(&[]).assert_app("1.1.0");
     assert_eq!(world.state()["last"]["outcome"], "BAD_VERSION");
-    // A corrected one of the same version gets a folder of its own.
+    // What failed does not stay.
+    assert_eq!(versions(&world), ["v1.0.0", "v1.1.0"]);
     world.publish_app("1.2.0");
+    world.run(&[]).assert_app("1.2.0");
+    assert_links(&world, "v1.2.0", Some("v1.1.0"));
+    // A person has left it; a corrected one of the same version gets a folder of its own.
+    assert_eq!(world.run(&["--castoff", "rollback"]).code, Some(0));
+    world.publish("1.2.0", &app("1.2.0").file("corrected", b"yes"));
     world.run(&[]).assert_app("1.2.0");
     assert_links(&world, "v1.2.0_2", Some("v1.1.0"));
 }

@@ -179,7 +179,7 @@ fn a_command_that_hangs_is_ended_with_all_that_it_has_started() {
 fn the_ready_file_is_told_and_nobody_elses() {
     let app = App::new().set("CASTOFF_READY_FILE", "somebody else's");
     let told = |launch: &Launch<'_>| {
-        let environment = crate::entry::environment(launch);
+        let environment = crate::entry::environment(launch, None);
         crate::entry::variable(&environment, "CASTOFF_READY_FILE").map(OsString::from)
     };
     assert_eq!(told(&app.launch(ENTRY)), None);

@@ -16,8 +16,11 @@ use std::path::Path;
 /// A change of the disk.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(
-    not(feature = "failpoints"),
-    expect(dead_code, reason = "read by the record alone")
+    not(all(feature = "failpoints", target_os = "linux")),
+    expect(
+        dead_code,
+        reason = "read by the record alone; some are for Linux alone"
+    )
 )]
 pub(super) enum Change<'a> {
     /// A folder is made, and those above it that do not exist.
@@ -54,9 +57,11 @@ pub(super) fn noted<T>(_: Change<'_>, work: impl FnOnce() -> io::Result<T>) -> i
 }
 
 #[cfg(feature = "failpoints")]
-pub(crate) use recorder::step;
+pub(super) use recorder::noted;
 #[cfg(feature = "failpoints")]
-pub(super) use recorder::{noted, without_syncfs};
+pub(crate) use recorder::step;
+#[cfg(all(feature = "failpoints", target_os = "linux"))]
+pub(super) use recorder::without_syncfs;
 
 #[cfg(feature = "failpoints")]
 mod recorder {
@@ -94,6 +99,7 @@ mod recorder {
     });
 
     /// Whether everything is to be synced one by one, as on systems without a call for many files.
+    #[cfg(target_os = "linux")]
     pub(in crate::disk) fn without_syncfs() -> bool {
         std::env::var_os("CASTOFF_NO_SYNCFS").is_some()
     }

@@ -101,7 +101,7 @@ impl World {
     fn restore(&self, wanted: &str) -> Result<()> {
         let config = Config::load(self.folder.path(), None, &|_| None).unwrap();
         let updater = Updater::new(&config, &self.client, &Silent).unwrap();
-        updater.restore(wanted).map(|_| ())
+        updater.roll_back(wanted, false).map(|_| ())
     }
 
     fn path(&self, path: &str) -> PathBuf {

@@ -176,7 +176,7 @@ pub(crate) fn prune(folder: &ClientFolder, keep: Keep, needed: Option<&WayBack>)
         count += 1;
         space += kept.size;
         let too_large = keep.space > 0 && space > keep.space && count > 1;
-        let is_needed = needed.is_some_and(|needed| needed.leads_to(&kept.name));
+        let is_needed = needed.is_some_and(|needed| needed.name == kept.name);
         if (count > keep.count || too_large) && !is_needed {
             remove(folder, &kept.name)?;
         }

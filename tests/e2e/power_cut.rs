@@ -730,9 +730,18 @@ fn failed_trial(layout: Layout, syncs: Syncs) -> Case {
     let (case, run) = record("failed trial", &world, layout, &[], syncs);
     run.assert_app("1.0.0").assert_told("TRIAL_FAILED");
     assert_eq!(case.before, case.after);
+    // The version that failed is there for a while.
+    let mut versions = case.versions;
+    if layout == Layout::Snapshot {
+        let twin = installed(layout, &["1.0.0"]);
+        twin.publish("1.1.0", &next().executable(ENTRY, dying()));
+        twin.run_failing("commit.done=kill").assert_killed();
+        versions.extend(self::versions(&twin));
+    }
     Case {
         begins: Some("commit.journalled"),
         syncs_from: Some("commit.done"),
+        versions,
         ..case
     }
 }

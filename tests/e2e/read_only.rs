@@ -369,7 +369,19 @@ fn a_kill_at_every_step_of_a_copy_and_its_update() {
         .iter()
         .copied()
         .filter(|step| {
-            let others = ["undo.", "launcher.", "uninstall."];
+            let others = [
+                "undo.",
+                "launcher.",
+                "uninstall.",
+                "repair.",
+                "prune.",
+                "factory.",
+                // Of the other layout, and of migrations.
+                "build.",
+                "switch.",
+                "commit.placed",
+                "commit.migrat",
+            ];
             !others.iter().any(|other| step.as_str().starts_with(other))
         })
         .collect();

@@ -297,14 +297,18 @@ impl World {
 impl Run {
     pub(crate) fn of(command: &mut Command) -> Self {
         let mut output = command.output();
-        // On a busy machine Wine sometimes does not start a process (error 1359, internal): then
-        // nothing has run yet.
-        for _ in 0..5 {
-            let wines =
-                |error: &std::io::Error| cfg!(emulated) && error.raw_os_error() == Some(1359);
-            if !output.as_ref().is_err_and(wines) {
+        // On a busy machine Wine sometimes does not start a process (error 1359, internal). And where
+        // another thread starts something while the launcher is being copied, that has it open for
+        // an instant. Nothing has run yet then.
+        let may_pass = |error: &std::io::Error| {
+            error.kind() == std::io::ErrorKind::ExecutableFileBusy
+                || cfg!(emulated) && error.raw_os_error() == Some(1359)
+        };
+        for _ in 0..20 {
+            if !output.as_ref().is_err_and(may_pass) {
                 break;
             }
+            std::thread::sleep(std::time::Duration::from_millis(50));
             output = command.output();
         }
         let output = output.unwrap();

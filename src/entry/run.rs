@@ -137,7 +137,9 @@ impl Running {
         let mut command = {
             use std::os::windows::process::CommandExt;
 
-            let mut system = PathBuf::from(std::env::var_os("SystemRoot").unwrap_or_default());
+            // Never a relative path, which would lead into the working folder.
+            let root = std::env::var_os("SystemRoot").unwrap_or_else(|| r"C:\Windows".into());
+            let mut system = PathBuf::from(root);
             system.extend(["System32", "cmd.exe"]);
             let mut command = Command::new(system);
             // Its own rules: what is between the outermost quotation marks is the line.

@@ -128,9 +128,11 @@ impl Runner<'_> {
         }
         #[cfg(windows)]
         {
-            /// The launcher may have no console, and a window of its own is for nobody.
-            const CREATE_NO_WINDOW: u32 = 0x0800_0000;
-            std::os::windows::process::CommandExt::creation_flags(&mut command, CREATE_NO_WINDOW);
+            // The launcher may have no console, and a window of its own is for nobody.
+            std::os::windows::process::CommandExt::creation_flags(
+                &mut command,
+                castoff_windows::process::NO_WINDOW,
+            );
         }
         let lock = self.keep_open.map(File::try_clone).transpose()?;
         #[cfg(unix)]

@@ -220,8 +220,9 @@ pub(crate) fn lost_links(folder: &ClientFolder, rules: &Rules) -> Result<BTreeMa
     Ok(lost)
 }
 
-/// Makes a path of the version in the folder `version` a link into `shared/`, and sees to it that what it leads to is
-/// there: what `shared/` has, else what the current version has, else what the new one brings.
+/// Makes a path of the version in the folder `version` a link into `shared/`, and sees to it that
+/// what it leads to is there: the current version's own, as long as that has no such link; else what
+/// `shared/` has; else what the new version brings.
 pub(crate) fn share(
     folder: &ClientFolder,
     version: &Path,

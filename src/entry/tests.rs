@@ -597,7 +597,12 @@ mod unix {
             ("exit 139", Verdict::Unproven { code: 139 }),
             ("kill -KILL $$", Verdict::Unproven { code: 137 }),
             ("kill -TERM $$", Verdict::Unproven { code: 143 }),
-            ("kill -INT $$", Verdict::Unproven { code: 130 }),
+            // Where that is ignored, as in the background job of a shell, a shell cannot change it.
+            (
+                "env --default-signal true 2>/dev/null && exec env --default-signal sh -c 'kill -INT $$'\n\
+                 kill -INT $$",
+                Verdict::Unproven { code: 130 },
+            ),
         ] {
             let app = App::new().file("run.sh", script);
             assert_eq!(app.judge("run.sh"), expected, "{script}");

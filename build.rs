@@ -1,6 +1,6 @@
 //! What is decided when Castoff is built: the texts, and the configuration baked into a launcher.
 //!
-//! Leaves the tables for unwinding out of the launcher that is shipped, and writes three files for
+//! Leaves the tables for unwinding out of the launcher that is shipped, and writes four files for
 //! the sources to include:
 //!
 //! - `messages.rs`, from `assets/messages`. A key or a placeholder that one language lacks fails
@@ -8,6 +8,7 @@
 //! - `baked.rs`: the content of the file that `CASTOFF_CONFIG` names (relative to this folder), or
 //!   `None`. It must be TOML; whether its keys and values are right is for the configuration's own
 //!   tests and for `castoff doctor`, which know them.
+//! - `built.rs`: when this was: `SOURCE_DATE_EPOCH` (seconds since 1970), or the clock.
 //! - `gbk.rs`: the tables of `src/archive/zip/gbk.rs`.
 //!
 //! A launcher for Windows gets its manifest, its icon (the one that `CASTOFF_EXE_ICON` names, if any)
@@ -23,6 +24,7 @@ use std::env;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use encoding_rs::GBK;
 use toml::de::{DeTable, DeValue};
@@ -44,7 +46,7 @@ fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     unwinding();
     let named = baked(&out).and_then(|name| windows(name.as_deref()));
-    for step in [messages(&out), gbk(&out), named] {
+    for step in [messages(&out), gbk(&out), built(&out), named] {
         if let Err(problem) = step {
             for line in problem.lines() {
                 println!("cargo::error={line}");
@@ -180,6 +182,21 @@ fn differences(catalogues: &[Catalogue]) -> Result<Vec<String>, String> {
         }
     }
     Ok(problems)
+}
+
+/// When this is being built. No machine that runs it can have an earlier clock.
+fn built(out: &Path) -> Result<(), String> {
+    const EPOCH: &str = "SOURCE_DATE_EPOCH";
+    println!("cargo::rerun-if-env-changed={EPOCH}");
+    let seconds = match env::var(EPOCH) {
+        Ok(text) => text
+            .parse()
+            .map_err(|_| format!("{EPOCH}: {text:?} is no number of seconds"))?,
+        Err(_) => SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs()),
+    };
+    write(&out.join("built.rs"), &seconds.to_string())
 }
 
 /// What encoding_rs knows of GBK, without the tables of the other encodings.

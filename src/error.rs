@@ -76,6 +76,24 @@ codes! {
     BadVersion = "BAD_VERSION",
     /// The offered package failed its checks lately, and is left alone for a while.
     BackingOff = "BACKING_OFF",
+    /// Keys are pinned, and what came has no signature.
+    TrustUnsigned = "TRUST_UNSIGNED",
+    /// Fewer keys have signed something than it takes.
+    TrustSignature = "TRUST_SIGNATURE",
+    /// A signed document, or its envelope, that is none.
+    TrustInvalid = "TRUST_INVALID",
+    /// Keys or an index that hold no longer.
+    TrustExpired = "TRUST_EXPIRED",
+    /// An index from the future, or a clock from the past.
+    TrustFromFuture = "TRUST_FROM_FUTURE",
+    /// An index that is older than one that was seen.
+    TrustRolledBack = "TRUST_ROLLED_BACK",
+    /// A signed document that belongs somewhere else: to another app, channel or version.
+    TrustMismatch = "TRUST_MISMATCH",
+    /// A version that the publisher has taken back.
+    TrustWithdrawn = "TRUST_WITHDRAWN",
+    /// A release that has nothing for this kind of machine.
+    TargetUnavailable = "TARGET_UNAVAILABLE",
     /// The package is no archive, or a broken one.
     ArchiveInvalid = "ARCHIVE_INVALID",
     /// The package holds a name or a link that must not be written.
@@ -236,6 +254,44 @@ pub enum Error {
     BadVersion { version: String, why: String },
     #[error("version {version} failed its checks lately; next try after {until}")]
     BackingOff { version: String, until: String },
+    #[error("{subject} is not signed, and keys are pinned")]
+    TrustUnsigned { subject: String },
+    #[error("{subject} is signed by {signed} of the {role} keys, {needed} have to sign")]
+    TrustSignature {
+        subject: String,
+        role: &'static str,
+        signed: usize,
+        needed: usize,
+    },
+    #[error("{subject}: {problem}")]
+    TrustInvalid { subject: String, problem: String },
+    #[error("{subject} expired at {expired}")]
+    TrustExpired { subject: String, expired: String },
+    #[error("{subject} was issued at {issued}, more than a day ahead of this clock")]
+    TrustFromFuture { subject: String, issued: String },
+    #[error(
+        "{subject} has number {seq}, and {known} was seen already, or the same with other content"
+    )]
+    TrustRolledBack {
+        subject: String,
+        seq: u64,
+        known: u64,
+    },
+    #[error("{subject} has the {what} {got}, expected {expected}")]
+    TrustMismatch {
+        subject: String,
+        what: &'static str,
+        expected: String,
+        got: String,
+    },
+    #[error("version {version} is {problem}")]
+    TrustWithdrawn { version: String, problem: String },
+    #[error("version {version} is not for {target}: {problem}")]
+    TargetUnavailable {
+        version: String,
+        target: String,
+        problem: String,
+    },
     #[error("{subject} is not a usable archive: {problem}")]
     ArchiveInvalid { subject: String, problem: String },
     #[error("archive entry {entry:?} refused: {problem}")]
@@ -384,6 +440,15 @@ impl Error {
             Self::DowngradeRefused { .. } => Code::DowngradeRefused,
             Self::BadVersion { .. } => Code::BadVersion,
             Self::BackingOff { .. } => Code::BackingOff,
+            Self::TrustUnsigned { .. } => Code::TrustUnsigned,
+            Self::TrustSignature { .. } => Code::TrustSignature,
+            Self::TrustInvalid { .. } => Code::TrustInvalid,
+            Self::TrustExpired { .. } => Code::TrustExpired,
+            Self::TrustFromFuture { .. } => Code::TrustFromFuture,
+            Self::TrustRolledBack { .. } => Code::TrustRolledBack,
+            Self::TrustMismatch { .. } => Code::TrustMismatch,
+            Self::TrustWithdrawn { .. } => Code::TrustWithdrawn,
+            Self::TargetUnavailable { .. } => Code::TargetUnavailable,
             Self::ArchiveInvalid { .. } => Code::ArchiveInvalid,
             Self::ArchiveUnsafe { .. } => Code::ArchiveUnsafe,
             Self::FileListInvalid { .. } => Code::FileListInvalid,
@@ -534,7 +599,57 @@ impl Error {
             Self::BackingOff { version, until } => {
                 vec![("version", version.clone()), ("until", until.clone())]
             }
-            Self::ArchiveInvalid { subject, problem } => {
+            Self::TrustUnsigned { subject } => vec![("subject", subject.clone())],
+            Self::TrustSignature {
+                subject,
+                role,
+                signed,
+                needed,
+            } => vec![
+                ("subject", subject.clone()),
+                ("role", (*role).to_owned()),
+                ("signed", signed.to_string()),
+                ("needed", needed.to_string()),
+            ],
+            Self::TrustExpired { subject, expired } => {
+                vec![("subject", subject.clone()), ("expired", expired.clone())]
+            }
+            Self::TrustFromFuture { subject, issued } => {
+                vec![("subject", subject.clone()), ("issued", issued.clone())]
+            }
+            Self::TrustRolledBack {
+                subject,
+                seq,
+                known,
+            } => vec![
+                ("subject", subject.clone()),
+                ("seq", seq.to_string()),
+                ("known", known.to_string()),
+            ],
+            Self::TrustMismatch {
+                subject,
+                what,
+                expected,
+                got,
+            } => vec![
+                ("subject", subject.clone()),
+                ("what", (*what).to_owned()),
+                ("expected", expected.clone()),
+                ("got", got.clone()),
+            ],
+            Self::TrustWithdrawn { version, problem } => {
+                vec![("version", version.clone()), ("problem", problem.clone())]
+            }
+            Self::TargetUnavailable {
+                version,
+                target,
+                problem,
+            } => vec![
+                ("version", version.clone()),
+                ("target", target.clone()),
+                ("problem", problem.clone()),
+            ],
+            Self::ArchiveInvalid { subject, problem } | Self::TrustInvalid { subject, problem } => {
                 vec![("subject", subject.clone()), ("problem", problem.clone())]
             }
             Self::ArchiveUnsafe { entry, problem } => {

@@ -33,6 +33,7 @@ pub mod environments;
 pub mod error;
 pub mod fetch;
 pub mod hooks;
+mod json;
 pub mod launcher;
 pub mod layout;
 pub mod plan;

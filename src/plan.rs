@@ -69,7 +69,7 @@ impl Plan {
         rules: &Rules,
     ) -> Result<Self> {
         let installed = installed(folder, rules)?;
-        let list = archive.file_list()?;
+        let list = archive.file_list(release.package.files)?;
         if let Some(list) = &list {
             check_list(list, &release, archive, &installed, folder)?;
         }

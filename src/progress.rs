@@ -42,6 +42,8 @@ pub enum Event<'a> {
         offered: &'a Version,
         /// The publisher's notes, as they came; empty when there are none.
         notes: &'a str,
+        /// Whether what is installed is not safe to go on with.
+        critical: bool,
     },
     /// How many bytes the present phase will go through, where it is known.
     Total {

@@ -32,6 +32,20 @@ pub struct Release {
     /// executable itself, no archive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub launcher: Option<Package>,
+    /// Versions below are not safe to go on with, as the release says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub critical_below: Option<Version>,
+    /// The signed document that says all this, in its envelope.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document: Option<String>,
+}
+
+impl Release {
+    /// Whether `installed` is not safe to go on with.
+    pub fn is_critical_for(&self, installed: Option<&Version>) -> bool {
+        let least = self.critical_below.as_ref();
+        installed.is_some_and(|installed| least.is_some_and(|least| installed < least))
+    }
 }
 
 /// The kind of this machine, as `launchers` of a check answer and `--castoff version` call it:
@@ -40,15 +54,55 @@ pub fn target() -> String {
     format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH)
 }
 
+/// Whether this machine's operating system is of that version at least: on Windows its build, such
+/// as `10.0.17763`, elsewhere the kernel's, such as `5.10`. What cannot be compared is let pass: to
+/// refuse it would help nobody.
+pub(crate) fn fits_system(least: &str) -> bool {
+    let Some(own) = system_version() else {
+        return true;
+    };
+    let numbers = |text: &str| -> Vec<u32> {
+        let numbers = text.split(|c: char| !c.is_ascii_digit());
+        numbers.map_while(|part| part.parse().ok()).collect()
+    };
+    numbers(&own) >= numbers(least)
+}
+
+#[cfg(unix)]
+fn system_version() -> Option<String> {
+    let system = rustix::system::uname();
+    system.release().to_str().ok().map(str::to_owned)
+}
+
+#[cfg(windows)]
+fn system_version() -> Option<String> {
+    castoff_windows::process::system_version()
+}
+
+/// Whether an entry point is none: absolute on any system, or upwards. What it names is looked at
+/// when the release is there.
+pub(crate) fn leads_outside(path: &str) -> bool {
+    path.starts_with(['/', '\\'])
+        || path.contains(':')
+        || path.chars().any(char::is_control)
+        || path.split(['/', '\\']).any(|component| component == "..")
+}
+
 /// One archive that holds a release, or a launcher.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Package {
-    /// Where it is; absolute.
+    /// Where it is: an absolute address, or `file://` and a path.
     pub url: String,
+    /// Where else it is, to be tried in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mirrors: Vec<String>,
     /// The digest of its bytes.
     pub sha256: Sha256,
     /// Its size in bytes, when the source says so.
     pub size: Option<u64>,
+    /// The digest of the file list in it, where the release says that there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<Sha256>,
 }
 
 /// Path, size, digest and mode of every file of a release.

@@ -639,7 +639,7 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
 }
 
 /// JSON for files that people and the Python client read: indented by two.
-fn pretty(value: &impl Serialize) -> Result<Vec<u8>> {
+pub(crate) fn pretty(value: &impl Serialize) -> Result<Vec<u8>> {
     serde_json::to_vec_pretty(value).map_err(|error| Error::Internal {
         what: error.to_string(),
     })

@@ -29,16 +29,16 @@ use crate::layout::locks::{ChangeLock, RunLock, UpdateLock};
 use crate::layout::{self, Committed, Keep, Kept, Ready, Site, Transaction, links, snapshot};
 use crate::plan::Plan;
 use crate::progress::{Event, Observer, Phase};
-use crate::release::{Package, Release};
+use crate::release::Release;
 use crate::repair::{self, Findings, Repaired};
 use crate::selfupdate::SelfUpdate;
-use crate::source;
+use crate::source::{self, Ask};
 use crate::stage::{self, Staged};
 use crate::state::{
     Bad, ClientFolder, Link, Over, State, Trial, WayBack, blames_the_package, comes_again,
 };
 use crate::steps::{Step, reach};
-use crate::trust::{self, Sha256};
+use crate::trust::{self, Anchor, Level, Sha256, Trust, Trusted};
 use crate::uninstall::Uninstall;
 use crate::version::Version;
 use crate::{Code, Error, Result};
@@ -142,13 +142,18 @@ pub struct Offer {
     /// What is installed.
     pub installed: Option<Version>,
     /// What is offered.
-    pub release: Release,
+    pub release: Trusted,
 }
 
 impl Offer {
     /// Whether there is anything to install.
     pub fn is_news(&self) -> bool {
         self.installed.as_ref() != Some(&self.release.version)
+    }
+
+    /// Whether what is installed is not safe to go on with, as the release says.
+    pub fn is_critical(&self) -> bool {
+        self.release.is_critical_for(self.installed.as_ref())
     }
 }
 
@@ -241,7 +246,7 @@ impl<'a> Updater<'a> {
         let launcher = offer
             .as_mut()
             .ok()
-            .and_then(|offer| offer.release.launcher.take());
+            .and_then(|offer| offer.release.take_launcher());
         let result = offer.and_then(|offer| self.follow(offer, force));
         self.remember(&result);
         if let Some(executable) = &self.launcher {
@@ -261,20 +266,20 @@ impl<'a> Updater<'a> {
     /// Installs what is offered, if it is news and may be taken.
     fn follow(&self, offer: Offer, force: bool) -> Result<Outcome> {
         let pending = self.folder.load_state().pending;
-        if pending.is_some_and(|pending| pending.package != offer.release.package) {
+        if pending.is_some_and(|it| it.package.sha256 != offer.release.package.sha256) {
             // Withdrawn while it waited.
             self.folder.change_state(|state| state.pending = None)?;
         }
         if !offer.is_news() {
             return Ok(Outcome::UpToDate {
-                version: offer.release.version,
+                version: offer.release.version.clone(),
             });
         }
         let _lock = self.lock(UPDATE_PATIENCE)?;
         let current = self.current_version();
         if current != offer.installed {
             // Another updater was quicker; what it installed is on trial or good already.
-            let version = current.unwrap_or(offer.release.version);
+            let version = current.unwrap_or_else(|| offer.release.version.clone());
             return Ok(Outcome::UpToDate { version });
         }
         self.admit(&offer, force)?;
@@ -282,6 +287,7 @@ impl<'a> Updater<'a> {
             installed: offer.installed.as_ref(),
             offered: &offer.release.version,
             notes: &offer.release.notes,
+            critical: offer.is_critical(),
         });
         let release = offer.release;
         let digest = release.package.sha256;
@@ -344,14 +350,27 @@ impl<'a> Updater<'a> {
             Some(_) => self.config.network.check_timeout,
             None => self.config.network.check_timeout.max(FIRST_CHECK_TIMEOUT),
         };
+        let anchor = Anchor::of(self.config);
+        let mut trust = Trust::load(&anchor, &self.folder, Utc::now());
         let answer = Client::new(&self.config.network, &self.config.source).and_then(|client| {
-            source::open(&self.config.source).latest(&client, installed.as_ref(), timeout)
+            let ask = Ask::within(&client, installed.as_ref(), timeout);
+            source::open(&self.config.source).latest(&ask, &mut trust)
         });
-        let release = match (answer, self.folder.load_state().pending) {
+        // Also where it has failed: keys that were learnt must not be forgotten because what came
+        // with them was wrong. Where it cannot be kept, nothing is built on it; who may not write
+        // may ask all the same, and will install nothing.
+        let kept = trust.keep(&anchor, &self.folder).or_else(|error| {
+            log::warn!("what was learnt cannot be kept: {}", error.chain());
+            match error.code() {
+                Code::PermissionDenied => Ok(()),
+                _ => Err(error),
+            }
+        });
+        let release = match (kept.and(answer), self.folder.load_state().pending) {
             (Ok(release), _) => release,
             (Err(error), Some(pending)) => {
                 self.observer.event(&Event::Warning(&error));
-                pending
+                trust.recall(pending)?
             }
             (Err(error), None) => return Err(error),
         };
@@ -364,7 +383,9 @@ impl<'a> Updater<'a> {
         let release = &offer.release;
         if let Some(installed) = &offer.installed
             && release.version < *installed
-            && self.config.update.downgrade == Downgrade::Refuse
+            // Who has only a signature may have an old one: an index alone leads back.
+            && (release.level() == Level::Release
+                || self.config.update.downgrade == Downgrade::Refuse)
         {
             return Err(Error::DowngradeRefused {
                 installed: installed.to_string(),
@@ -392,17 +413,19 @@ impl<'a> Updater<'a> {
     }
 
     /// From the fetch to the commit.
-    fn install(&self, release: Release) -> Result<Outcome> {
+    fn install(&self, trusted: Trusted) -> Result<Outcome> {
         let folder = &self.folder;
         self.clear_leftovers()?;
-        let waits = folder.load_state().pending.as_ref() == Some(&release);
+        let waiting = folder.load_state().pending;
+        let waits = waiting.is_some_and(|waiting| waiting.package.sha256 == trusted.package.sha256);
         if waits && ChangeLock::take(folder, Duration::ZERO).is_err() {
             // Fetched already, and the app still runs.
             return Ok(Outcome::Pending {
-                version: release.version,
+                version: trusted.version.clone(),
             });
         }
-        let archive = self.obtain(&release.package)?;
+        let archive = self.obtain(&trusted)?;
+        let release = trusted.release().clone();
 
         let change = match ChangeLock::take(folder, Duration::ZERO) {
             Err(error) if error.code() == Code::AppRunning => {
@@ -450,9 +473,10 @@ impl<'a> Updater<'a> {
         })
     }
 
-    /// Fetches and verifies a package.
-    fn obtain(&self, package: &Package) -> Result<Archive> {
+    /// Fetches and verifies the package of a release.
+    fn obtain(&self, release: &Trusted) -> Result<Archive> {
         let folder = &self.folder;
+        let package = &release.package;
         self.observer.event(&Event::Phase(Phase::Fetch));
         disk::create_folders(&folder.downloads())?;
         fetch::clear_others(&folder.downloads(), package)?;
@@ -733,9 +757,9 @@ impl<'a> Updater<'a> {
         let change = ChangeLock::take(folder, Duration::ZERO)?;
         self.clear_staged()?;
         let package = |installed| {
-            let package = self.offer()?.release.package;
-            (package.sha256 == installed)
-                .then(|| self.obtain(&package))
+            let release = self.offer()?.release;
+            (release.package.sha256 == installed)
+                .then(|| self.obtain(&release))
                 .transpose()
         };
         let repaired = repair::repair(folder, &self.rules, self.observer, &package, &change);

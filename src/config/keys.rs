@@ -4,6 +4,7 @@
 //! in `docs/configuration.md` all come from here; nothing else lists the keys.
 
 use super::value::{Kind, Value};
+use crate::trust::MOST_KEYS;
 
 /// One thing that can be configured.
 #[derive(Debug)]
@@ -39,8 +40,12 @@ pub enum Tighten {
     OnlyTo(&'static str),
     /// To a smaller number only.
     OnlySmaller,
+    /// To a larger number only.
+    OnlyLarger,
     /// To another address of the same host, and not from https to http.
     SameHost,
+    /// Not at all.
+    Fixed,
 }
 
 impl Tighten {
@@ -54,6 +59,7 @@ impl Tighten {
             (Self::Free, ..) => true,
             (Self::OnlyTo(strict), _, new) => new.to_string() == strict,
             (Self::OnlySmaller, Value::Number(baked), Value::Number(new)) => new < baked,
+            (Self::OnlyLarger, Value::Number(baked), Value::Number(new)) => new > baked,
             (Self::SameHost, Value::Text(baked), Value::Text(new)) => {
                 let (baked, new) = (host(baked), host(new));
                 baked.1 == new.1 && (baked.0 == new.0 || new.0 == "https")
@@ -76,11 +82,13 @@ const DAY: u64 = 86_400;
 
 /// Every key, in the order of the sample file and the documentation.
 pub const KEYS: &[Key] = &[
-    key(
+    // What is signed for another app of the publisher's is not for this one.
+    tight(
         "app",
         Kind::Identity,
         None,
-        "identity of the app, such as `com.example.client`; names the per-user folders",
+        "identity of the app, such as `com.example.client`; names the per-user folders, and is what signed documents are compared with",
+        Tighten::Fixed,
     ),
     key(
         "name",
@@ -127,7 +135,7 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "channel",
-        Kind::Text,
+        Kind::Identity,
         Some("stable"),
         "channel of releases to follow, where the source has several",
     ),
@@ -160,29 +168,29 @@ pub const KEYS: &[Key] = &[
         Some("info"),
         "least severe level that is logged: `off`, `error`, `warn`, `info`, `debug`, `trace`",
     ),
-    key(
+    // From a source with an index to one without would be a step down.
+    tight(
         "source.kind",
         Kind::Choice {
-            now: &["check"],
+            now: &["check", "index", "folder"],
             later: &[
                 "check-files",
-                "index",
                 "github",
                 "codeup",
                 "gitlab",
                 "gitee",
                 "gitea",
-                "folder",
             ],
         },
         Some("check"),
-        "kind of source; only `check` (an endpoint that answers with the active version) so far",
+        "kind of source: `check` (an endpoint that answers with the active version), `index` (signed documents on any web server) or `folder` (the same in a folder)",
+        Tighten::OnlyTo("index"),
     ),
     tight(
         "source.url",
-        Kind::Url,
+        Kind::Place,
         None,
-        "address of the source, http or https, without credentials; the one key that has to be set",
+        "address of the source, http or https, without credentials, or the path of a `folder`; the one key that has to be set",
         Tighten::SameHost,
     ),
     key(
@@ -232,6 +240,45 @@ pub const KEYS: &[Key] = &[
         Kind::Text,
         Some("launchers"),
         "field that holds the launchers, by target",
+    ),
+    key(
+        "source.fields.release",
+        Kind::Text,
+        Some("release"),
+        "field that holds the signed release document",
+    ),
+    key(
+        "source.fields.keys",
+        Kind::Text,
+        Some("keys"),
+        "field that holds the keys documents, in their order",
+    ),
+    tight(
+        "trust.keys",
+        Kind::Keys,
+        None,
+        "public keys of the publisher, as `castoff keygen` prints them; with them, what is not signed is refused",
+        Tighten::Fixed,
+    ),
+    tight(
+        "trust.threshold",
+        Kind::Count {
+            least: 1,
+            most: MOST_KEYS as u64,
+        },
+        Some("1"),
+        "how many of these keys have to sign",
+        Tighten::OnlyLarger,
+    ),
+    tight(
+        "trust.first",
+        Kind::Count {
+            least: 1,
+            most: u32::MAX as u64,
+        },
+        Some("1"),
+        "number of the first keys document that is followed; larger where `trust.keys` are those of later keys",
+        Tighten::Fixed,
     ),
     key(
         "network.connect_timeout",

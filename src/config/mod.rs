@@ -18,7 +18,8 @@ use std::{fmt, fs, io};
 
 use self::layers::{Document, Layers, invalid, position};
 use self::value::Value;
-use crate::fetch::Url;
+use crate::fetch::{Url, local};
+use crate::trust::Role;
 use crate::{Error, Result};
 
 pub mod keys;
@@ -102,6 +103,8 @@ pub struct Config {
     pub log_level: log::LevelFilter,
     /// Where releases are announced.
     pub source: SourceConfig,
+    /// Whose signatures count; `None`: no keys are pinned, and nothing has to be signed.
+    pub trust: Option<TrustConfig>,
     /// How the network is used.
     pub network: NetworkConfig,
     /// What an update does.
@@ -130,9 +133,10 @@ pub enum LayoutKind {
 /// `[source]`
 #[derive(Clone)]
 pub struct SourceConfig {
-    /// The kind of source; only `check` so far.
+    /// The kind of source.
     pub kind: SourceKind,
-    /// The address of the check endpoint.
+    /// The address of the check endpoint or of the folder with the documents; of a
+    /// [folder](SourceKind::Folder) its absolute path.
     pub url: String,
     /// Headers (tokens) sent to scheme, host and port of `url`, and nowhere else.
     pub headers: BTreeMap<String, String>,
@@ -157,6 +161,29 @@ impl fmt::Debug for SourceConfig {
 pub enum SourceKind {
     /// An endpoint that answers with the active version.
     Check,
+    /// Signed documents on a web server.
+    Index,
+    /// Signed documents in a folder.
+    Folder,
+}
+
+impl SourceKind {
+    /// Whether a signed index says which release is current.
+    pub fn has_index(self) -> bool {
+        match self {
+            Self::Check => false,
+            Self::Index | Self::Folder => true,
+        }
+    }
+}
+
+/// `[trust]`
+#[derive(Clone, Debug)]
+pub struct TrustConfig {
+    /// The keys that are pinned, and how many of them have to sign.
+    pub role: Role,
+    /// The number of the first keys document that they lead to, from 1.
+    pub first: u64,
 }
 
 /// `[source.fields]`: the names under which the check answer says things.
@@ -174,6 +201,8 @@ pub struct FieldNames {
     pub entry_point: String,
     pub notes: String,
     pub launchers: String,
+    pub release: String,
+    pub keys: String,
 }
 
 /// `[network]`
@@ -373,13 +402,8 @@ struct Reader(Layers);
 
 impl Reader {
     fn config(mut self, exe_dir: &Path, path: &Path) -> Result<Config> {
-        let Some(url) = self.text("source.url") else {
-            return Err(Error::ConfigInvalid {
-                place: path.display().to_string(),
-                problem: "`source.url` is missing: without it there is nowhere to ask".to_owned(),
-                nearest: None,
-            });
-        };
+        let trust = self.trust(path)?;
+        let (kind, url) = self.source(exe_dir, path, trust.is_some())?;
         let run = self.run()?;
         let other = self.dump(path)?;
         let app = self.text("app").unwrap_or_default();
@@ -412,7 +436,7 @@ impl Reader {
                 .parse()
                 .unwrap_or(log::LevelFilter::Info),
             source: SourceConfig {
-                kind: SourceKind::Check,
+                kind,
                 url,
                 headers: self.headers("source.headers"),
                 fields: FieldNames {
@@ -423,6 +447,8 @@ impl Reader {
                     entry_point: self.word("source.fields.entry_point"),
                     notes: self.word("source.fields.notes"),
                     launchers: self.word("source.fields.launchers"),
+                    release: self.word("source.fields.release"),
+                    keys: self.word("source.fields.keys"),
                 },
             },
             network: NetworkConfig {
@@ -432,9 +458,12 @@ impl Reader {
                 retries: self.number("network.retries"),
                 chunk_size: self.number("network.chunk_size"),
                 verify_certificates: self.flag("network.verify_certificates"),
-                allow_http: self.flag("network.allow_http"),
+                // Who listens to what is signed learns nothing that is not public, and who changes
+                // it is found out.
+                allow_http: self.flag("network.allow_http") || trust.is_some(),
                 max_package_size: self.number("network.max_package_size"),
             },
+            trust,
             update: UpdateConfig {
                 downgrade: match self.word("update.downgrade").as_str() {
                     "follow" => Downgrade::Follow,
@@ -462,6 +491,65 @@ impl Reader {
             },
             origins: self.0.origins,
         })
+    }
+
+    /// The kind of source and where it is.
+    fn source(&mut self, exe_dir: &Path, path: &Path, keys: bool) -> Result<(SourceKind, String)> {
+        let kind = match self.word("source.kind").as_str() {
+            "index" => SourceKind::Index,
+            "folder" => SourceKind::Folder,
+            _ => SourceKind::Check,
+        };
+        let Some(url) = self.text("source.url") else {
+            return Err(Error::ConfigInvalid {
+                place: path.display().to_string(),
+                problem: "`source.url` is missing: without it there is nowhere to ask".to_owned(),
+                nearest: None,
+            });
+        };
+        if kind.has_index() && !keys {
+            let problem = "needs `trust.keys`: what it reads is believed for its signatures";
+            return Err(self.unfit("source.kind", problem.to_owned()));
+        }
+        if kind == SourceKind::Folder {
+            return match local::folder(&url, exe_dir) {
+                Ok(folder) => Ok((kind, folder)),
+                Err(problem) => Err(self.unfit("source.url", problem.to_owned())),
+            };
+        }
+        if Url::parse(&url).is_err() {
+            let problem = "must be an address such as https://updates.example.com/";
+            return Err(self.unfit("source.url", format!("{problem}, not {url:?}")));
+        }
+        Ok((kind, url))
+    }
+
+    fn trust(&mut self, path: &Path) -> Result<Option<TrustConfig>> {
+        let threshold = self.number("trust.threshold");
+        let first = self.number("trust.first");
+        let Some(Value::List(keys)) = self.0.values.remove("trust.keys") else {
+            // Whoever asks for signatures means to have keys.
+            for key in ["trust.threshold", "trust.first"] {
+                if !self.0.origins.is_default(key) {
+                    return Err(self.unfit(key, "needs `trust.keys`, which is missing".to_owned()));
+                }
+            }
+            return Ok(None);
+        };
+        if !self.0.values.contains_key("app") {
+            return Err(Error::ConfigInvalid {
+                place: path.display().to_string(),
+                problem: "`app` is missing, and with `trust.keys` it says whose releases are meant"
+                    .to_owned(),
+                nearest: None,
+            });
+        }
+        let keys = keys.iter().map(|key| key.parse()).collect::<Result<_, _>>();
+        let role = keys
+            .map_err(str::to_owned)
+            .and_then(|keys| Role::new(keys, threshold))
+            .map_err(|problem| self.unfit("trust.threshold", problem))?;
+        Ok(Some(TrustConfig { role, first }))
     }
 
     fn run(&mut self) -> Result<RunConfig> {

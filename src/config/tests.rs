@@ -7,6 +7,9 @@ use super::*;
 
 const URL: &str = "source.url = 'https://updates.example.com/api/'\n";
 
+const PUBLIC_KEY: &str = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3";
+const OTHER_KEY: &str = "RWS+hQ+RNzFO7qhmf3lLfGfaxiNt5kK1W6nrsafaeKVhcAxgk5h1/asG";
+
 /// Loads from a launcher.toml with that text.
 fn load(text: &str) -> Result<Config> {
     load_with(Some(text), None, &[])
@@ -140,7 +143,8 @@ fn layers_and_origins() {
 #[test]
 fn every_key_can_be_set_by_its_variable() {
     let value = |key: &Key| match key.kind {
-        Kind::Url => "https://example.com/",
+        Kind::Url | Kind::Place => "https://example.com/",
+        Kind::Keys => PUBLIC_KEY,
         Kind::Headers => "X-Token: secret",
         Kind::Codes if key.name == "run.ok_codes" => "1, 2",
         Kind::Codes => "3",
@@ -258,7 +262,7 @@ fn wrong_values_are_named_with_their_line() {
         (
             "[source]\nurl = 'example.com/x'",
             "launcher.toml:2:1",
-            "`source.url` must be an address such as https://updates.example.com/, not \"example.com/x\"",
+            "`source.url` must be an address such as https://updates.example.com/, or the path of a folder such as /media/releases or ./releases, not \"example.com/x\"",
         ),
         (
             "entry_point = '../x'",
@@ -268,7 +272,7 @@ fn wrong_values_are_named_with_their_line() {
         (
             "source.kind = 'github'",
             "launcher.toml:1:8",
-            "`source.kind` `github` is not available yet; only `check` is",
+            "`source.kind` `github` is not available yet, unlike `check`, `index`, `folder`",
         ),
         (
             "[source]\nheaders = { A = 1 }",
@@ -510,6 +514,117 @@ fn headers_add_up_and_stay_secret() {
         r#"[("X-App", "a"), ("authorization", "Bearer secret")]"#
     );
     assert!(!format!("{config:?}").contains("secret"));
+}
+
+#[test]
+fn keys_are_pinned_for_an_app_and_make_plain_http_safe() {
+    let of = |rest: &str| {
+        load(&format!(
+            "app = 'a.b'\n{URL}[trust]\nkeys = ['{PUBLIC_KEY}']\n{rest}"
+        ))
+    };
+    let config = of("").unwrap();
+    let trust = config.trust.unwrap();
+    assert_eq!(
+        (trust.role.keys().len(), trust.role.threshold(), trust.first),
+        (1, 1, 1)
+    );
+    assert!(config.network.allow_http);
+    let plain = load(URL).unwrap();
+    assert!(plain.trust.is_none() && !plain.network.allow_http);
+
+    for (text, problem) in [
+        (
+            format!("{URL}trust.keys = ['{PUBLIC_KEY}']"),
+            "`app` is missing",
+        ),
+        (format!("app = 'a'\n{URL}trust.keys = []"), "names 0 keys"),
+        (
+            format!("app = 'a'\n{URL}trust.keys = ['']"),
+            "must be a list of public keys",
+        ),
+        (
+            format!("app = 'a'\n{URL}trust.keys = ['{PUBLIC_KEY}', '{PUBLIC_KEY}']"),
+            "twice",
+        ),
+        (
+            format!("app = 'a'\n{URL}[trust]\nkeys = ['{PUBLIC_KEY}']\nthreshold = 2"),
+            "2 signatures of 1",
+        ),
+        (
+            format!("app = 'a'\n{URL}trust.threshold = 1"),
+            "needs `trust.keys`",
+        ),
+        (
+            format!("app = 'a'\n{URL}trust.first = 2"),
+            "needs `trust.keys`",
+        ),
+        (format!("{URL}source.kind = 'index'"), "needs `trust.keys`"),
+        (
+            format!("{URL}channel = '../x'"),
+            "`channel` must be letters",
+        ),
+    ] {
+        let refused = refused(&text);
+        assert!(refused.1.contains(problem), "{text}: {}", refused.1);
+    }
+}
+
+#[test]
+fn a_folder_is_a_path_and_everything_else_an_address() {
+    let of = |kind: &str, url: &str| {
+        load(&format!(
+            "app = 'a'\n[source]\nkind = '{kind}'\nurl = '{url}'\n[trust]\nkeys = ['{PUBLIC_KEY}']"
+        ))
+        .map(|config| config.source.url)
+    };
+    assert!(Path::new(&of("folder", "./releases").unwrap()).is_absolute());
+    assert!(of("folder", "./releases").unwrap().ends_with("releases"));
+    assert!(of("index", "https://a.example/x").is_ok());
+    for (kind, url) in [
+        ("folder", "https://a.example/x"),
+        ("folder", "releases"),
+        ("index", "./releases"),
+        ("index", "file:///releases"),
+        ("check", "/releases"),
+    ] {
+        assert!(of(kind, url).is_err(), "{kind} {url}");
+    }
+}
+
+#[test]
+fn pinned_trust_is_not_loosened() {
+    let baked = format!(
+        "app = 'a'\n{URL}source.kind = 'index'\n[trust]\nkeys = ['{PUBLIC_KEY}', '{OTHER_KEY}']\n"
+    );
+    let loosened = |text: &str| {
+        let loaded = load_with(Some(text), Some(&baked), &[]);
+        matches!(loaded, Err(Error::ConfigLoosened { .. }))
+    };
+    for text in [
+        "app = 'b'".to_owned(),
+        "source.kind = 'check'".to_owned(),
+        "source.kind = 'folder'".to_owned(),
+        "trust.first = 2".to_owned(),
+        format!("trust.keys = ['{PUBLIC_KEY}']"),
+        "source.url = 'https://b.example/'".to_owned(),
+    ] {
+        assert!(loosened(&text), "{text}");
+    }
+    let tightened = load_with(Some("trust.threshold = 2"), Some(&baked), &[]).unwrap();
+    assert_eq!(tightened.trust.unwrap().role.threshold(), 2);
+    let twice = baked.replace("keys =", "threshold = 2\nkeys =");
+    let refused = load_with(Some("trust.threshold = 1"), Some(&twice), &[]);
+    assert!(matches!(refused, Err(Error::ConfigLoosened { .. })));
+    // Where none are baked in, they can be added.
+    let none = format!("app = 'a'\n{URL}");
+    let keys = format!("trust.keys = ['{PUBLIC_KEY}']");
+    assert!(
+        load_with(Some(&keys), Some(&none), &[])
+            .unwrap()
+            .trust
+            .is_some()
+    );
 }
 
 /// Every key of a document, with its value as the engine reads it.

@@ -9,6 +9,7 @@ use toml::de::DeValue;
 use super::keys;
 use super::patterns::Patterns;
 use crate::Error;
+use crate::trust::{PublicKey, Role};
 
 /// What the values of a key look like.
 #[derive(Clone, Copy, Debug)]
@@ -52,8 +53,12 @@ pub enum Kind {
     Seconds { least: f64, most: u64 },
     /// An http or https address without credentials.
     Url,
+    /// Such an address, or the path of a folder, also as `file://`.
+    Place,
     /// Texts, at least one.
     List,
+    /// Public keys, at least one.
+    Keys,
     /// Exit codes: whole numbers of 32 bits, those below 0 as Windows also shows them.
     Codes,
     /// Texts with commas in them, perhaps none; in the environment one a line.
@@ -132,7 +137,7 @@ impl Kind {
                     .map_err(|_| self.misfit(&format!("{text:?}")))?;
                 self.check_number(number)
             }
-            Self::List | Self::Patterns => {
+            Self::List | Self::Keys | Self::Patterns => {
                 let parts = text.split(',').map(str::trim);
                 self.check_list(
                     parts
@@ -187,7 +192,7 @@ impl Kind {
             (Self::Seconds { .. }, DeValue::Float(number)) => {
                 self.check_time(number.as_str().parse().ok(), number.as_str())
             }
-            (Self::List | Self::Lines | Self::Patterns, DeValue::Array(array)) => {
+            (Self::List | Self::Keys | Self::Lines | Self::Patterns, DeValue::Array(array)) => {
                 let mut list = Vec::new();
                 for part in array {
                     let text = part.get_ref().as_str().ok_or_else(|| {
@@ -224,6 +229,7 @@ impl Kind {
                 Self::Flag
                 | Self::Count { .. }
                 | Self::List
+                | Self::Keys
                 | Self::Codes
                 | Self::Lines
                 | Self::Patterns
@@ -265,7 +271,7 @@ impl Kind {
                 }
                 if later.contains(&text) {
                     let now = now.join("`, `");
-                    return Err(format!("`{text}` is not available yet; only `{now}` is").into());
+                    return Err(format!("`{text}` is not available yet, unlike `{now}`").into());
                 }
                 Err(Problem {
                     nearest: keys::nearest_choice(text, now),
@@ -278,6 +284,9 @@ impl Kind {
             }
             Self::Seconds { .. } => self.check_time(read_seconds(text), &format!("{text:?}")),
             Self::Url => check_url(text).and_then(|()| word()),
+            Self::Place if is_path(text) => word(),
+            Self::Place if !text.contains("://") => Err(self.misfit(&format!("{text:?}"))),
+            Self::Place => check_url(text).and_then(|()| word()),
             _ => word(),
         }
     }
@@ -338,6 +347,14 @@ impl Kind {
                     return Err("must hold neither empty texts nor control characters".into());
                 }
             }
+            Self::Keys => {
+                let keys: Vec<PublicKey> = list
+                    .iter()
+                    .map(|text| text.parse().map_err(|_| self.misfit(&format!("{text:?}"))))
+                    .collect::<Result<_>>()?;
+                // How many of them have to sign is looked at when that is known too.
+                Role::new(keys, 1)?;
+            }
             _ if list.is_empty() || list.iter().any(|text| text.trim().is_empty()) => {
                 return Err("must name at least one, and none that is empty".into());
             }
@@ -360,7 +377,11 @@ impl Kind {
             Self::Size { .. } => "a number of bytes, or a size such as \"64 KiB\"".to_owned(),
             Self::Seconds { .. } => "a number of seconds, or a time such as \"500 ms\"".to_owned(),
             Self::Url => "an address such as https://updates.example.com/".to_owned(),
+            Self::Place => "an address such as https://updates.example.com/, or the path of a \
+                            folder such as /media/releases or ./releases"
+                .to_owned(),
             Self::List | Self::Lines | Self::Patterns => "a list of strings".to_owned(),
+            Self::Keys => "a list of public keys such as \"RWQ...\"".to_owned(),
             Self::Codes => "a list of exit codes".to_owned(),
             Self::Headers => "a table of strings".to_owned(),
         };
@@ -430,6 +451,26 @@ fn check_entry_point(text: &str) -> Result<()> {
         return Err(format!("must name a file, unlike {text:?}").into());
     }
     Ok(())
+}
+
+/// Whether a place is a folder: absolute, or relative with a dot, so that a host without its scheme is
+/// not taken for one.
+fn is_path(text: &str) -> bool {
+    let mut characters = text.chars();
+    let drive = characters.next().is_some_and(|c| c.is_ascii_alphabetic())
+        && characters.next() == Some(':')
+        && matches!(characters.next(), Some('/' | '\\'));
+    let scheme = text
+        .get(..7)
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case("file://"));
+    drive
+        || scheme
+        || text.starts_with("\\\\")
+        || text.starts_with('/') && !text.starts_with("//")
+        || [".", ".."].contains(&text)
+        || ["./", "../", ".\\", "..\\"]
+            .iter()
+            .any(|start| text.starts_with(start))
 }
 
 /// Checks with the parser that the client uses, so that the two see the same host.

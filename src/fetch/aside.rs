@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 /// The work was left behind.
 #[derive(Debug, thiserror::Error)]
 #[error("no answer within the time allowed")]
-pub(super) struct LeftBehind;
+pub(crate) struct LeftBehind;
 
 /// Does `work`, for `limit` at most.
-pub(super) fn within<T: Send + 'static>(
+pub(crate) fn within<T: Send + 'static>(
     limit: Duration,
     name: &str,
     work: impl FnOnce() -> T + Send + 'static,
@@ -35,7 +35,7 @@ pub(super) fn within<T: Send + 'static>(
 }
 
 /// Takes what `work` sends, for `limit` at most. Returns whether it came to its end.
-pub(super) fn collect<T: Send + 'static>(
+pub(crate) fn collect<T: Send + 'static>(
     limit: Duration,
     name: &str,
     work: impl FnOnce(mpsc::Sender<T>) + Send + 'static,

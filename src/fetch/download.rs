@@ -25,10 +25,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use ureq::http::header::{self, HeaderMap, HeaderValue};
 
-use super::Client;
 use super::aside::LeftBehind;
 use super::client::Reply;
 use super::stall::STALLED;
+use super::{Client, local};
 use crate::progress::{Event, Observer};
 use crate::release::Package;
 use crate::steps::{self, Step};
@@ -81,7 +81,8 @@ pub fn clear_others(folder: &Path, package: &Package) -> Result<()> {
     Ok(())
 }
 
-/// Fetches a package into `folder`, unless it is there already.
+/// Fetches a package into `folder`, unless it is there already; from its next mirror, where it cannot
+/// be had from the one before, or is something else there. The error is then that of the first.
 ///
 /// Repeats what may pass (connections, stalls, 408, 425, 429, 5xx) as often as `network.retries`
 /// says. On a break the part stays for the next start; bytes with a wrong digest or size do not.
@@ -99,27 +100,61 @@ pub fn download(
         check_limit(client, &package.url, size)?;
     }
     disk::create_folders(folder)?;
-    let digest = package.sha256.to_string();
     let name = file_stem(package);
     let finished = folder.join(format!("{name}.package"));
     if let Some(fetched) = reuse(&finished, package)? {
         log::debug!("{} is there already", finished.display());
         return Ok(fetched);
     }
-    let mut part = Part::open(folder.join(format!("{name}.part")))?;
+    let mut first = None;
+    for url in std::iter::once(&package.url).chain(&package.mirrors) {
+        let there = Package {
+            url: url.clone(),
+            ..package.clone()
+        };
+        let mut part = Part::open(folder.join(format!("{name}.part")))?;
+        match fill(client, &there, &mut part, observer) {
+            Ok(()) => return part.finish(finished, package),
+            Err(error) if first.is_none() && is_the_disks(&error) => return Err(error),
+            Err(error) => {
+                log::warn!("{}", error.chain());
+                first.get_or_insert(error);
+            }
+        }
+    }
+    // There is one address at least.
+    Err(first.unwrap_or_else(|| Error::Internal {
+        what: "a package without an address".to_owned(),
+    }))
+}
+
+/// Whether an error is none of the server's, so that no other server would help.
+fn is_the_disks(error: &Error) -> bool {
+    matches!(
+        error.code(),
+        Code::DiskFull | Code::PermissionDenied | Code::Io | Code::FileInUse | Code::Internal
+    )
+}
+
+/// Fetches a package from its first address until the part is whole.
+fn fill(
+    client: &Client,
+    package: &Package,
+    part: &mut Part,
+    observer: &dyn Observer,
+) -> Result<()> {
     steps::reach(Step::FetchOpened)?;
     if part.length > package.size.unwrap_or(client.network.max_package_size) {
         part.clear()?;
     }
-
+    let digest = package.sha256.to_string();
     let attempts = client.network.retries.saturating_add(1);
     let mut attempt = 1;
     let mut started_over = false;
     loop {
-        let error = match fetch(client, package, &mut part, observer) {
+        let error = match fetch(client, package, part, observer) {
             Ok(_) if part.digest() == package.sha256 => {
-                steps::reach(Step::FetchVerified)?;
-                return part.finish(finished, package);
+                return steps::reach(Step::FetchVerified);
             }
             Ok(sent_as) => {
                 let got = part.digest();
@@ -210,6 +245,9 @@ fn fetch(
     if package.size == Some(part.length) {
         part.clear()?;
     }
+    if let Some(path) = local::path_of(&package.url) {
+        return copy(client, package, path, part, observer);
+    }
     let origin = part.origin(&package.url);
     let mut reply = ask(client, package, part, origin.as_ref())?;
     let mut range = None;
@@ -253,17 +291,9 @@ fn fetch(
         bytes: total,
         done: part.length,
     });
-    let received = receive(client, &mut reply, part, observer, total, &subject);
-    // A part that fills the disk would leave the app that starts now no room to work.
-    if received.as_ref().is_err_and(|error| {
-        matches!(
-            error.code(),
-            Code::SizeMismatch | Code::TooLarge | Code::DiskFull
-        )
-    }) {
-        part.remove()?;
-    }
-    received?;
+    let url = reply.url.to_string();
+    let body = &mut reply.response.body_mut().as_reader();
+    receive(client, &url, body, part, observer, total, &subject)?;
     match total {
         Some(total) if part.length < total => {
             let chunked = reply.header(header::TRANSFER_ENCODING).is_some();
@@ -282,6 +312,36 @@ fn fetch(
         }
         _ => Ok(subject),
     }
+}
+
+/// The same from a folder. A part that is there is gone on with: the digest decides.
+fn copy(
+    client: &Client,
+    package: &Package,
+    path: &Path,
+    part: &mut Part,
+    observer: &dyn Observer,
+) -> Result<String> {
+    let url = &package.url;
+    let unreachable = |error: io::Error| Error::Unreachable {
+        url: url.clone(),
+        source: error.into(),
+    };
+    let (mut file, total) = local::open(path).map_err(unreachable)?;
+    check_limit(client, url, total)?;
+    check_size(url, package, total)?;
+    disk::need_space(&part.path, total.saturating_sub(part.length))?;
+    if part.length > 0 {
+        part.resumed = true;
+        file.seek(io::SeekFrom::Start(part.length))
+            .map_err(unreachable)?;
+    }
+    observer.event(&Event::Total {
+        bytes: Some(total),
+        done: part.length,
+    });
+    receive(client, url, &mut file, part, observer, Some(total), url)?;
+    Ok(url.clone())
 }
 
 /// Sends the request, for the rest when there is a part.
@@ -350,15 +410,36 @@ fn continued(
 /// Appends the body to the part.
 fn receive(
     client: &Client,
-    reply: &mut Reply,
+    url: &str,
+    body: &mut dyn Read,
     part: &mut Part,
     observer: &dyn Observer,
     total: Option<u64>,
     subject: &str,
 ) -> Result<()> {
-    let url = reply.url.to_string();
+    let received = append_all(client, url, body, part, observer, total, subject);
+    // A part that fills the disk would leave the app that starts now no room to work.
+    if received.as_ref().is_err_and(|error| {
+        matches!(
+            error.code(),
+            Code::SizeMismatch | Code::TooLarge | Code::DiskFull
+        )
+    }) {
+        part.remove()?;
+    }
+    received
+}
+
+fn append_all(
+    client: &Client,
+    url: &str,
+    body: &mut dyn Read,
+    part: &mut Part,
+    observer: &dyn Observer,
+    total: Option<u64>,
+    subject: &str,
+) -> Result<()> {
     let mut block = vec![0; client.network.chunk_size.max(SMALLEST_CHUNK)];
-    let mut body = reply.response.body_mut().as_reader();
     loop {
         let mut filled = 0;
         let ended = loop {
@@ -396,6 +477,7 @@ fn receive(
             Some(Ok(())) => return Ok(()),
             Some(Err(error)) => {
                 let received = part.length;
+                let url = url.to_owned();
                 return Err(match ureq::Error::from(error) {
                     ureq::Error::Timeout(STALLED) => Error::DownloadStalled {
                         url,
@@ -452,8 +534,10 @@ fn describe(reply: &Reply) -> String {
 fn wait_before(first: Duration, attempt: u32, error: &Error) -> Option<Duration> {
     let asked = match error {
         Error::DownloadFailed { .. } | Error::DownloadStalled { .. } => None,
-        Error::Unreachable { source, .. }
-            if !is_certificate(source.as_ref()) && !is_left_behind(source.as_ref()) =>
+        Error::Unreachable { url, source }
+            if local::path_of(url).is_none()
+                && !is_certificate(source.as_ref())
+                && !is_left_behind(source.as_ref()) =>
         {
             None
         }

@@ -7,9 +7,10 @@
 //! Whatever a server sends is hostile until proven: no name of a file, no address and no size is
 //! taken from it without a check.
 
-mod aside;
+pub(crate) mod aside;
 mod client;
 mod download;
+pub(crate) mod local;
 mod proxy;
 mod stall;
 mod system_proxy;

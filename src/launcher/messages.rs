@@ -360,6 +360,45 @@ pub(super) mod tests {
                 version: text("1.3.0"),
                 until: text("2026-01-17T18:40:58Z"),
             },
+            Error::TrustUnsigned { subject: url() },
+            Error::TrustSignature {
+                subject: text("keys.2.json"),
+                role: "root",
+                signed: 1,
+                needed: 2,
+            },
+            Error::TrustInvalid {
+                subject: text("stable.json"),
+                problem: text("field spec: is the number 2, not 1"),
+            },
+            Error::TrustExpired {
+                subject: text("stable.json"),
+                expired: text("2026-11-25T12:00:00+00:00"),
+            },
+            Error::TrustFromFuture {
+                subject: text("stable.json"),
+                issued: text("2099-01-01T00:00:00+00:00"),
+            },
+            Error::TrustRolledBack {
+                subject: text("stable.json"),
+                seq: 6,
+                known: 7,
+            },
+            Error::TrustMismatch {
+                subject: text("stable.json"),
+                what: "channel",
+                expected: text("stable"),
+                got: text("beta"),
+            },
+            Error::TrustWithdrawn {
+                version: text("1.1.0"),
+                problem: text("below 1.2.0, the least that may be installed"),
+            },
+            Error::TargetUnavailable {
+                version: text("1.1.0"),
+                target: text("linux-aarch64"),
+                problem: text("it has no package for this kind of machine"),
+            },
             Error::ArchiveInvalid {
                 subject: text("app-1.3.0.zip"),
                 problem: text("no central directory"),

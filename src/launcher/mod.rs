@@ -94,6 +94,15 @@ pub fn exit_code(error: &Error) -> u8 {
         | Code::DowngradeRefused
         | Code::BadVersion
         | Code::BackingOff
+        | Code::TrustUnsigned
+        | Code::TrustSignature
+        | Code::TrustInvalid
+        | Code::TrustExpired
+        | Code::TrustFromFuture
+        | Code::TrustRolledBack
+        | Code::TrustMismatch
+        | Code::TrustWithdrawn
+        | Code::TargetUnavailable
         | Code::ArchiveInvalid
         | Code::ArchiveUnsafe
         | Code::FileListInvalid

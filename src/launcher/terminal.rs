@@ -208,7 +208,13 @@ impl Terminal {
         }
     }
 
-    fn found(&self, installed: Option<&Version>, offered: &Version, notes: &str) -> Vec<String> {
+    fn found(
+        &self,
+        installed: Option<&Version>,
+        offered: &Version,
+        notes: &str,
+        critical: bool,
+    ) -> Vec<String> {
         let new = ("offered", offered.to_string());
         let mut news = vec![match installed {
             None => self.text(Text::FoundFirst, &[new]),
@@ -221,6 +227,9 @@ impl Terminal {
                 self.text(text, &[new, ("installed", old.to_string())])
             }
         }];
+        if critical {
+            news.push(self.text(Text::FoundCritical, &[]));
+        }
         let notes = messages::sanitise_notes(notes, MOST_NOTES);
         if !notes.is_empty() {
             news.push(self.text(Text::FoundNotes, &[]));
@@ -314,7 +323,8 @@ impl Observer for Terminal {
                 installed,
                 offered,
                 notes,
-            } => view.news = self.found(installed, offered, notes),
+                critical,
+            } => view.news = self.found(installed, offered, notes, critical),
             Event::Total { bytes, done } => self.total(view, bytes, done),
             Event::Position(position) => match &view.bar {
                 Some(bar) => bar.set_position(position),
@@ -529,6 +539,7 @@ mod tests {
                     installed: Some(&old),
                     offered: &new,
                     notes: "- faster\r\n- \u{1b}[31mkinder\n\n",
+                    critical: true,
                 },
                 Event::Phase(Phase::Plan),
                 Event::Phase(Phase::Fetch),
@@ -620,6 +631,7 @@ mod tests {
                     installed,
                     offered: &new,
                     notes: "",
+                    critical: false,
                 });
                 terminal.event(&Event::Phase(Phase::Fetch));
             }
@@ -691,6 +703,7 @@ mod tests {
             installed: Some(&old),
             offered: &new,
             notes: "much",
+            critical: false,
         });
         nothing_new(&terminal, &old);
         assert_eq!(paper.text(), "");
@@ -732,6 +745,7 @@ mod tests {
             installed: None,
             offered: &version("1.0.0"),
             notes: &"line\n".repeat(1000),
+            critical: false,
         });
         terminal.outcome(&Outcome::Installed {
             version: version("1.0.0"),

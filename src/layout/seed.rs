@@ -121,10 +121,14 @@ pub(crate) fn stage(
         entry_point,
         package: Package {
             url: base.root().display().to_string(),
+            mirrors: Vec::new(),
             sha256: Sha256::of(b""),
             size: None,
+            files: None,
         },
         launcher: None,
+        critical_below: None,
+        document: None,
     };
     let mut plan = Plan::empty(release, plan::installed(copy, rules)?, None);
     // Without a list nothing tells what came with the version, so all of it did.

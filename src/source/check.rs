@@ -8,24 +8,25 @@
 //! be absent or null. A field of the wrong type is an error, never a guess. Of the launchers only
 //! the one for this kind of machine is looked at.
 //!
+//! With pinned keys, the answer also carries the signed release document and, where they have changed,
+//! the keys documents. Then what they say counts, and of the rest only the address of the package,
+//! which is one more place to fetch it from.
+//!
 //! Not promised: that the release is newer than what is installed, or that the package exists.
 
-use std::time::Duration;
+use serde_json::Value;
 
-use serde_json::{Map, Value};
-
-use super::{Source, json};
+use super::{Ask, Source};
 use crate::config::{FieldNames, SourceConfig};
-use crate::fetch::{Answer, Client, Url};
-use crate::release::{Package, Release, target};
-use crate::version::Version;
+use crate::fetch::{Answer, Url};
+use crate::json::{self, Object, excerpt};
+use crate::release::{Package, Release, leads_outside, target};
+use crate::trust::{Trust, Trusted};
 use crate::{Error, Result};
 
-/// The largest answer that is read. Real ones have a few hundred bytes, and notes.
-const ANSWER_LIMIT: u64 = 1 << 20;
-
-/// How much of a strange answer is quoted: enough to recognise a login page by.
-const EXCERPT: usize = 120;
+/// The largest answer that is read. Real ones have a few hundred bytes, and notes; with a signed
+/// document those are in it twice.
+const ANSWER_LIMIT: u64 = 2 << 20;
 
 /// A check endpoint.
 pub(super) struct Check {
@@ -43,17 +44,21 @@ impl Check {
 }
 
 impl Source for Check {
-    fn latest(
-        &self,
-        client: &Client,
-        _installed: Option<&Version>,
-        timeout: Duration,
-    ) -> Result<Release> {
-        let answer = client.get(&self.url, timeout, ANSWER_LIMIT)?;
+    fn latest(&self, ask: &Ask<'_>, trust: &mut Trust) -> Result<Trusted> {
+        let answer = ask.client.get(&self.url, ask.left(), ANSWER_LIMIT)?;
         if !(200..300).contains(&answer.status) {
             return Err(refusal(&answer));
         }
-        Fields::of(&answer)?.release(&self.fields)
+        let document = read(&answer)?;
+        let fields = Fields {
+            answer: &answer,
+            object: Object::of(&document).map_err(|problem| invalid(&answer, problem))?,
+        };
+        if trust.is_pinned() {
+            fields.signed(&self.fields, trust)
+        } else {
+            trust.unsigned(fields.release(&self.fields)?)
+        }
     }
 }
 
@@ -89,40 +94,35 @@ fn is_no_active_version(text: &str) -> bool {
         .any(|words| text.contains(words))
 }
 
+fn invalid(answer: &Answer, problem: String) -> Error {
+    Error::AnswerInvalid {
+        url: answer.url.clone(),
+        problem,
+    }
+}
+
+fn read(answer: &Answer) -> Result<Value> {
+    json::parse(&answer.body).map_err(|error| {
+        let sent_as = answer
+            .content_type
+            .as_deref()
+            .unwrap_or("of no stated type");
+        let begins = excerpt(&answer.body);
+        invalid(
+            answer,
+            format!("{error}; it is {sent_as} and begins {begins:?}"),
+        )
+    })
+}
+
 /// An object of an answer.
 struct Fields<'a> {
     answer: &'a Answer,
-    /// What leads to the object, as in `launchers.linux-x86_64.`; empty for the answer itself.
-    place: String,
-    object: Map<String, Value>,
+    object: Object<'a>,
 }
 
-impl<'a> Fields<'a> {
-    fn of(answer: &'a Answer) -> Result<Self> {
-        let invalid = |problem| Error::AnswerInvalid {
-            url: answer.url.clone(),
-            problem,
-        };
-        match json::parse(&answer.body) {
-            Ok(Value::Object(object)) => Ok(Self {
-                answer,
-                place: String::new(),
-                object,
-            }),
-            Ok(other) => Err(invalid(format!("{}, no object", kind(&other)))),
-            Err(error) => {
-                let sent_as = answer
-                    .content_type
-                    .as_deref()
-                    .unwrap_or("of no stated type");
-                let begins = excerpt(&answer.body);
-                Err(invalid(format!(
-                    "{error}; it is {sent_as} and begins {begins:?}"
-                )))
-            }
-        }
-    }
-
+impl Fields<'_> {
+    /// What the answer says in the clear.
     fn release(&self, names: &FieldNames) -> Result<Release> {
         let version = self.required(&names.version)?.parse()?;
         let entry_point = self
@@ -130,7 +130,7 @@ impl<'a> Fields<'a> {
             .filter(|path| !path.is_empty());
         if let Some(path) = entry_point.filter(|path| leads_outside(path)) {
             let problem = format!("{path:?} is no path inside the client folder");
-            return Err(self.invalid(&names.entry_point, &problem));
+            return Err(self.wrong(&names.entry_point, &problem));
         }
         Ok(Release {
             version,
@@ -138,7 +138,32 @@ impl<'a> Fields<'a> {
             entry_point: entry_point.map(str::to_owned),
             package: self.package(&names.url, &names.sha256, &names.size)?,
             launcher: self.launcher(&names.launchers)?,
+            critical_below: None,
+            document: None,
         })
+    }
+
+    /// What the documents in the answer say.
+    fn signed(&self, names: &FieldNames, trust: &mut Trust) -> Result<Trusted> {
+        let keys = self
+            .object
+            .list(&names.keys)
+            .map_err(|problem| self.invalid(problem))?;
+        for document in keys.unwrap_or_default() {
+            let document = bytes(document);
+            // The server sends all that it has.
+            if !trust.is_known(&document)? && trust.next_keys().is_some() {
+                trust.follow(&document)?;
+            }
+        }
+        let Some(document) = self.object.get(&names.release) else {
+            return Err(Error::TrustUnsigned {
+                subject: self.answer.url.clone(),
+            });
+        };
+        let first = self.address(&names.url).ok();
+        let resolve = |link: &str| self.link(&names.release, link);
+        trust.release(&bytes(document), None, first.as_deref(), &resolve)
     }
 
     /// The launcher for this machine: `{"TARGET": {"url": ..., "sha256": ..., "size": ...}, ...}`.
@@ -160,99 +185,69 @@ impl<'a> Fields<'a> {
         Ok(Package {
             sha256: digest
                 .parse()
-                .map_err(|problem| self.invalid(sha256, problem))?,
+                .map_err(|problem| self.wrong(sha256, problem))?,
             url: self.address(url)?,
-            size: self.number(size)?,
+            mirrors: Vec::new(),
+            size: self
+                .object
+                .number(size)
+                .map_err(|problem| self.invalid(problem))?,
+            files: None,
         })
     }
 
     /// An address. A path is one on the host of the check, with or without the slash.
     fn address(&self, names: &[String]) -> Result<String> {
         for name in names {
-            let Some(link) = self.text(name)?.filter(|link| !link.is_empty()) else {
-                continue;
-            };
-            let invalid = |problem: &str| self.invalid(name, &format!("{link:?} {problem}"));
-            let root = Url::parse(&self.answer.url).map_err(invalid)?.root();
-            return Ok(root.join(link).map_err(invalid)?.to_string());
+            if let Some(link) = self.text(name)?.filter(|link| !link.is_empty()) {
+                return self.link(name, link);
+            }
         }
-        Err(self.invalid(&names.join(" or "), "is missing"))
+        Err(self.wrong(&names.join(" or "), "is missing"))
+    }
+
+    fn link(&self, name: &str, link: &str) -> Result<String> {
+        let wrong = |problem: &str| self.wrong(name, &format!("{link:?} {problem}"));
+        let root = Url::parse(&self.answer.url).map_err(wrong)?.root();
+        Ok(root.join(link).map_err(wrong)?.to_string())
     }
 
     fn inner(&self, name: &str) -> Result<Option<Self>> {
-        match self.object.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::Object(object)) => Ok(Some(Self {
-                answer: self.answer,
-                place: format!("{}{name}.", self.place),
-                object: object.clone(),
-            })),
-            Some(other) => Err(self.invalid(name, &format!("is {}, no object", kind(other)))),
-        }
+        let inner = self
+            .object
+            .inner(name)
+            .map_err(|problem| self.invalid(problem))?;
+        Ok(inner.map(|object| Self {
+            answer: self.answer,
+            object,
+        }))
     }
 
     fn required(&self, name: &str) -> Result<&str> {
         self.text(name)?
-            .ok_or_else(|| self.invalid(name, "is missing"))
+            .ok_or_else(|| self.wrong(name, "is missing"))
     }
 
     fn text(&self, name: &str) -> Result<Option<&str>> {
-        match self.object.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(other) => Err(self.invalid(name, &format!("is {}, not text", kind(other)))),
-        }
+        self.object
+            .text(name)
+            .map_err(|problem| self.invalid(problem))
     }
 
-    fn number(&self, name: &str) -> Result<Option<u64>> {
-        match self.object.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(value) => value.as_u64().map(Some).ok_or_else(|| {
-                let problem = format!("is {}, not a number of bytes", kind(value));
-                self.invalid(name, &problem)
-            }),
-        }
+    fn wrong(&self, field: &str, problem: &str) -> Error {
+        self.invalid(self.object.wrong(field, problem))
     }
 
-    fn invalid(&self, field: &str, problem: &str) -> Error {
-        Error::AnswerInvalid {
-            url: self.answer.url.clone(),
-            problem: format!("field {}{field}: {problem}", self.place),
-        }
+    fn invalid(&self, problem: String) -> Error {
+        invalid(self.answer, problem)
     }
 }
 
-/// Whether an entry point is none: absolute on any system, or upwards. What it names is looked at
-/// when the release is there.
-fn leads_outside(path: &str) -> bool {
-    path.starts_with(['/', '\\'])
-        || path.contains(':')
-        || path.chars().any(char::is_control)
-        || path.split(['/', '\\']).any(|component| component == "..")
-}
-
-fn kind(value: &Value) -> String {
-    match value {
-        Value::Null => "null".to_owned(),
-        Value::Bool(_) => "a truth value".to_owned(),
-        Value::Number(number) => format!("the number {number}"),
-        Value::String(text) => format!("the text {:?}", excerpt(text.as_bytes())),
-        Value::Array(_) => "a list".to_owned(),
-        Value::Object(_) => "an object".to_owned(),
-    }
-}
-
-/// The beginning of what a server said, in one line that is safe to show.
-fn excerpt(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * EXCERPT)]);
-    let words: Vec<&str> = text
-        .split(|c: char| c.is_whitespace() || c.is_control())
-        .filter(|word| !word.is_empty())
-        .collect();
-    let line = words.join(" ");
-    match line.char_indices().nth(EXCERPT) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line,
+/// A document in an answer: as an object, or as the text of one.
+fn bytes(document: &Value) -> Vec<u8> {
+    match document {
+        Value::String(text) => text.clone().into_bytes(),
+        other => other.to_string().into_bytes(),
     }
 }
 

@@ -1,5 +1,6 @@
-//! What the tests of every crate are built from: packages, good and hostile, and an HTTP server
-//! that breaks, stalls and lies as ordered.
+//! What the tests of every crate are built from: packages, good and hostile, an HTTP server that
+//! breaks, stalls and lies as ordered, and signers, good and hostile.
 
 pub mod http;
 pub mod package;
+pub mod sign;

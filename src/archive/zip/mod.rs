@@ -179,14 +179,26 @@ impl Archive {
     /// The file list that it carries, if it carries one.
     ///
     /// Fails with `FILE_LIST_INVALID` when that is broken or contradicts the archive: an entry
-    /// that is not listed, or as something else; a whole list that names what is not there.
-    /// Digests are left to whoever unpacks the entries.
-    pub fn file_list(&self) -> Result<Option<FileList>> {
+    /// that is not listed, or as something else; a whole list that names what is not there; or,
+    /// where the release has `announced` a list by its digest, one that is another, or missing.
+    /// Digests of files are left to whoever unpacks the entries.
+    pub fn file_list(&self, announced: Option<Sha256>) -> Result<Option<FileList>> {
+        let invalid = |problem: String| Error::FileListInvalid { problem };
         let Some(entry) = &self.list else {
-            return Ok(None);
+            return match announced {
+                Some(_) => Err(invalid(
+                    "the release announces one, the package has none".into(),
+                )),
+                None => Ok(None),
+            };
         };
         let mut bytes = Vec::new();
-        self.unpack(entry, &mut bytes)?;
+        let found = self.unpack(entry, &mut bytes)?.sha256;
+        if let Some(announced) = announced.filter(|announced| *announced != found) {
+            return Err(invalid(format!(
+                "its SHA-256 is {found}, announced is {announced}"
+            )));
+        }
         let list = FileList::parse(&bytes)?;
         self.check_list(&list)?;
         Ok(Some(list))

@@ -29,7 +29,7 @@ fn open_raw(entries: impl IntoIterator<Item = RawEntry>) -> Result<Archive> {
 /// Opens an archive and unpacks all of it.
 fn read(bytes: &[u8]) -> Result<BTreeMap<String, Vec<u8>>> {
     let archive = open(bytes)?;
-    archive.file_list()?;
+    archive.file_list(None)?;
     let mut contents = BTreeMap::new();
     for (index, entry) in archive.entries().iter().enumerate() {
         let mut content = Vec::new();
@@ -85,7 +85,7 @@ fn an_ordinary_package_is_read() {
     );
     let target = String::from("app");
     assert_eq!(archive.entries()[4].kind, EntryKind::Link { target });
-    assert!(archive.file_list().unwrap().unwrap().whole);
+    assert!(archive.file_list(None).unwrap().unwrap().whole);
     let mut contents = read(&built.bytes).unwrap();
     assert_eq!(contents.remove("current").unwrap(), b"app");
     assert_eq!(contents, built.files);
@@ -506,20 +506,30 @@ fn file_list(package: &Package, list: &Package) -> Result<Option<FileList>> {
         .clone()
         .file("castoff-files.json", list.file_list())
         .build();
-    open(&built.bytes)?.file_list()
+    open(&built.bytes)?.file_list(None)
 }
 
 #[test]
 fn a_package_without_a_file_list() {
     let built = Package::new("1.0.0").file("a", "a").build();
-    assert!(open(&built.bytes).unwrap().file_list().unwrap().is_none());
+    assert!(
+        open(&built.bytes)
+            .unwrap()
+            .file_list(None)
+            .unwrap()
+            .is_none()
+    );
 }
 
 #[test]
 fn a_partial_package_lacks_what_it_lists() {
     let package = Package::new("1.1.0").file("a", "new").kept("b", "old");
     let built = package.clone().partial(&["1.0.0"]).build();
-    let list = open(&built.bytes).unwrap().file_list().unwrap().unwrap();
+    let list = open(&built.bytes)
+        .unwrap()
+        .file_list(None)
+        .unwrap()
+        .unwrap();
     assert_eq!(list.fits, ["1.0.0"]);
     assert_eq!(list.files.len(), 2);
     // the same, said to be whole
@@ -538,7 +548,7 @@ fn a_partial_package_that_only_removes_has_no_files() {
         .build();
     let archive = open(&built.bytes).unwrap();
     assert!(archive.entries().is_empty());
-    assert!(archive.file_list().unwrap().is_some());
+    assert!(archive.file_list(None).unwrap().is_some());
 }
 
 #[test]

@@ -36,8 +36,10 @@ impl World {
         let bytes: Vec<u8> = numbers.take(SIZE).collect();
         let package = Package {
             url: server.url("/a.zip"),
+            mirrors: Vec::new(),
             sha256: Sha256::of(&bytes),
             size: Some(SIZE as u64),
+            files: None,
         };
         Self {
             server,

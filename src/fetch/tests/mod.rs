@@ -43,6 +43,8 @@ pub(crate) fn source(url: &str) -> SourceConfig {
             entry_point: "entry_point".to_owned(),
             notes: "changelog".to_owned(),
             launchers: "launchers".to_owned(),
+            release: "release".to_owned(),
+            keys: "keys".to_owned(),
         },
     }
 }

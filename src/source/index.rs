@@ -1,0 +1,80 @@
+//! Signed documents on any web server, object store or content network: no program has to run there.
+//!
+//! Promises: what the server says is believed for its signatures alone; where it lies to some people
+//! and not to others, or goes back to an older answer, they are told.
+
+use super::documents::{self, Documents};
+use super::{Ask, Source};
+use crate::config::SourceConfig;
+use crate::fetch::Url;
+use crate::trust::{Trust, Trusted};
+use crate::{Error, Result};
+
+/// The folder at an address.
+pub(super) struct Index {
+    url: String,
+}
+
+impl Index {
+    pub(super) fn new(config: &SourceConfig) -> Self {
+        // The documents lie in it, and not beside it.
+        let slash = if config.url.ends_with('/') { "" } else { "/" };
+        Self {
+            url: format!("{}{slash}", config.url),
+        }
+    }
+}
+
+impl Source for Index {
+    fn latest(&self, ask: &Ask<'_>, trust: &mut Trust) -> Result<Trusted> {
+        documents::latest(
+            &Remote {
+                url: &self.url,
+                ask,
+            },
+            trust,
+        )
+    }
+}
+
+struct Remote<'a> {
+    url: &'a str,
+    ask: &'a Ask<'a>,
+}
+
+impl Remote<'_> {
+    fn address(&self, link: &str) -> Result<Url> {
+        let invalid = |problem: &str| Error::AnswerInvalid {
+            url: self.url.to_owned(),
+            problem: format!("{link:?} {problem}"),
+        };
+        Url::parse(self.url)
+            .and_then(|base| base.join(link))
+            .map_err(invalid)
+    }
+}
+
+impl Documents for Remote<'_> {
+    fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+        let url = self.address(name)?.to_string();
+        let answer = self.ask.client.get(&url, self.ask.left(), limit)?;
+        match answer.status {
+            200..300 => Ok(Some(answer.body)),
+            // Object stores that do not let their files be listed say 403 of what is not there.
+            403 | 404 | 410 => Ok(None),
+            status => Err(Error::HttpStatus {
+                url: answer.url,
+                status,
+                retry_after: answer.retry_after,
+            }),
+        }
+    }
+
+    fn resolve(&self, link: &str) -> Result<String> {
+        Ok(self.address(link)?.to_string())
+    }
+
+    fn place(&self, name: &str) -> String {
+        format!("{}{name}", self.url)
+    }
+}

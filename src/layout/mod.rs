@@ -3,10 +3,10 @@
 //!
 //! | layout | the app is in | an older version is | a commit is |
 //! |---|---|---|---|
-//! | [`in_place`] | the client folder | a [`backup`] in `.backup` | a rename for each file |
-//! | [`snapshot`] | `versions/vX` | its own folder | the rename of a link |
+//! | in-place | the client folder | a [`backup`] in `.backup` | a rename for each file |
+//! | [snapshot] | `versions/vX` | its own folder | the rename of a link |
 //!
-//! A [`transaction`] is the frame of both: the journal, the trial, the way back.
+//! A [`Transaction`] is the frame of both: the journal, the trial, the way back.
 //!
 //! Promises: at every instant the disk holds the old version, or the new one, or a journal that
 //! leads to one of them; an undo can be repeated; what an undo reads is never moved.

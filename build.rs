@@ -1,15 +1,15 @@
 //! What is decided when Castoff is built: the texts, and the configuration baked into a launcher.
 //!
-//! Leaves the tables for unwinding out of the launcher that is shipped, and writes four files for
-//! the sources to include:
+//! Leaves the tables for unwinding out of the launcher that is shipped, and writes files for the sources
+//! to include. What is large and seldom needed is packed (`src/packed.rs`).
 //!
-//! - `messages.rs`, from `assets/messages`. A key or a placeholder that one language lacks fails
+//! - `messages.rs` and `messages.bin`, from `assets/messages`. A key or a placeholder that one language lacks fails
 //!   the build, so that no person meets a text in the wrong language or with a hole in it.
 //! - `baked.rs`: the content of the file that `CASTOFF_CONFIG` names (relative to this folder), or
 //!   `None`. It must be TOML; whether its keys and values are right is for the configuration's own
 //!   tests and for `castoff doctor`, which know them.
 //! - `built.rs`: when this was: `SOURCE_DATE_EPOCH` (seconds since 1970), or the clock.
-//! - `gbk.rs`: the tables of `src/archive/zip/gbk.rs`.
+//! - `gbk.rs` and `gbk.bin`: the tables of `src/archive/zip/gbk.rs`.
 //!
 //! A launcher for Windows gets its manifest, its icon (the one that `CASTOFF_EXE_ICON` names, if any)
 //! and its version, under the name that the baked configuration gives the app.
@@ -23,10 +23,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use encoding_rs::GBK;
+use flate2::Compression;
+use flate2::write::DeflateEncoder;
 use toml::de::{DeTable, DeValue};
 use winresource::WindowsResource;
 
@@ -130,7 +133,9 @@ fn messages(out: &Path) -> Result<(), String> {
     if !problems.is_empty() {
         return Err(problems.join("\n"));
     }
-    write(&out.join("messages.rs"), &generated(&catalogues)?)
+    let (source, texts) = generated(&catalogues)?;
+    write(&out.join("messages.bin"), pack(texts.as_bytes()))?;
+    write(&out.join("messages.rs"), source)
 }
 
 fn catalogue(file: &str) -> Result<Catalogue, String> {
@@ -196,7 +201,7 @@ fn built(out: &Path) -> Result<(), String> {
             .duration_since(SystemTime::UNIX_EPOCH)
             .map_or(0, |since| since.as_secs()),
     };
-    write(&out.join("built.rs"), &seconds.to_string())
+    write(&out.join("built.rs"), seconds.to_string())
 }
 
 /// What encoding_rs knows of GBK, without the tables of the other encodings.
@@ -208,7 +213,18 @@ fn gbk(out: &Path) -> Result<(), String> {
         text.and_then(|text| text.chars().next()).map(u32::from)
     };
     let row = |a| (0x40..=0xFE).map(move |b| code(&[a, b]).unwrap_or(0));
-    let pairs: Vec<Vec<u32>> = (0x81..=0xFE).map(|a| row(a).collect()).collect();
+    // Each as what it is more than the one before, low bytes and high bytes apart: a third of the table
+    // lies in Unicode's order, and packs to nearly nothing so.
+    let mut before = 0;
+    let mut steps = Vec::new();
+    for code in (0x81..=0xFE).flat_map(row) {
+        let code = u16::try_from(code).map_err(|_| format!("GBK: U+{code:X} has two bytes"))?;
+        steps.push(code.wrapping_sub(before).to_le_bytes());
+        before = code;
+    }
+    let plane = |which: usize| steps.iter().map(move |step| step[which]);
+    let pairs: Vec<u8> = plane(0).chain(plane(1)).collect();
+    write(&out.join("gbk.bin"), pack(&pairs))?;
     let mut runs: Vec<(u32, u32)> = Vec::new();
     for number in 0..BELOW_10000 {
         let digits = [
@@ -229,13 +245,21 @@ fn gbk(out: &Path) -> Result<(), String> {
     }
     write(
         &out.join("gbk.rs"),
-        &format!(
+        format!(
             "const BELOW_10000: u32 = {BELOW_10000};\n\
-             static PAIRS: [[u16; 191]; 126] = {pairs:?};\n\
              static RUNS: [(u32, u32); {}] = {runs:?};\n",
             runs.len()
         ),
     )
+}
+
+/// Deflated, as small as it gets.
+fn pack(bytes: &[u8]) -> Vec<u8> {
+    let mut packed = DeflateEncoder::new(Vec::new(), Compression::best());
+    packed
+        .write_all(bytes)
+        .and_then(|()| packed.finish())
+        .expect("a Vec takes what is written to it")
 }
 
 /// The names in braces. `render` in `src/launcher/messages.rs` reads them by the same rule.
@@ -260,55 +284,70 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
 }
 
-/// The Rust source: `Text`, its templates, and the errors' texts, sorted by code.
-fn generated(catalogues: &[Catalogue]) -> Result<String, String> {
+/// The Rust source, `Text` and where each text ends, and the texts themselves: those of `Text` in the
+/// order of its variants, then the errors', sorted by code. Of each, the languages in their order.
+fn generated(catalogues: &[Catalogue]) -> Result<(String, String), String> {
     let mut variants = String::new();
     let mut names = String::new();
-    let mut templates = String::new();
-    let mut errors = String::new();
-    let languages = catalogues.len();
+    let mut all = Vec::new();
+    let mut errors = Vec::new();
+    let mut codes = String::new();
     for (key, first) in &catalogues[0] {
         if let Some(code) = key.strip_prefix("error.") {
             let (code, which) = code.split_once('.').ok_or_else(|| no_error_text(key))?;
             match which {
-                "what" => writeln!(errors, "    ({code:?}, {}),", error(catalogues, code)?),
-                "hint" => Ok(()),
+                "what" => errors.push(code),
+                "hint" => {}
                 _ => return Err(no_error_text(key)),
             }
         } else {
             let name = camel_case(key);
-            let texts: Vec<&String> = catalogues.iter().map(|texts| &texts[key]).collect();
             writeln!(variants, "    /// {first:?}\n    {name},")
                 .and_then(|()| writeln!(names, "        Self::{name},"))
-                .and_then(|()| writeln!(templates, "    {texts:?},"))
+                .expect("a String takes what is written to it");
+            all.extend(catalogues.iter().map(|texts| &texts[key]));
         }
-        .expect("a String takes what is written to it");
     }
-    Ok(format!(
+    let first_error = all.len();
+    for code in errors {
+        codes.push_str(code);
+        codes.push(' ');
+        all.extend(error(catalogues, code)?);
+    }
+    let mut texts = String::new();
+    let mut ends = Vec::new();
+    for text in all {
+        texts.push_str(text);
+        ends.push(texts.len());
+    }
+    let source = format!(
         "/// Every text that is not an error's, named after its group and key.\n\
          #[derive(Clone, Copy, Debug, PartialEq, Eq)]\n\
          pub enum Text {{\n{variants}}}\n\n\
          impl Text {{\n    /// Every text, in the order of the enum.\n    \
          pub const ALL: &[Self] = &[\n{names}    ];\n}}\n\n\
-         /// By text, then by language.\n\
-         static TEMPLATES: &[[&str; {languages}]] = &[\n{templates}];\n\n\
-         /// The codes, sorted; of each, by language, what happened and what to do.\n\
-         static ERRORS: &[(&str, [[&str; 2]; {languages}])] = &[\n{errors}];\n"
-    ))
+         /// Where each text ends.\n\
+         static ENDS: [u32; {}] = {ends:?};\n\n\
+         /// The number of the first text of an error.\n\
+         const FIRST_ERROR: usize = {first_error};\n\n\
+         /// The codes, sorted. Each has what happened and what to do, by language.\n\
+         const CODES: &str = {:?};\n",
+        ends.len(),
+        codes.trim_end()
+    );
+    Ok((source, texts))
 }
 
-/// The texts of one code, as a Rust array by language.
-fn error(catalogues: &[Catalogue], code: &str) -> Result<String, String> {
+/// The texts of one code: what happened and what to do, by language.
+fn error<'a>(catalogues: &'a [Catalogue], code: &str) -> Result<Vec<&'a String>, String> {
     let mut texts = Vec::new();
     for catalogue in catalogues {
-        let mut pair = Vec::new();
         for which in ERROR_TEXTS {
             let key = format!("error.{code}.{which}");
-            pair.push(catalogue.get(&key).ok_or(format!("{key} is missing"))?);
+            texts.push(catalogue.get(&key).ok_or(format!("{key} is missing"))?);
         }
-        texts.push(pair);
     }
-    Ok(format!("{texts:?}"))
+    Ok(texts)
 }
 
 fn no_error_text(key: &str) -> String {
@@ -350,7 +389,7 @@ fn baked(out: &Path) -> Result<Option<String>, String> {
     };
     write(
         &out.join("baked.rs"),
-        &format!(
+        format!(
             "/// The configuration that was baked in when this was built.\n\
              pub(crate) const BAKED: Option<&str> = {source};\n"
         ),
@@ -367,6 +406,6 @@ fn read(path: &Path) -> Result<String, String> {
     fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
 }
 
-fn write(path: &Path, text: &str) -> Result<(), String> {
-    fs::write(path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))
+fn write(path: &Path, content: impl AsRef<[u8]>) -> Result<(), String> {
+    fs::write(path, content).map_err(|error| format!("cannot write {}: {error}", path.display()))
 }

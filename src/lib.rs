@@ -36,6 +36,7 @@ pub mod hooks;
 mod json;
 pub mod launcher;
 pub mod layout;
+mod packed;
 pub mod plan;
 pub mod progress;
 pub mod release;

@@ -12,3 +12,10 @@ mod zip;
 
 pub use self::guard::SafePath;
 pub use self::zip::{Archive, Entry, EntryKind, Extracted, Limits};
+
+/// The CRC-32 of zip, of some bytes.
+pub(crate) fn crc32(bytes: &[u8]) -> u32 {
+    let mut crc = flate2::Crc::new();
+    crc.update(bytes);
+    crc.sum()
+}

@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use directories::BaseDirs;
 
 use super::{Config, LayoutKind};
+use crate::archive::crc32;
 use crate::state::ClientFolder;
 use crate::{Code, disk};
 
@@ -139,7 +140,7 @@ pub(crate) fn own_folder(config: &Config, exe_dir: &Path) -> String {
     let name = folder_name(&config.name);
     if config.origins.is_default("name") {
         // The name of some folder, such as `bin`: two apps must not share their copies.
-        let place = crc32fast::hash(exe_dir.as_os_str().as_encoded_bytes());
+        let place = crc32(exe_dir.as_os_str().as_encoded_bytes());
         return format!("{name}-{place:08x}");
     }
     name

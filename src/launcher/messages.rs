@@ -10,7 +10,9 @@
 
 use std::iter::{self, Peekable};
 use std::str::Chars;
+use std::sync::OnceLock;
 
+use crate::packed::unpack;
 use crate::{Code, Error};
 
 include!(concat!(env!("OUT_DIR"), "/messages.rs"));
@@ -83,7 +85,7 @@ impl Lang {
 impl Text {
     /// The text in a language, with its placeholders.
     pub fn template(self, lang: Lang) -> &'static str {
-        TEMPLATES[self as usize][lang as usize]
+        text(self as usize * Lang::ALL.len() + lang as usize)
     }
 
     /// The text in a language, its placeholders replaced as [`render`] does.
@@ -95,9 +97,23 @@ impl Text {
 /// What happened and what to do next: the templates for a code.
 fn error_templates(code: Code, lang: Lang) -> [&'static str; 2] {
     // The tests hold a text against every code; an empty one is better here than a panic.
-    ERRORS
-        .binary_search_by_key(&code.as_str(), |(code, _)| code)
-        .map_or(["", ""], |at| ERRORS[at].1[lang as usize])
+    let Some(at) = CODES.split(' ').position(|known| known == code.as_str()) else {
+        return ["", ""];
+    };
+    let first = FIRST_ERROR + (at * Lang::ALL.len() + lang as usize) * 2;
+    [text(first), text(first + 1)]
+}
+
+/// A text by its number.
+fn text(number: usize) -> &'static str {
+    static TEXTS: OnceLock<String> = OnceLock::new();
+    let end = |number: usize| ENDS[number] as usize;
+    let texts = TEXTS.get_or_init(|| {
+        let packed = include_bytes!(concat!(env!("OUT_DIR"), "/messages.bin"));
+        String::from_utf8(unpack(packed, end(ENDS.len() - 1))).unwrap_or_default()
+    });
+    let begin = number.checked_sub(1).map_or(0, end);
+    texts.get(begin..end(number)).unwrap_or_default()
 }
 
 /// What happened, in one sentence or two.
@@ -553,7 +569,8 @@ pub(super) mod tests {
     fn the_samples_are_one_of_every_code() {
         let codes: Vec<Code> = samples().iter().map(Error::code).collect();
         assert_eq!(codes, Code::ALL);
-        assert_eq!(ERRORS.len(), codes.len(), "a text for a code there is not");
+        let texts = CODES.split(' ').count();
+        assert_eq!(texts, codes.len(), "a text for a code there is not");
     }
 
     #[test]

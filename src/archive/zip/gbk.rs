@@ -5,8 +5,12 @@
 //! tests: it links the tables of every encoding there is, a twentieth of the launcher. The tables
 //! taken are still its own, under its licences (BSD-3-Clause for the data).
 
-// PAIRS: the characters of two bytes, 0 where there is none. RUNS: those of four bytes below
-// U+10000, as the number of each run's first character and that character, in order.
+use std::sync::OnceLock;
+
+use crate::packed::unpack;
+
+// RUNS: the characters of four bytes below U+10000, as the number of each run's first character and
+// that character, in order.
 include!(concat!(env!("OUT_DIR"), "/gbk.rs"));
 
 /// The number of U+10000 among the characters of four bytes; the others follow in order.
@@ -36,8 +40,31 @@ pub(super) fn decode(mut bytes: &[u8]) -> Option<String> {
 }
 
 fn of_two(a: u8, b: u8) -> Option<char> {
-    let code = PAIRS[usize::from(a - 0x81)][usize::from(b - 0x40)];
+    let code = pairs()[usize::from(a - 0x81) * COLUMNS + usize::from(b - 0x40)];
     char::from_u32(code.into()).filter(|&c| c != '\0')
+}
+
+/// How many second bytes there are.
+const COLUMNS: usize = 191;
+
+/// The characters of two bytes, 0 where there is none.
+fn pairs() -> &'static [u16] {
+    static PAIRS: OnceLock<Vec<u16>> = OnceLock::new();
+    PAIRS.get_or_init(|| {
+        const COUNT: usize = 126 * COLUMNS;
+        let steps = unpack(
+            include_bytes!(concat!(env!("OUT_DIR"), "/gbk.bin")),
+            2 * COUNT,
+        );
+        let (low, high) = steps.split_at(COUNT);
+        let steps = low.iter().zip(high);
+        let mut code = 0_u16;
+        let codes = steps.map(|(low, high)| {
+            code = code.wrapping_add(u16::from_le_bytes([*low, *high]));
+            code
+        });
+        codes.collect()
+    })
 }
 
 fn of_four(a: u8, b: u8, c: u8, d: u8) -> Option<char> {

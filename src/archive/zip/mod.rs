@@ -20,7 +20,7 @@ mod tests;
 use std::fs::File;
 use std::io;
 
-use flate2::{Decompress, FlushDecompress, Status};
+use flate2::{Crc, Decompress, FlushDecompress, Status};
 
 use self::names::Unmarked;
 use self::records::{Record, Source};
@@ -321,7 +321,7 @@ impl Archive {
             sink,
             size: 0,
             hasher: Hasher::default(),
-            crc32: crc32fast::Hasher::new(),
+            crc32: Crc::new(),
         };
         let mut input = Input {
             source: &self.source,
@@ -434,7 +434,7 @@ struct Output<'a> {
     sink: &'a mut dyn io::Write,
     size: u64,
     hasher: Hasher,
-    crc32: crc32fast::Hasher,
+    crc32: Crc,
 }
 
 impl Output<'_> {
@@ -457,7 +457,7 @@ impl Output<'_> {
             let problem = format!("it has {} bytes, expected {}", self.size, self.entry.size);
             return Err(broken(problem));
         }
-        let crc32 = self.crc32.finalize();
+        let crc32 = self.crc32.sum();
         if crc32 != self.entry.crc32 {
             let expected = self.entry.crc32;
             let problem = format!("it has CRC-32 {crc32:08x}, expected {expected:08x}");

@@ -12,6 +12,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 
+use crate::archive::crc32;
 use crate::{Error, Result};
 
 const LOCAL: u32 = 0x0403_4b50;
@@ -353,7 +354,7 @@ fn central(source: &Source, fields: &mut Fields) -> Result<Record> {
 /// a tool that renames entries and does not know the field leaves behind.
 fn unicode_name(field: &[u8], name: &[u8]) -> Result<Option<String>, &'static str> {
     let mut fields = Fields(field);
-    if fields.take(1) != Some(&[1]) || fields.u32() != Some(crc32fast::hash(name)) {
+    if fields.take(1) != Some(&[1]) || fields.u32() != Some(crc32(name)) {
         return Ok(None);
     }
     match std::str::from_utf8(fields.0) {

@@ -13,6 +13,7 @@ use crate::environments;
 use crate::hooks::{self, Hook, Occasion, Runner};
 use crate::layout;
 use crate::layout::locks::{ChangeLock, UpdateLock};
+use crate::release::Commands;
 use crate::state::{ClientFolder, Link};
 use crate::version::Version;
 use crate::{Error, Result};
@@ -24,6 +25,8 @@ pub struct Companions<'a> {
     folder: &'a ClientFolder,
     /// The launcher's environment, of which commands get what is not the launcher's own.
     environment: &'a [(OsString, OsString)],
+    /// Commands of a package that may bring some.
+    packaged: Option<&'a Commands>,
 }
 
 /// From which version to which, and why.
@@ -48,14 +51,51 @@ impl<'a> Companions<'a> {
             config,
             folder,
             environment,
+            packaged: None,
         }
+    }
+
+    /// The same with the commands that a package brings, if there are any. Fails with
+    /// `PACKAGE_COMMANDS` unless packages are signed and the configuration allows it.
+    pub(crate) fn with_package(mut self, commands: &'a Commands) -> Result<Self> {
+        if commands.is_empty() {
+            return Ok(self);
+        }
+        if self.config.trust.is_none() || !self.config.hooks.package {
+            let named = [
+                (Hook::AfterStage, &commands.after_stage),
+                (Hook::AfterCommit, &commands.after_commit),
+            ];
+            let named = named.iter().filter(|(_, lines)| !lines.is_empty());
+            let hooks: Vec<_> = named.map(|(hook, _)| hook.as_str()).collect();
+            return Err(Error::PackageCommands {
+                hooks: hooks.join(", "),
+            });
+        }
+        self.packaged = Some(commands);
+        Ok(self)
+    }
+
+    /// Command lines of a hook: the configuration's, then the package's.
+    fn commands(&self, hook: Hook) -> Vec<&'a String> {
+        let packaged: &[String] = match (self.packaged, hook) {
+            (Some(commands), Hook::AfterStage) => &commands.after_stage,
+            (Some(commands), Hook::AfterCommit) => &commands.after_commit,
+            _ => &[],
+        };
+        hook.commands(&self.config.hooks)
+            .iter()
+            .chain(packaged)
+            .collect()
     }
 
     /// Whether an update runs anything that takes its time.
     pub(crate) fn run_commands(&self) -> bool {
         let hooks = &self.config.hooks;
         let lists = [Hook::AfterStage, Hook::BeforeBackup, Hook::AfterCommit];
-        self.config.python.requirements.is_some()
+        // What another launcher's package brings is not known here.
+        hooks.package
+            || self.config.python.requirements.is_some()
             || self.config.databases.other.is_some()
             || lists.iter().any(|hook| !hook.commands(hooks).is_empty())
     }
@@ -92,7 +132,7 @@ impl<'a> Companions<'a> {
 
     /// Whether there is anything to do when a version is in place that may touch data.
     pub(crate) fn migrates(&self) -> bool {
-        !self.config.hooks.after_commit.is_empty()
+        !self.commands(Hook::AfterCommit).is_empty()
     }
 
     /// When a version is in place: migrations. Fails with `HOOK_FAILED`.
@@ -261,7 +301,8 @@ impl<'a> Companions<'a> {
         staged: Option<&Path>,
         lock: Option<&ChangeLock>,
     ) -> Result<()> {
-        if hook.commands(&self.config.hooks).is_empty() {
+        let commands = self.commands(hook);
+        if commands.is_empty() {
             return Ok(());
         }
         let tree = self.folder.tree();
@@ -281,6 +322,6 @@ impl<'a> Companions<'a> {
             reason: way.reason,
             python: python.as_deref(),
         };
-        hooks::run(hook, &self.config.hooks, &self.runner(lock), &occasion)
+        hooks::run(hook, &commands, &self.runner(lock), &occasion)
     }
 }

@@ -102,7 +102,7 @@ codes! {
     FileListInvalid = "FILE_LIST_INVALID",
     /// A partial package that does not fit what is installed.
     PartialMisfit = "PARTIAL_MISFIT",
-    /// A package that brings commands to run, which only the configuration may.
+    /// A package that brings commands to run, and is not signed, or not allowed to.
     PackageCommands = "PACKAGE_COMMANDS",
     /// No room on the disk, or a quota that is used up.
     DiskFull = "DISK_FULL",
@@ -300,7 +300,7 @@ pub enum Error {
     FileListInvalid { problem: String },
     #[error("the partial package fits {fits}, not the installed {installed}")]
     PartialMisfit { installed: String, fits: String },
-    #[error("the package brings commands to run ({hooks}), and those of packages are refused")]
+    #[error("the package brings commands to run ({hooks}), and those of this package are refused")]
     PackageCommands { hooks: String },
     #[error("{} has {available} bytes free, {needed} are needed", path.display())]
     DiskFull {

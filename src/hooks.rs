@@ -3,8 +3,9 @@
 //! Promised: the commands of a hook run one after the other, each by the system's shell and within
 //! its time; the first that fails ends the list. What they say is in the log, line by line, cleaned
 //! and within bounds. A command that outlives its time is ended with what it has started; what it
-//! leaves running keeps nobody waiting. Commands come from the configuration of this machine: a
-//! package that brings some is refused ([`crate::release::FileList`]).
+//! leaves running keeps nobody waiting. Commands come from the configuration of this machine, and from a
+//! package only where it is signed and the configuration allows it
+//! ([`Commands`](crate::release::Commands)).
 //!
 //! Not promised: that a command which failed half-way is undone (databases are put back, see
 //! [`crate::database`]; all else is the command's own business), or that a process which has left
@@ -125,11 +126,11 @@ impl Occasion<'_> {
 /// `HOOK_FAILED`.
 pub fn run(
     hook: Hook,
-    config: &HooksConfig,
+    commands: &[&String],
     runner: &Runner<'_>,
     occasion: &Occasion<'_>,
 ) -> Result<()> {
-    for line in hook.commands(config) {
+    for &line in commands {
         log::info!("{hook}: {line}");
         let mut command = runner.shell(line, occasion.app_dir);
         command.envs(occasion.variables(hook));

@@ -16,7 +16,7 @@ use crate::archive::{Archive, Entry, EntryKind, SafePath};
 use crate::config::{LayoutKind, Patterns, Rules};
 use crate::disk;
 use crate::layout::tree::{self, Found};
-use crate::release::{FileList, Listed, Release};
+use crate::release::{Commands, FileList, Listed, Release};
 use crate::state::{ClientFolder, Content, FileRecord, Installed};
 use crate::trust::Sha256;
 use crate::{Error, Result};
@@ -38,6 +38,8 @@ pub struct Plan {
     pub(crate) folders: BTreeSet<SafePath>,
     /// Paths that are another name, but for case, of a file that is removed.
     pub(crate) renamed: BTreeSet<SafePath>,
+    /// Commands of the package, to be run with it.
+    pub(crate) commands: Commands,
     /// The package it comes from; `None` for a copy of an installation that is in use already,
     /// which needs no trial.
     pub(crate) digest: Option<Sha256>,
@@ -75,6 +77,9 @@ impl Plan {
         }
         let digest = Some(release.package.sha256);
         let mut plan = Self::empty(release, installed, digest);
+        if let Some(list) = &list {
+            plan.commands = list.hooks.clone();
+        }
         for (index, entry) in archive.entries().iter().enumerate() {
             plan.take(folder, index, entry, list.as_ref(), &rules.preserve)?;
         }
@@ -104,6 +109,7 @@ impl Plan {
             kept: BTreeMap::new(),
             folders: BTreeSet::new(),
             renamed: BTreeSet::new(),
+            commands: Commands::default(),
             digest,
         }
     }

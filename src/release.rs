@@ -129,10 +129,30 @@ pub struct FileList {
     /// Every file of the release, whether the package holds it or not.
     #[serde(deserialize_with = "unique")]
     pub files: BTreeMap<SafePath, Listed>,
-    /// Command lines by hook, as the configuration has them. As long as a release cannot be signed,
-    /// a list that holds any is refused.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub hooks: BTreeMap<String, Vec<String>>,
+    /// Command lines to run with it.
+    #[serde(default, skip_serializing_if = "Commands::is_empty")]
+    pub hooks: Commands,
+}
+
+/// Command lines that a package brings, by hook, as the configuration has them. Only what belongs to
+/// the update itself can come with a package: what runs before every start, or on a way back, is for
+/// the configuration to say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Commands {
+    /// When the new version is staged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after_stage: Vec<String>,
+    /// When it is in place, before its first start: migrations.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after_commit: Vec<String>,
+}
+
+impl Commands {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.after_stage.is_empty() && self.after_commit.is_empty()
+    }
 }
 
 /// What a file list says of one path.
@@ -160,8 +180,7 @@ impl FileList {
     /// Reads and checks a `castoff-files.json`.
     ///
     /// Fails with `FILE_LIST_INVALID` when it is no such document, lists a path twice (also when
-    /// only case or Unicode form differ), or a path or link that must not be written; with
-    /// `PACKAGE_COMMANDS` when it brings commands to run.
+    /// only case or Unicode form differ), or a path or link that must not be written.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let list: Self = serde_json::from_slice(bytes).map_err(|error| Error::FileListInvalid {
             problem: error.to_string(),
@@ -169,10 +188,6 @@ impl FileList {
         if list.castoff != 1 {
             let problem = format!("format {} is not known to this launcher", list.castoff);
             return Err(Error::FileListInvalid { problem });
-        }
-        if !list.hooks.is_empty() {
-            let hooks = list.hooks.into_keys().collect::<Vec<_>>().join(", ");
-            return Err(Error::PackageCommands { hooks });
         }
         let nodes = list.files.iter().map(|(path, listed)| match listed {
             Listed::File { .. } => (path, Node::File),
@@ -260,17 +275,24 @@ mod tests {
     }
 
     #[test]
-    fn commands_of_a_package_are_refused_and_an_empty_table_of_them_is_none() {
+    fn commands_of_a_package_are_for_the_update_alone() {
         let with = |hooks: &str| {
             let text = list(&file("a"))
                 .replace("\"castoff\"", &format!("\"hooks\": {hooks}, \"castoff\""));
             FileList::parse(text.as_bytes())
         };
         assert!(with("{}").unwrap().hooks.is_empty());
-        let error = with(r#"{"after_commit": ["rm -r /"], "before_start": []}"#).unwrap_err();
-        assert_eq!(error.code(), Code::PackageCommands);
-        assert!(error.to_string().contains("after_commit, before_start"));
-        assert_eq!(with("[]").unwrap_err().code(), Code::FileListInvalid);
+        let brought = with(r#"{"after_commit": ["flask db upgrade"]}"#)
+            .unwrap()
+            .hooks;
+        assert_eq!(brought.after_commit, ["flask db upgrade"]);
+        for hooks in [
+            "[]",
+            r#"{"before_start": ["x"]}"#,
+            r#"{"after_commit": "x"}"#,
+        ] {
+            assert_eq!(with(hooks).unwrap_err().code(), Code::FileListInvalid);
+        }
     }
 
     #[test]

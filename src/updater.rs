@@ -543,10 +543,11 @@ impl<'a> Updater<'a> {
         }
         let copies = backup::bytes_to_copy(&plan, &self.rules.mutable);
         disk::need_space(folder.root(), plan.bytes().saturating_add(copies))?;
+        let commands = plan.commands.clone();
+        let companions = self.companions().with_package(&commands)?;
         self.observer.event(&Event::Phase(Phase::Stage));
         let staged = stage::stage(folder, plan, &archive, self.observer)?;
         drop(archive);
-        let companions = self.companions();
         let from = staged.plan.installed.version.clone();
         let to = staged.plan.release.version.clone();
         let way = Way {
@@ -557,7 +558,7 @@ impl<'a> Updater<'a> {
         companions.after_stage(way, &staged.folder)?;
         let transaction = companions
             .before_backup(way)
-            .and_then(|()| self.make_ready(staged, change));
+            .and_then(|()| self.make_ready(staged, companions, change));
         match transaction {
             Ok(transaction) => transaction.commit(),
             Err(error) => {
@@ -568,7 +569,12 @@ impl<'a> Updater<'a> {
     }
 
     /// From what is staged to a commit that can begin.
-    fn make_ready<'b>(&'b self, staged: Staged, change: &'b ChangeLock) -> Result<Transaction<'b>> {
+    fn make_ready<'b>(
+        &'b self,
+        staged: Staged,
+        companions: Companions<'b>,
+        change: &'b ChangeLock,
+    ) -> Result<Transaction<'b>> {
         let folder = &self.folder;
         // All of the package that is needed is staged. Gone now, it is not written to the disk by
         // the backup's sync, which for a small update would be most of its work.
@@ -598,7 +604,11 @@ impl<'a> Updater<'a> {
             }
         };
         self.observer.event(&Event::Phase(Phase::Commit));
-        Transaction::prepare(self.site(change), ready)
+        let site = Site {
+            companions,
+            ..self.site(change)
+        };
+        Transaction::prepare(site, ready)
     }
 
     /// Clears away what an interrupted update has left, unless another is under way.

@@ -518,6 +518,14 @@ pub const KEYS: &[Key] = &[
         Some(""),
         "command lines to run when the version before has been put back",
     ),
+    // Who bakes `true` in trusts those who sign releases with more than files.
+    tight(
+        "hooks.package",
+        Kind::Flag,
+        Some("false"),
+        "whether the commands for `after_stage` and `after_commit` that a signed package brings are run too",
+        Tighten::OnlyTo("false"),
+    ),
     key(
         "hooks.timeout",
         Kind::Seconds {

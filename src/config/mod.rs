@@ -304,6 +304,8 @@ pub struct HooksConfig {
     pub before_start: Vec<String>,
     pub after_confirm: Vec<String>,
     pub on_rollback: Vec<String>,
+    /// Whether those of a signed package are run as well.
+    pub package: bool,
     /// For each command.
     pub timeout: Duration,
 }
@@ -610,6 +612,7 @@ impl Reader {
             before_start: self.list("hooks.before_start"),
             after_confirm: self.list("hooks.after_confirm"),
             on_rollback: self.list("hooks.on_rollback"),
+            package: self.flag("hooks.package"),
             timeout: self.time("hooks.timeout"),
         }
     }

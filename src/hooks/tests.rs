@@ -56,19 +56,9 @@ impl World {
             timeout: self.timeout,
             keep_open: None,
         };
-        let config = HooksConfig {
-            before_backup: Vec::new(),
-            after_stage: Vec::new(),
-            after_commit: lines.iter().map(ToString::to_string).collect(),
-            before_start: Vec::new(),
-            after_confirm: Vec::new(),
-            on_rollback: Vec::new(),
-            timeout: self.timeout,
-        };
-        for other in Hook::ALL.iter().filter(|hook| **hook != Hook::AfterCommit) {
-            run(*other, &config, &runner, occasion).unwrap();
-        }
-        run(Hook::AfterCommit, &config, &runner, occasion)
+        let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
+        let lines: Vec<&String> = lines.iter().collect();
+        run(Hook::AfterCommit, &lines, &runner, occasion)
     }
 
     fn problem(&self, lines: &[&str]) -> String {

@@ -5,13 +5,12 @@
 
 mod endpoint;
 
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::Command;
 
-use castoff::release::{FILE_LIST_NAME, FileList, Listed};
+use castoff::release::{Commands, FILE_LIST_NAME, FileList, Listed};
 use castoff::trust::Sha256;
 use endpoint::Endpoint;
 use zip::write::SimpleFileOptions;
@@ -187,7 +186,7 @@ fn package(version: &str, files: &[(&str, &str)], with_entry: bool) -> Result<Ve
         whole: true,
         fits: Vec::new(),
         files: listed.collect::<castoff::Result<_>>()?,
-        hooks: BTreeMap::new(),
+        hooks: Commands::default(),
     };
     let list = serde_json::to_string(&list)?;
     let mut zip = zip::ZipWriter::new(io::Cursor::new(Vec::new()));

@@ -8,7 +8,7 @@
 //! - `baked.rs`: the content of the file that `CASTOFF_CONFIG` names (relative to this folder), or
 //!   `None`. It must be TOML; whether its keys and values are right is for the configuration's own
 //!   tests and for `castoff doctor`, which know them.
-//! - `built.rs`: when this was: `SOURCE_DATE_EPOCH` (seconds since 1970), or the clock.
+//! - `built.txt`: when this was: `SOURCE_DATE_EPOCH` (seconds since 1970), or the clock.
 //! - `gbk.rs` and `gbk.bin`: the tables of `src/archive/zip/gbk.rs`.
 //!
 //! A launcher for Windows gets its manifest, its icon (the one that `CASTOFF_EXE_ICON` names, if any)
@@ -201,7 +201,7 @@ fn built(out: &Path) -> Result<(), String> {
             .duration_since(SystemTime::UNIX_EPOCH)
             .map_or(0, |since| since.as_secs()),
     };
-    write(&out.join("built.rs"), seconds.to_string())
+    write(&out.join("built.txt"), seconds.to_string())
 }
 
 /// What encoding_rs knows of GBK, without the tables of the other encodings.

@@ -287,7 +287,7 @@ mod tests {
             .hooks;
         assert_eq!(brought.after_commit, ["flask db upgrade"]);
         for hooks in [
-            "[]",
+            "7",
             r#"{"before_start": ["x"]}"#,
             r#"{"after_commit": "x"}"#,
         ] {

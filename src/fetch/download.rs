@@ -347,6 +347,22 @@ fn continued(
     (fits && size.is_none_or(|size| size == total)).then_some(Range { total })
 }
 
+/// [`continued`] for a fuzzer (`crate::fuzzing`), which has no server.
+#[cfg(fuzzing)]
+pub(crate) fn resumed(
+    reply: &Reply,
+    length: u64,
+    size: Option<u64>,
+    etag: Option<String>,
+) -> Option<u64> {
+    let origin = Origin {
+        url: reply.url.to_string(),
+        etag,
+        last_modified: None,
+    };
+    continued(reply, length, size, Some(&origin)).map(|range| range.total)
+}
+
 /// Appends the body to the part.
 fn receive(
     client: &Client,

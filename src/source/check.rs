@@ -50,11 +50,16 @@ impl Source for Check {
         timeout: Duration,
     ) -> Result<Release> {
         let answer = client.get(&self.url, timeout, ANSWER_LIMIT)?;
-        if !(200..300).contains(&answer.status) {
-            return Err(refusal(&answer));
-        }
-        Fields::of(&answer)?.release(&self.fields)
+        read(&answer, &self.fields)
     }
+}
+
+/// The release that an answer announces.
+pub(crate) fn read(answer: &Answer, names: &FieldNames) -> Result<Release> {
+    if !(200..300).contains(&answer.status) {
+        return Err(refusal(answer));
+    }
+    Fields::of(answer)?.release(names)
 }
 
 /// What an error status means. The Django servers say "no active version" in `error` and "no such

@@ -14,6 +14,9 @@ use crate::version::Version;
 mod check;
 mod json;
 
+#[cfg(fuzzing)]
+pub(crate) use check::read as read_check_answer;
+
 /// Where releases are announced.
 pub trait Source {
     /// Asks for the release that is current, for a client that has `installed`; within `timeout`

@@ -222,11 +222,10 @@ fn encode(text: &str) -> String {
         let ending = if index == last { "" } else { "/" };
         match segment {
             "." => {}
+            // One segment goes, be it an empty one.
             ".." => {
-                let parent = clean
-                    .trim_end_matches('/')
-                    .rfind('/')
-                    .map_or(0, |at| at + 1);
+                let above = clean.strip_suffix('/').unwrap_or_default();
+                let parent = above.rfind('/').map_or(0, |at| at + 1);
                 clean.truncate(parent);
             }
             _ => {
@@ -293,6 +292,8 @@ mod tests {
                 "https://host.example/%E5%AA%92%E4%BD%93/a%20b.zip",
             ),
             (CHECK, "/a%20b", "https://host.example/a%20b"),
+            (CHECK, "/a//../b", "https://host.example/a/b"),
+            (CHECK, "/.//../b", "https://host.example/b"),
             ("http://[::1]:8000", "/a", "http://[::1]:8000/a"),
         ] {
             assert_eq!(resolve(base, link).unwrap(), expected, "{link}");

@@ -45,6 +45,10 @@ pub fn resolve(base: &str, link: &str) -> Result<String> {
 impl Url {
     /// Reads an absolute address.
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
+        Self::read(text)?.within_limit()
+    }
+
+    fn read(text: &str) -> Result<Self, &'static str> {
         check(text)?;
         let (scheme, rest) = text.split_once("://").ok_or("has no scheme")?;
         let https = match scheme.to_ascii_lowercase().as_str() {
@@ -68,13 +72,13 @@ impl Url {
     pub(crate) fn join(&self, link: &str) -> Result<Self, &'static str> {
         check(link)?;
         if has_scheme(link) {
-            let mut url = Self::parse(link)?;
+            let mut url = Self::read(link)?;
             let own_port = url.port == self.port || url.port == 80;
             if self.https && !url.https && url.host == self.host && own_port {
                 url.https = true;
                 url.port = self.port;
             }
-            return Ok(url);
+            return url.within_limit();
         }
         if link.starts_with("//") {
             let scheme = if self.https { "https" } else { "http" };
@@ -91,10 +95,19 @@ impl Url {
                 format!("{folder}{link}")
             }
         };
-        Ok(Self {
+        let url = Self {
             path: encode(&path),
             ..self.clone()
-        })
+        };
+        url.within_limit()
+    }
+
+    /// The same, if it can also be read again: encoded, it may be three times as long.
+    fn within_limit(self) -> Result<Self, &'static str> {
+        if self.to_string().len() > LIMIT {
+            return Err("is too long");
+        }
+        Ok(self)
     }
 
     /// Whether it asks for TLS.
@@ -354,6 +367,25 @@ mod tests {
             let error = resolve(CHECK, link).unwrap_err();
             assert_eq!(error.code(), crate::Code::AnswerInvalid, "{link:?}");
         }
+    }
+
+    #[test]
+    fn an_address_that_is_too_long_when_it_is_encoded_is_refused() {
+        let room = LIMIT - "https://host.example/".len();
+        let longest = format!("/{}", "é".repeat(room / 6));
+        let url = resolve(CHECK, &longest).unwrap();
+        assert_eq!(resolve(CHECK, &url).unwrap(), url);
+        for link in [
+            format!("{longest}éé"),
+            format!("https://host.example{longest}éé"),
+            format!("http://host.example{longest}éé"),
+        ] {
+            let error = resolve(CHECK, &link).unwrap_err();
+            assert_eq!(error.code(), crate::Code::AnswerInvalid);
+        }
+        let base = format!("https://h/{}/", "a".repeat(LIMIT - 20));
+        assert!(resolve(&base, "a").is_ok());
+        assert!(resolve(&base, &"b".repeat(20)).is_err());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::archive::SafePath;
 use crate::archive::guard::{Node, check_tree};
+use crate::error::in_short;
 use crate::trust::Sha256;
 use crate::version::Version;
 use crate::{Error, Result};
@@ -110,7 +111,7 @@ impl FileList {
     /// `PACKAGE_COMMANDS` when it brings commands to run.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let list: Self = serde_json::from_slice(bytes).map_err(|error| Error::FileListInvalid {
-            problem: error.to_string(),
+            problem: in_short(&error.to_string()).into_owned(),
         })?;
         if list.castoff != 1 {
             let problem = format!("format {} is not known to this launcher", list.castoff);
@@ -118,6 +119,7 @@ impl FileList {
         }
         if !list.hooks.is_empty() {
             let hooks = list.hooks.into_keys().collect::<Vec<_>>().join(", ");
+            let hooks = in_short(&hooks).into_owned();
             return Err(Error::PackageCommands { hooks });
         }
         let nodes = list.files.iter().map(|(path, listed)| match listed {
@@ -236,6 +238,24 @@ mod tests {
         refused(&list(r#""a": {"link": "/etc/passwd"}"#));
         refused(&list(r#""a/b": {"link": "../.."}"#));
         refused(&list(&format!(r#""a": {{"link": "b"}}, {}"#, file("a/c"))));
+    }
+
+    #[test]
+    fn an_error_repeats_little_of_a_file_list() {
+        let much = "a".repeat(100_000);
+        for text in [
+            list(&file(&much)),
+            list(&format!(r#""a": {{"link": "../{much}"}}"#)),
+            list(&file("a")).replace("\"castoff\"", &format!("\"{much}\": 1, \"castoff\"")),
+            list(&file("a")).replace(DIGEST, &much),
+        ] {
+            let said = refused(&text);
+            assert!(said.len() < 1000, "{} bytes", said.len());
+        }
+        let hooks = format!(r#""hooks": {{"{much}": []}}, "castoff""#);
+        let text = list(&file("a")).replace("\"castoff\"", &hooks);
+        let said = FileList::parse(text.as_bytes()).unwrap_err().to_string();
+        assert!(said.len() < 1000, "{} bytes", said.len());
     }
 
     #[test]

@@ -10,6 +10,7 @@
 use std::fmt::{self, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use crate::error::in_short;
 use crate::{Error, Result};
 
 /// Longer than any browser sends; what is longer is an attack or a fault.
@@ -35,7 +36,7 @@ pub(crate) struct Url {
 pub fn resolve(base: &str, link: &str) -> Result<String> {
     let refused = |problem: &str| Error::AnswerInvalid {
         url: base.to_owned(),
-        problem: format!("the link {link:?} {problem}"),
+        problem: format!("the link {:?} {problem}", in_short(link)),
     };
     let base = Url::parse(base).map_err(refused)?;
     let link = base.join(link).map_err(refused)?;
@@ -382,6 +383,7 @@ mod tests {
         ] {
             let error = resolve(CHECK, &link).unwrap_err();
             assert_eq!(error.code(), crate::Code::AnswerInvalid);
+            assert!(error.to_string().len() < 700, "{error}");
         }
         let base = format!("https://h/{}/", "a".repeat(LIMIT - 20));
         assert!(resolve(&base, "a").is_ok());

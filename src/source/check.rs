@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 
 use super::{Source, json};
 use crate::config::{FieldNames, SourceConfig};
+use crate::error::in_short;
 use crate::fetch::{Answer, Client, Url};
 use crate::release::{Package, Release, target};
 use crate::version::Version;
@@ -119,7 +120,7 @@ impl<'a> Fields<'a> {
                 let sent_as = answer
                     .content_type
                     .as_deref()
-                    .unwrap_or("of no stated type");
+                    .map_or("of no stated type".into(), in_short);
                 let begins = excerpt(&answer.body);
                 Err(invalid(format!(
                     "{error}; it is {sent_as} and begins {begins:?}"
@@ -134,7 +135,7 @@ impl<'a> Fields<'a> {
             .text(&names.entry_point)?
             .filter(|path| !path.is_empty());
         if let Some(path) = entry_point.filter(|path| leads_outside(path)) {
-            let problem = format!("{path:?} is no path inside the client folder");
+            let problem = format!("{:?} is no path inside the client folder", in_short(path));
             return Err(self.invalid(&names.entry_point, &problem));
         }
         Ok(Release {
@@ -177,7 +178,8 @@ impl<'a> Fields<'a> {
             let Some(link) = self.text(name)?.filter(|link| !link.is_empty()) else {
                 continue;
             };
-            let invalid = |problem: &str| self.invalid(name, &format!("{link:?} {problem}"));
+            let invalid =
+                |problem: &str| self.invalid(name, &format!("{:?} {problem}", in_short(link)));
             let root = Url::parse(&self.answer.url).map_err(invalid)?.root();
             return Ok(root.join(link).map_err(invalid)?.to_string());
         }

@@ -7,6 +7,8 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
+use crate::error::in_short;
+
 /// Reads one JSON document, which may begin with a byte order mark.
 pub(super) fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
@@ -62,6 +64,7 @@ impl<'de> Deserialize<'de> for Strict {
                 let mut map = Map::new();
                 while let Some((key, Strict(value))) = entries.next_entry::<String, _>()? {
                     if map.contains_key(&key) {
+                        let key = in_short(&key);
                         return Err(de::Error::custom(format!("the key {key:?} is there twice")));
                     }
                     map.insert(key, value);

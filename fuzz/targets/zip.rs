@@ -49,7 +49,7 @@ fuzz_target!(|data: &[u8]| {
 // otherwise hardly anything gets past the records.
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
     let size = fuzzer_mutate(data, size, max_size);
-    if seed % 4 != 0 {
+    if !seed.is_multiple_of(4) {
         zip::mend::mend(&mut data[..size]);
     }
     size

@@ -5,6 +5,7 @@
 //! [`Error::code`] and [`Error::details`] by the message catalogues (`assets/messages`), which
 //! hold a sentence and a hint for every code in every language.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,28 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error of another library, kept as the source.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// How many characters of somebody's text an error repeats: enough to find the rest by, and little
+/// enough for a terminal, whoever sent how much of it. The end is a third: it is what most paths
+/// differ in, and where a parser says at which line it was.
+const SHOWN: usize = 240;
+
+/// A text from outside as an error repeats it: what is too long loses its middle.
+pub(crate) fn in_short(text: &str) -> Cow<'_, str> {
+    // In bytes: there are never fewer of them.
+    if text.len() <= SHOWN {
+        return text.into();
+    }
+    let place = |(place, _)| place;
+    let head = text.char_indices().nth(SHOWN * 2 / 3).map(place);
+    let tail = text.char_indices().rev().nth(SHOWN / 3 - 1).map(place);
+    match (head, tail) {
+        (Some(head), Some(tail)) if head < tail => {
+            format!("{}…{}", &text[..head], &text[tail..]).into()
+        }
+        _ => text.into(),
+    }
+}
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
@@ -760,5 +783,26 @@ impl Error {
             cause = next.source();
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_repeated_in_short() {
+        for text in [String::new(), "é".repeat(SHOWN), "a".repeat(SHOWN)] {
+            assert_eq!(in_short(&text), text);
+        }
+        for letter in ["a", "页"] {
+            let text = format!("begin{}end", letter.repeat(100_000));
+            let short = in_short(&text);
+            assert_eq!(short.chars().count(), SHOWN + 1);
+            assert!(
+                short.starts_with("begin") && short.ends_with("end"),
+                "{short}"
+            );
+        }
     }
 }

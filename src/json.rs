@@ -10,6 +10,8 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
+use crate::error::in_short;
+
 /// Reads one JSON document, which may begin with a byte order mark.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
@@ -65,6 +67,7 @@ impl<'de> Deserialize<'de> for Strict {
                 let mut map = Map::new();
                 while let Some((key, Strict(value))) = entries.next_entry::<String, _>()? {
                     if map.contains_key(&key) {
+                        let key = in_short(&key);
                         return Err(de::Error::custom(format!("the key {key:?} is there twice")));
                     }
                     map.insert(key, value);
@@ -101,7 +104,7 @@ impl<'a> Object<'a> {
 
     /// What is wrong with a field.
     pub(crate) fn wrong(&self, field: &str, problem: &str) -> String {
-        format!("field {}{field}: {problem}", self.place)
+        format!("field {}{}: {problem}", self.place, in_short(field))
     }
 
     /// The names of the fields.
@@ -130,7 +133,7 @@ impl<'a> Object<'a> {
     pub(crate) fn inner(&self, name: &str) -> Result<Option<Self>, String> {
         let fields = self.read(name, "no object", Value::as_object)?;
         Ok(fields.map(|fields| Self {
-            place: format!("{}{name}.", self.place),
+            place: format!("{}{}.", self.place, in_short(name)),
             fields,
         }))
     }

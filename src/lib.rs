@@ -32,6 +32,8 @@ pub mod entry;
 pub mod environments;
 pub mod error;
 pub mod fetch;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod hooks;
 mod json;
 pub mod launcher;

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::archive::{Archive, Entry, EntryKind, SafePath};
 use crate::config::{LayoutKind, Patterns, Rules};
 use crate::disk;
+use crate::error::in_short;
 use crate::layout::tree::{self, Found};
 use crate::release::{Commands, FileList, Listed, Release};
 use crate::state::{ClientFolder, Content, FileRecord, Installed};
@@ -370,7 +371,8 @@ fn check_list(
     if list.version.parse().ok().as_ref() != Some(&release.version) {
         return contradiction(format!(
             "it is of version {}, not {}",
-            list.version, release.version
+            in_short(&list.version),
+            release.version
         ));
     }
     let misfit = || Error::PartialMisfit {
@@ -381,7 +383,7 @@ fn check_list(
         fits: if list.fits.is_empty() {
             "other files".into()
         } else {
-            list.fits.join(", ")
+            in_short(&list.fits.join(", ")).into_owned()
         },
     };
     let fits = |text: &String| text.parse().ok().as_ref() == installed.version.as_ref();

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::archive::SafePath;
 use crate::archive::guard::{Node, check_tree};
+use crate::error::in_short;
 use crate::trust::Sha256;
 use crate::version::Version;
 use crate::{Error, Result};
@@ -183,7 +184,7 @@ impl FileList {
     /// only case or Unicode form differ), or a path or link that must not be written.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let list: Self = serde_json::from_slice(bytes).map_err(|error| Error::FileListInvalid {
-            problem: error.to_string(),
+            problem: in_short(&error.to_string()).into_owned(),
         })?;
         if list.castoff != 1 {
             let problem = format!("format {} is not known to this launcher", list.castoff);
@@ -312,6 +313,24 @@ mod tests {
         refused(&list(r#""a": {"link": "/etc/passwd"}"#));
         refused(&list(r#""a/b": {"link": "../.."}"#));
         refused(&list(&format!(r#""a": {{"link": "b"}}, {}"#, file("a/c"))));
+    }
+
+    #[test]
+    fn an_error_repeats_little_of_a_file_list() {
+        let much = "a".repeat(100_000);
+        for text in [
+            list(&file(&much)),
+            list(&format!(r#""a": {{"link": "../{much}"}}"#)),
+            list(&file("a")).replace("\"castoff\"", &format!("\"{much}\": 1, \"castoff\"")),
+            list(&file("a")).replace(DIGEST, &much),
+        ] {
+            let said = refused(&text);
+            assert!(said.len() < 1000, "{} bytes", said.len());
+        }
+        let hooks = format!(r#""hooks": {{"{much}": []}}, "castoff""#);
+        let text = list(&file("a")).replace("\"castoff\"", &hooks);
+        let said = FileList::parse(text.as_bytes()).unwrap_err().to_string();
+        assert!(said.len() < 1000, "{} bytes", said.len());
     }
 
     #[test]

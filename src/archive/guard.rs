@@ -17,6 +17,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization as _;
 
+use crate::error::in_short;
 use crate::{Error, Result};
 
 /// The launcher's own folders in the client folder. No package writes there, and no file list
@@ -293,9 +294,9 @@ impl Links<'_> {
     }
 }
 
-fn refused(entry: impl Into<String>, problem: impl Into<String>) -> Error {
+pub(super) fn refused(entry: impl AsRef<str>, problem: impl Into<String>) -> Error {
     Error::ArchiveUnsafe {
-        entry: entry.into(),
+        entry: in_short(entry.as_ref()).into_owned(),
         problem: problem.into(),
     }
 }

@@ -32,6 +32,7 @@ use ureq::{Agent, Body};
 use super::proxy::Proxies;
 use super::{Url, aside, stall};
 use crate::config::{NetworkConfig, SourceConfig};
+use crate::error::in_short;
 use crate::{Error, Result};
 
 /// As many as most clients follow; an honest chain has two or three.
@@ -235,7 +236,7 @@ impl Client {
             };
             let refused = |problem| Error::RedirectRefused {
                 from: url.to_string(),
-                to: location.escape_debug().to_string(),
+                to: in_short(&location).escape_debug().to_string(),
                 problem,
             };
             let next = url.join(&location).map_err(refused)?;

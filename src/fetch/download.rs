@@ -401,10 +401,30 @@ fn continued(
         .strip_prefix("bytes ")?;
     let (range, total) = range.split_once('/')?;
     let (first, last) = range.split_once('-')?;
-    let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
-    let total: u64 = total.parse().ok()?;
+    // Digits alone: Rust takes a sign as well.
+    let number = |text: &str| {
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse().ok().filter(|_: &u64| digits)
+    };
+    let (first, last, total) = (number(first)?, number(last)?, number(total)?);
     let fits = first == length && first <= last && last < total;
     (fits && size.is_none_or(|size| size == total)).then_some(Range { total })
+}
+
+/// [`continued`] for a fuzzer (`crate::fuzzing`), which has no server.
+#[cfg(fuzzing)]
+pub(crate) fn resumed(
+    reply: &Reply,
+    length: u64,
+    size: Option<u64>,
+    etag: Option<String>,
+) -> Option<u64> {
+    let origin = Origin {
+        url: reply.url.to_string(),
+        etag,
+        last_modified: None,
+    };
+    continued(reply, length, size, Some(&origin)).map(|range| range.total)
 }
 
 /// Appends the body to the part.

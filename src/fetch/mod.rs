@@ -21,6 +21,8 @@ pub use client::{Answer, Client};
 pub use download::{Fetched, clear_others, download};
 pub(crate) use url::Url;
 pub use url::resolve;
+#[cfg(fuzzing)]
+pub(crate) use {client::Reply, download::resumed};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -10,6 +10,7 @@
 use std::fmt::{self, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use crate::error::in_short;
 use crate::{Error, Result};
 
 /// Longer than any browser sends; what is longer is an attack or a fault.
@@ -35,7 +36,7 @@ pub(crate) struct Url {
 pub fn resolve(base: &str, link: &str) -> Result<String> {
     let refused = |problem: &str| Error::AnswerInvalid {
         url: base.to_owned(),
-        problem: format!("the link {link:?} {problem}"),
+        problem: format!("the link {:?} {problem}", in_short(link)),
     };
     let base = Url::parse(base).map_err(refused)?;
     let link = base.join(link).map_err(refused)?;
@@ -45,6 +46,10 @@ pub fn resolve(base: &str, link: &str) -> Result<String> {
 impl Url {
     /// Reads an absolute address.
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
+        Self::read(text)?.within_limit()
+    }
+
+    fn read(text: &str) -> Result<Self, &'static str> {
         check(text)?;
         let (scheme, rest) = text.split_once("://").ok_or("has no scheme")?;
         let https = match scheme.to_ascii_lowercase().as_str() {
@@ -68,13 +73,13 @@ impl Url {
     pub(crate) fn join(&self, link: &str) -> Result<Self, &'static str> {
         check(link)?;
         if has_scheme(link) {
-            let mut url = Self::parse(link)?;
+            let mut url = Self::read(link)?;
             let own_port = url.port == self.port || url.port == 80;
             if self.https && !url.https && url.host == self.host && own_port {
                 url.https = true;
                 url.port = self.port;
             }
-            return Ok(url);
+            return url.within_limit();
         }
         if link.starts_with("//") {
             let scheme = if self.https { "https" } else { "http" };
@@ -91,10 +96,19 @@ impl Url {
                 format!("{folder}{link}")
             }
         };
-        Ok(Self {
+        let url = Self {
             path: encode(&path),
             ..self.clone()
-        })
+        };
+        url.within_limit()
+    }
+
+    /// The same, if it can also be read again: encoded, it may be three times as long.
+    fn within_limit(self) -> Result<Self, &'static str> {
+        if self.to_string().len() > LIMIT {
+            return Err("is too long");
+        }
+        Ok(self)
     }
 
     /// Whether it asks for TLS.
@@ -222,11 +236,10 @@ fn encode(text: &str) -> String {
         let ending = if index == last { "" } else { "/" };
         match segment {
             "." => {}
+            // One segment goes, be it an empty one.
             ".." => {
-                let parent = clean
-                    .trim_end_matches('/')
-                    .rfind('/')
-                    .map_or(0, |at| at + 1);
+                let above = clean.strip_suffix('/').unwrap_or_default();
+                let parent = above.rfind('/').map_or(0, |at| at + 1);
                 clean.truncate(parent);
             }
             _ => {
@@ -293,6 +306,8 @@ mod tests {
                 "https://host.example/%E5%AA%92%E4%BD%93/a%20b.zip",
             ),
             (CHECK, "/a%20b", "https://host.example/a%20b"),
+            (CHECK, "/a//../b", "https://host.example/a/b"),
+            (CHECK, "/.//../b", "https://host.example/b"),
             ("http://[::1]:8000", "/a", "http://[::1]:8000/a"),
         ] {
             assert_eq!(resolve(base, link).unwrap(), expected, "{link}");
@@ -353,6 +368,26 @@ mod tests {
             let error = resolve(CHECK, link).unwrap_err();
             assert_eq!(error.code(), crate::Code::AnswerInvalid, "{link:?}");
         }
+    }
+
+    #[test]
+    fn an_address_that_is_too_long_when_it_is_encoded_is_refused() {
+        let room = LIMIT - "https://host.example/".len();
+        let longest = format!("/{}", "é".repeat(room / 6));
+        let url = resolve(CHECK, &longest).unwrap();
+        assert_eq!(resolve(CHECK, &url).unwrap(), url);
+        for link in [
+            format!("{longest}éé"),
+            format!("https://host.example{longest}éé"),
+            format!("http://host.example{longest}éé"),
+        ] {
+            let error = resolve(CHECK, &link).unwrap_err();
+            assert_eq!(error.code(), crate::Code::AnswerInvalid);
+            assert!(error.to_string().len() < 700, "{error}");
+        }
+        let base = format!("https://h/{}/", "a".repeat(LIMIT - 20));
+        assert!(resolve(&base, "a").is_ok());
+        assert!(resolve(&base, &"b".repeat(20)).is_err());
     }
 
     #[test]

@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use super::{Ask, Source};
 use crate::config::{FieldNames, SourceConfig};
+use crate::error::in_short;
 use crate::fetch::{Answer, Url};
 use crate::json::{self, Object, excerpt};
 use crate::release::{Package, Release, leads_outside, target};
@@ -46,19 +47,24 @@ impl Check {
 impl Source for Check {
     fn latest(&self, ask: &Ask<'_>, trust: &mut Trust) -> Result<Trusted> {
         let answer = ask.client.get(&self.url, ask.left(), ANSWER_LIMIT)?;
-        if !(200..300).contains(&answer.status) {
-            return Err(refusal(&answer));
-        }
-        let document = read(&answer)?;
-        let fields = Fields {
-            answer: &answer,
-            object: Object::of(&document).map_err(|problem| invalid(&answer, problem))?,
-        };
-        if trust.is_pinned() {
-            fields.signed(&self.fields, trust)
-        } else {
-            trust.unsigned(fields.release(&self.fields)?)
-        }
+        read(&answer, &self.fields, trust)
+    }
+}
+
+/// The release that an answer announces.
+pub(crate) fn read(answer: &Answer, names: &FieldNames, trust: &mut Trust) -> Result<Trusted> {
+    if !(200..300).contains(&answer.status) {
+        return Err(refusal(answer));
+    }
+    let document = parse(answer)?;
+    let fields = Fields {
+        answer,
+        object: Object::of(&document).map_err(|problem| invalid(answer, problem))?,
+    };
+    if trust.is_pinned() {
+        fields.signed(names, trust)
+    } else {
+        trust.unsigned(fields.release(names)?)
     }
 }
 
@@ -101,12 +107,12 @@ fn invalid(answer: &Answer, problem: String) -> Error {
     }
 }
 
-fn read(answer: &Answer) -> Result<Value> {
+fn parse(answer: &Answer) -> Result<Value> {
     json::parse(&answer.body).map_err(|error| {
         let sent_as = answer
             .content_type
             .as_deref()
-            .unwrap_or("of no stated type");
+            .map_or("of no stated type".into(), in_short);
         let begins = excerpt(&answer.body);
         invalid(
             answer,
@@ -129,7 +135,7 @@ impl Fields<'_> {
             .text(&names.entry_point)?
             .filter(|path| !path.is_empty());
         if let Some(path) = entry_point.filter(|path| leads_outside(path)) {
-            let problem = format!("{path:?} is no path inside the client folder");
+            let problem = format!("{:?} is no path inside the client folder", in_short(path));
             return Err(self.wrong(&names.entry_point, &problem));
         }
         Ok(Release {
@@ -207,7 +213,7 @@ impl Fields<'_> {
     }
 
     fn link(&self, name: &str, link: &str) -> Result<String> {
-        let wrong = |problem: &str| self.wrong(name, &format!("{link:?} {problem}"));
+        let wrong = |problem: &str| self.wrong(name, &format!("{:?} {problem}", in_short(link)));
         let root = Url::parse(&self.answer.url).map_err(wrong)?.root();
         Ok(root.join(link).map_err(wrong)?.to_string())
     }

@@ -16,6 +16,9 @@ mod documents;
 mod folder;
 mod index;
 
+#[cfg(fuzzing)]
+pub(crate) use check::read as read_check_answer;
+
 /// What a source is asked with.
 #[derive(Clone, Copy)]
 pub struct Ask<'a> {

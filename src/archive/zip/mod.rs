@@ -217,15 +217,11 @@ impl Archive {
     }
 
     fn add(&mut self, record: &Record, unmarked: Unmarked) -> Result<()> {
-        let raw = || String::from_utf8_lossy(&record.name).into_owned();
-        let name = names::name(record, unmarked).ok_or_else(|| Error::ArchiveUnsafe {
-            entry: raw(),
-            problem: "the name is neither UTF-8 nor GBK".into(),
+        let name = names::name(record, unmarked).ok_or_else(|| {
+            let raw = String::from_utf8_lossy(&record.name);
+            guard::refused(raw, "the name is neither UTF-8 nor GBK")
         })?;
-        let refuse = |problem: &str| Error::ArchiveUnsafe {
-            entry: name.clone(),
-            problem: problem.into(),
-        };
+        let refuse = |problem: &str| guard::refused(&name, problem);
         let mode = record.external >> 16;
         let kind = mode & TYPE_MASK;
         if ![0, TYPE_FOLDER, TYPE_FILE, TYPE_LINK].contains(&kind) {
@@ -360,12 +356,10 @@ fn check_sizes(source: &Source, records: &[Record], limits: &Limits) -> Result<(
         };
         if record.size > most || (!record.deflated && record.size < most) {
             let problem = format!(
-                "entry {:?}: {} bytes cannot be packed into {}",
-                String::from_utf8_lossy(&record.name),
-                record.size,
-                record.compressed
+                "{} bytes cannot be packed into {}",
+                record.size, record.compressed
             );
-            return Err(source.invalid(problem));
+            return Err(source.invalid_entry(&record.name, problem));
         }
         total = total.saturating_add(record.size);
     }

@@ -13,6 +13,7 @@ use std::io;
 use std::ops::Range;
 
 use crate::archive::crc32;
+use crate::error::in_short;
 use crate::{Error, Result};
 
 const LOCAL: u32 = 0x0403_4b50;
@@ -130,10 +131,10 @@ impl Source {
         }
     }
 
-    fn invalid_entry(&self, name: &[u8], problem: impl std::fmt::Display) -> Error {
+    pub(super) fn invalid_entry(&self, name: &[u8], problem: impl std::fmt::Display) -> Error {
         self.invalid(format!(
             "entry {:?}: {problem}",
-            String::from_utf8_lossy(name)
+            in_short(&String::from_utf8_lossy(name))
         ))
     }
 }

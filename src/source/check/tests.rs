@@ -266,6 +266,25 @@ fn what_is_no_json_object_is_quoted_in_short() {
 }
 
 #[test]
+fn an_error_repeats_little_of_what_was_sent() {
+    let much = "a".repeat(100_000);
+    for answer in [
+        json!({"file": format!("file:///{much}")}),
+        json!({"file": format!("/{much}")}),
+        json!({"entry_point": format!("../{much}")}),
+        json!({"version": much}),
+        json!({"file_hash": much}),
+        json!({"file_size": much}),
+    ] {
+        let said = ask_with(&answer).unwrap_err().chain();
+        assert!(said.len() < 700, "{} bytes", said.len());
+    }
+    let twice = format!(r#"{{"{much}":1,"{much}":2}}"#);
+    let said = ask_json(&twice).unwrap_err().chain();
+    assert!(said.len() < 1000, "{} bytes", said.len());
+}
+
+#[test]
 fn a_404_of_the_django_server_says_which_it_is() {
     let cases = [
         (

@@ -61,12 +61,12 @@ pub(crate) fn address(path: &Path) -> String {
 }
 
 /// The path in a file's address; `None` for addresses on the network.
-pub(crate) fn path_of(url: &str) -> Option<&Path> {
+pub fn path_of(url: &str) -> Option<&Path> {
     url.strip_prefix(SCHEME).map(Path::new)
 }
 
 /// What a document in `folder` links to.
-pub(crate) fn link(folder: &Path, link: &str) -> Result<String, &'static str> {
+pub fn link(folder: &Path, link: &str) -> Result<String, &'static str> {
     if link.contains("://") {
         return Url::parse(link).map(|url| url.to_string());
     }
@@ -81,7 +81,7 @@ pub(crate) fn link(folder: &Path, link: &str) -> Result<String, &'static str> {
 }
 
 /// Opens an ordinary file, and says how many bytes it has.
-pub(crate) fn open(path: &Path) -> io::Result<(File, u64)> {
+pub fn open(path: &Path) -> io::Result<(File, u64)> {
     // Before it is opened: who opens a pipe waits for somebody who writes.
     let metadata = fs::metadata(path)?;
     if !metadata.is_file() {

@@ -10,7 +10,7 @@
 pub(crate) mod aside;
 mod client;
 mod download;
-pub(crate) mod local;
+pub mod local;
 mod proxy;
 mod stall;
 mod system_proxy;

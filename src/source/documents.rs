@@ -9,7 +9,7 @@ use crate::trust::{Trust, Trusted};
 use crate::{Code, Error};
 
 /// Where the documents lie.
-pub(super) trait Documents {
+pub trait Documents {
     /// Reads one, of at most `limit` bytes; `None` where there is none of that name.
     fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>>;
 
@@ -20,8 +20,9 @@ pub(super) trait Documents {
     fn place(&self, name: &str) -> String;
 }
 
-/// Goes through the documents to the release that is current.
-pub(super) fn latest(documents: &dyn Documents, trust: &mut Trust) -> Result<Trusted> {
+/// Goes through the documents to the release that is current. What is learnt of keys and indexes on
+/// the way stays in `trust`, whatever comes of it.
+pub fn latest(documents: &dyn Documents, trust: &mut Trust) -> Result<Trusted> {
     while let Some(number) = trust.next_keys() {
         match documents.read(&keys_name(number), KEYS_LIMIT)? {
             Some(bytes) => trust.follow(&bytes)?,

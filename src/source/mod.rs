@@ -12,7 +12,7 @@ use crate::trust::{Trust, Trusted};
 use crate::version::Version;
 
 mod check;
-mod documents;
+pub mod documents;
 mod folder;
 mod index;
 

@@ -302,6 +302,11 @@ pub fn number_of(envelope: &Envelope) -> Result<u64> {
     claim(envelope, "version", Value::as_u64)
 }
 
+/// The app of a document, whoever has written it: to say what a file is of.
+pub fn app_of(envelope: &Envelope) -> Result<String> {
+    claim(envelope, "app", |value| value.as_str().map(str::to_owned))
+}
+
 fn claim<T>(envelope: &Envelope, field: &str, read: impl FnOnce(&Value) -> Option<T>) -> Result<T> {
     let document = parse(envelope.payload(), envelope.subject())?;
     document

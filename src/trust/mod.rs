@@ -157,6 +157,8 @@ struct Seen {
 pub struct Trust {
     app: String,
     channel: String,
+    /// The kind of machine whose packages are meant.
+    target: String,
     /// Whether the source has an index, without which nothing counts then.
     indexed: bool,
     /// `None`: no keys are pinned.
@@ -203,6 +205,7 @@ impl Trust {
         Self {
             app: anchor.app.to_owned(),
             channel: anchor.channel.to_owned(),
+            target: target(),
             indexed: anchor.indexed,
             keys: anchor.pinned.map(Keys::pinned),
             steps: 0,
@@ -210,6 +213,16 @@ impl Trust {
             memory: Memory::default(),
             kept: Memory::default(),
             now: now.max(built()),
+        }
+    }
+
+    /// The same for another kind of machine than this one, whose system is not known here: to see
+    /// what a launcher there would do.
+    #[must_use]
+    pub fn for_target(self, target: &str) -> Self {
+        Self {
+            target: target.to_owned(),
+            ..self
         }
     }
 
@@ -515,8 +528,8 @@ impl Trust {
                 digest.to_string(),
             ));
         }
-        let target = target();
-        let document = ReleaseDocument::read(payload, &self.app, &target, subject)?;
+        let own = self.target == target();
+        let document = ReleaseDocument::read(payload, &self.app, &self.target, subject)?;
         let version = document.version;
         if let Some(named) = named.filter(|named| named.version != version) {
             return Err(mismatch(
@@ -533,7 +546,7 @@ impl Trust {
         }
         let unavailable = |problem: String| Error::TargetUnavailable {
             version: version.to_string(),
-            target: target.clone(),
+            target: self.target.clone(),
             problem,
         };
         let Some(package) = document.package else {
@@ -541,7 +554,8 @@ impl Trust {
                 "it has no package for this kind of machine".to_owned(),
             ));
         };
-        if let Some(least) = package.system.as_ref().filter(|least| !fits_system(least)) {
+        let system = package.system.as_ref().filter(|_| own);
+        if let Some(least) = system.filter(|least| !fits_system(least)) {
             return Err(unavailable(format!(
                 "it needs version {least} of the system"
             )));

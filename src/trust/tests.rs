@@ -512,6 +512,20 @@ fn a_release_has_something_for_this_machine() {
 }
 
 #[test]
+fn another_machine_is_played_without_knowing_its_system() {
+    let world = World::new();
+    let package = json!({
+        "size": 1, "sha256": Sha256::of(b"x").to_string(), "urls": ["a.zip"], "system": "99.0",
+    });
+    let release = release("1.0").with("packages", json!({"plan9-mips": package}));
+    let index = Document::index(1, "1.0", &release);
+    let mut there = world.settled().for_target("plan9-mips");
+    assert!(world.offer(&mut there, &index, &release).is_ok());
+    let refused = world.offer(&mut world.settled(), &index, &release);
+    assert_eq!(code(refused), Code::TargetUnavailable);
+}
+
+#[test]
 fn the_announced_launcher_is_signed_with_the_release() {
     let world = World::new();
     let launcher = json!({"size": 3, "sha256": Sha256::of(b"new").to_string(), "urls": ["MyApp"]});

@@ -1,9 +1,10 @@
 //! The `castoff` command: what publishers, operators, servers and devices work with.
 //!
 //! Thin: each subcommand is a call into the engine or its face, which the launcher's
-//! `--castoff ...` calls too.
+//! `--castoff ...` calls too, or into `castoff-publish`.
 
 mod demo;
+mod publishing;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -116,6 +117,8 @@ enum Command {
         #[arg(long)]
         everything: bool,
     },
+    #[command(flatten)]
+    Publishing(Box<publishing::Command>),
 }
 
 #[derive(Subcommand)]
@@ -188,10 +191,10 @@ struct Place {
     json: bool,
 }
 
-/// Where, and what.
+/// Where, and what; `None` for what is not done in a launcher's folder.
 fn job(command: Command) -> Option<(Place, Job)> {
     let (place, work) = match command {
-        Command::Demo => return None,
+        Command::Demo | Command::Publishing(_) => return None,
         Command::Check(place) => (place, Work::Check),
         Command::Update { place, force } => (place, Work::Update { force }),
         Command::Run { dir, args } => (Place { dir, json: false }, Work::Run { args }),
@@ -255,7 +258,11 @@ fn job(command: Command) -> Option<(Place, Job)> {
 }
 
 fn main() -> ExitCode {
-    let Some((place, job)) = job(Cli::parse().command) else {
+    let command = Cli::parse().command;
+    if let Command::Publishing(command) = command {
+        return publishing::run(*command);
+    }
+    let Some((place, job)) = job(command) else {
         return match demo::play() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

@@ -1,0 +1,279 @@
+//! What the commands of publishers tell: data on stdout, the rest on stderr. Nothing from a document
+//! reaches the terminal uncleaned.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+
+use castoff::launcher::messages::sanitise;
+use castoff::trust::document::{keys_name, release_name};
+use castoff::trust::{PublicKey, Role};
+use castoff_publish::document::{Content, Document, Folder, Standing, Written, list, roles};
+use castoff_publish::signer::NewPair;
+use castoff_publish::verify::{Report, Signed};
+use castoff_publish::{Error, Result, time};
+use serde_json::{Value, json};
+
+/// For people.
+pub(super) fn line(text: &str) {
+    drop(writeln!(io::stderr(), "{text}"));
+}
+
+/// For programs, and for people who asked for it.
+fn data(text: &str) {
+    drop(writeln!(io::stdout(), "{text}"));
+}
+
+pub(super) fn error(error: &Error, json: bool) {
+    let message = match error {
+        Error::Engine(error) => error.chain(),
+        other => other.to_string(),
+    };
+    if json {
+        data(&json!({"error": error.code(), "message": message}).to_string());
+    } else {
+        line(&format!(
+            "castoff: {} [{}]",
+            sanitise(&message),
+            error.code()
+        ));
+    }
+}
+
+pub(super) fn new_pair(pair: &NewPair, public: &PublicKey, open: bool) {
+    data(&public.to_string());
+    let mut text = format!(
+        "\nThe secret key is {}. Keep it offline, and make a copy: nobody can make it again.",
+        pair.secret.display()
+    );
+    if open {
+        text.push_str("\nIt has no passphrase: whoever has the file can sign.");
+    }
+    line(&format!(
+        "{text}\nThe public key is {}. In launcher.toml:\n\n[trust]\nkeys = [\"{public}\"]",
+        pair.public.display()
+    ));
+}
+
+/// What a document says.
+pub(super) fn summary(document: &Document) {
+    for text in document.summary() {
+        line(&text);
+    }
+}
+
+pub(super) fn written(written: &Written, folder: &Folder) -> Result<()> {
+    summary(&written.document);
+    signed(written, folder)
+}
+
+/// Who has signed a document now, and who still has to.
+pub(super) fn signed(written: &Written, folder: &Folder) -> Result<()> {
+    if written.dropped > 0 {
+        line(&format!(
+            "It says something else than before; {} of before left out.",
+            count(written.dropped, "signature")
+        ));
+    }
+    for key in &written.already {
+        line(&format!("The key {} had signed it already.", key.id()));
+    }
+    for key in &written.added {
+        line(&format!("Signed by the key {}.", key.id()));
+    }
+    for standing in folder.standings(&written.document)? {
+        line(&state(&standing));
+    }
+    data(&written.document.path().display().to_string());
+    Ok(())
+}
+
+fn count(number: usize, what: &str) -> String {
+    let end = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{end}")
+}
+
+fn ids<'a>(keys: impl IntoIterator<Item = &'a PublicKey>) -> String {
+    let ids: Vec<String> = keys.into_iter().map(PublicKey::id).collect();
+    if ids.is_empty() {
+        "nobody".to_owned()
+    } else {
+        ids.join(", ")
+    }
+}
+
+fn state(standing: &Standing) -> String {
+    let mut text = format!(
+        "Of the {}, {} of {} needed have signed",
+        standing.of,
+        standing.signed.len(),
+        standing.threshold
+    );
+    let lacks = standing.lacks();
+    if lacks > 0 {
+        let _ = write!(
+            text,
+            "; missing: {} by {}",
+            count(lacks, "signature"),
+            ids(&standing.missing).replace(", ", " or ")
+        );
+    }
+    text.push('.');
+    text
+}
+
+/// Who may sign what.
+pub(super) fn keys(document: &Document, folder: &Folder, as_json: bool) -> Result<()> {
+    let Content::Keys(keys) = document.content() else {
+        return Err(super::request(format!(
+            "{} is no keys document",
+            document.path().display()
+        )));
+    };
+    let standings = folder.standings(document)?;
+    if as_json {
+        let role = |role: &Role| {
+            let keys = role.keys().iter();
+            let keys: Vec<Value> = keys
+                .map(|key| {
+                    let signed = document.is_signed_by(key);
+                    json!({"id": key.id(), "key": key.to_string(), "signed": signed})
+                })
+                .collect();
+            json!({"threshold": role.threshold(), "keys": keys})
+        };
+        let signatures = standings.iter().map(|standing| {
+            let ids = |keys: &[PublicKey]| keys.iter().map(PublicKey::id).collect::<Vec<_>>();
+            json!({
+                "of": standing.of, "needed": standing.threshold, "signed": ids(&standing.signed),
+                "missing": ids(&standing.missing), "lacks": standing.lacks(),
+            })
+        });
+        let value = json!({
+            "app": document.app(), "number": keys.number,
+            "expires": keys.expires.map(time::text), "min_version": keys.min_version,
+            "roles": {
+                "root": role(&keys.root), "release": role(&keys.release), "index": role(&keys.index),
+            },
+            "signatures": signatures.collect::<Vec<_>>(),
+            "complete": standings.iter().all(|standing| standing.lacks() == 0),
+        });
+        data(&value.to_string());
+        return Ok(());
+    }
+    data(&format!(
+        "{}: keys number {} of {}",
+        document.path().display(),
+        keys.number,
+        document.app()
+    ));
+    if let Some(expires) = keys.expires {
+        data(&format!("expires      {}", time::text(expires)));
+    }
+    if let Some(least) = &keys.min_version {
+        data(&format!("min_version  {least}"));
+    }
+    for (name, role) in roles(keys) {
+        data(&format!(
+            "{name}: {} of {}",
+            role.threshold(),
+            count(role.keys().len(), "key")
+        ));
+        for key in role.keys() {
+            data(&format!("  {}  {key}", key.id()));
+        }
+    }
+    for standing in &standings {
+        data(&state(standing));
+    }
+    if keys.number == 1 {
+        data("The keys that are pinned in launchers have to have signed it too.");
+    }
+    Ok(())
+}
+
+/// What a launcher trusts, and why.
+pub(super) fn report(report: &Report, as_json: bool) {
+    if as_json {
+        data(&report.json().to_string());
+        return;
+    }
+    let launcher = &report.launcher;
+    let pinned = &launcher.pinned.role;
+    data(&format!(
+        "A launcher of {} for {}, channel {}, with {} of {} pinned ({})",
+        sanitise(&launcher.app),
+        launcher.target,
+        launcher.channel,
+        pinned.threshold(),
+        count(pinned.keys().len(), "key"),
+        ids(pinned.keys())
+    ));
+    for step in &report.steps {
+        let keys = &step.keys;
+        let [before, own] = &step.signed;
+        let mut text = format!("  {}: {}; {}", keys_name(keys.number), by(before), by(own));
+        if let Some(expires) = keys.expires {
+            let _ = write!(text, "; expires {}", time::text(expires));
+        }
+        if let Some(least) = &keys.min_version {
+            let _ = write!(text, "; nothing below {least}");
+        }
+        data(&text);
+    }
+    if let Some((index, signed)) = &report.index {
+        let mut text = format!(
+            "  {}.json: {}; number {}, issued {}, expires {}; current is {}",
+            sanitise(&index.channel),
+            by(signed),
+            index.seq,
+            time::text(index.issued),
+            time::text(index.expires),
+            index.current.version
+        );
+        if !index.revoked.is_empty() {
+            let _ = write!(text, "; revoked {}", list(&index.revoked));
+        }
+        data(&text);
+    }
+    if let Some((release, signed)) = &report.release {
+        data(&format!(
+            "  {}: {}",
+            release_name(&release.version),
+            by(signed)
+        ));
+    }
+    if let Some(package) = &report.package {
+        let found = match &package.file {
+            Some(path) => format!("{} is that file", path.display()),
+            None if report.is_trusted() => "it is elsewhere, and was not compared".to_owned(),
+            None => "what lies here is not that file".to_owned(),
+        };
+        data(&format!(
+            "  package {}: {} bytes, SHA-256 {}; {found}",
+            sanitise(&package.urls.join(" or ")),
+            package.announced.size,
+            package.announced.sha256,
+        ));
+    }
+    match (&report.refused, &report.release) {
+        (Some(error), _) => line(&format!(
+            "A launcher would refuse it: {} [{}]",
+            sanitise(&error.chain()),
+            error.code().as_str()
+        )),
+        (None, Some((release, _))) => {
+            data(&format!("A launcher would install {}.", release.version));
+        }
+        (None, None) => data("A launcher would believe it."),
+    }
+}
+
+fn by(signed: &Signed) -> String {
+    format!(
+        "{} of {} needed {} keys ({})",
+        signed.by.len(),
+        signed.needed,
+        signed.role,
+        ids(&signed.by)
+    )
+}

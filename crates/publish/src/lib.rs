@@ -1,0 +1,29 @@
+//! What a publisher does: key pairs, signatures, the three signed documents, and a look at a folder
+//! of them as a launcher would take it.
+//!
+//! | module | does |
+//! |---|---|
+//! | [`signer`] | makes key pairs and signs, in minisign's own formats |
+//! | [`document`] | reads what lies in a folder, adds signatures, says which are missing |
+//! | [`keys`] | writes `keys.N.json` |
+//! | [`release`] | writes `release-VERSION.json` |
+//! | [`index`] | writes `CHANNEL.json` |
+//! | [`verify`] | goes through a folder as a launcher does, and says what it trusts and why |
+//!
+//! Promises: nothing is written that the engine does not read ([`castoff::trust`] reads it back
+//! first). Nothing is signed for the reason alone that it lies in the folder: what is carried over
+//! from an older document was signed by a key that is at hand. No key file is ever overwritten, and
+//! a document is the old one or the new one, whatever happens.
+//!
+//! The library asks nobody and prints nothing: clock and passphrases are passed in.
+
+pub mod document;
+mod error;
+pub mod index;
+pub mod keys;
+pub mod release;
+pub mod signer;
+pub mod time;
+pub mod verify;
+
+pub use error::{Error, Result};

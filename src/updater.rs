@@ -292,7 +292,7 @@ impl<'a> Updater<'a> {
         let release = offer.release;
         let digest = release.package.sha256;
         let version = release.version.clone();
-        let result = self.install(release);
+        let result = self.install(&release);
         if let Err(error) = &result
             && comes_again(error.code())
         {
@@ -413,7 +413,7 @@ impl<'a> Updater<'a> {
     }
 
     /// From the fetch to the commit.
-    fn install(&self, trusted: Trusted) -> Result<Outcome> {
+    fn install(&self, trusted: &Trusted) -> Result<Outcome> {
         let folder = &self.folder;
         self.clear_leftovers()?;
         let waiting = folder.load_state().pending;
@@ -424,7 +424,7 @@ impl<'a> Updater<'a> {
                 version: trusted.version.clone(),
             });
         }
-        let archive = self.obtain(&trusted)?;
+        let archive = self.obtain(trusted)?;
         let release = trusted.release().clone();
 
         let change = match ChangeLock::take(folder, Duration::ZERO) {

@@ -28,8 +28,9 @@ pub struct PublicKey {
 impl PublicKey {
     /// The key's name, as minisign prints it: 16 hex digits.
     pub fn id(&self) -> String {
-        let name = self.bytes[NAME].iter().rev();
-        name.map(|byte| format!("{byte:02X}")).collect()
+        let mut name = [0; 8];
+        name.copy_from_slice(&self.bytes[NAME]);
+        format!("{:016X}", u64::from_le_bytes(name))
     }
 
     /// The Ed25519 key itself.

@@ -627,8 +627,9 @@ impl SignedPackage {
 
 /// When this executable was built: no clock of a machine that runs it can be earlier.
 fn built() -> DateTime<Utc> {
-    const SECONDS: i64 = include!(concat!(env!("OUT_DIR"), "/built.rs"));
-    DateTime::from_timestamp(SECONDS, 0).unwrap_or_default()
+    const SECONDS: &str = include_str!(concat!(env!("OUT_DIR"), "/built.rs"));
+    let seconds = SECONDS.trim().parse().unwrap_or_default();
+    DateTime::from_timestamp(seconds, 0).unwrap_or_default()
 }
 
 #[cfg(test)]

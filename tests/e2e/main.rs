@@ -22,6 +22,7 @@ mod read_only;
 mod repair;
 mod selfupdate;
 mod shortcuts;
+mod siege;
 #[cfg(unix)]
 mod snapshot;
 mod start;

@@ -243,9 +243,11 @@ impl<'a> Updater<'a> {
     /// nothing in how this ends.
     pub fn update(&self, force: bool) -> Result<Outcome> {
         let mut offer = self.look();
+        // Who may not lead the app back may not lead its launcher back either.
         let launcher = offer
             .as_mut()
             .ok()
+            .filter(|offer| self.leads_on(offer).is_ok())
             .and_then(|offer| offer.release.take_launcher());
         let result = offer.and_then(|offer| self.follow(offer, force));
         self.remember(&result);
@@ -377,24 +379,33 @@ impl<'a> Updater<'a> {
         Ok(Offer { installed, release })
     }
 
+    /// Whether an offer is none that leads back against the rules.
+    fn leads_on(&self, offer: &Offer) -> Result<()> {
+        let release = &offer.release;
+        match &offer.installed {
+            // Who has only a signature may have an old one: an index alone leads back.
+            Some(installed)
+                if release.version < *installed
+                    && (release.level() == Level::Release
+                        || self.config.update.downgrade == Downgrade::Refuse) =>
+            {
+                Err(Error::DowngradeRefused {
+                    installed: installed.to_string(),
+                    offered: release.version.to_string(),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether an offer may be taken.
     fn admit(&self, offer: &Offer, force: bool) -> Result<()> {
-        let state = self.folder.load_state();
-        let release = &offer.release;
-        if let Some(installed) = &offer.installed
-            && release.version < *installed
-            // Who has only a signature may have an old one: an index alone leads back.
-            && (release.level() == Level::Release
-                || self.config.update.downgrade == Downgrade::Refuse)
-        {
-            return Err(Error::DowngradeRefused {
-                installed: installed.to_string(),
-                offered: release.version.to_string(),
-            });
-        }
+        self.leads_on(offer)?;
         if force {
             return Ok(());
         }
+        let state = self.folder.load_state();
+        let release = &offer.release;
         if let Some(Bad { why, .. }) = state.bad_mark(release.package.sha256) {
             let version = release.version.to_string();
             return Err(Error::BadVersion {

@@ -547,6 +547,24 @@ fn rollback_by_a_signed_release_without_an_index() {
     siege.follows("1.1.0");
 }
 
+#[test]
+fn rollback_of_the_launcher_by_a_signed_release_without_an_index() {
+    let siege = Siege::check();
+    let other = another();
+    let launcher = json!({"size": other.len(), "sha256": sha256(&other), "urls": ["/MyApp"]});
+    let built = siege.package("0.9.0");
+    let old = release_of("0.9.0", &built).with("launchers", json!({target(): launcher}));
+    let signed = old.signed(&[&siege.publisher.release]);
+    answer(siege.world(), "0.9.0", Some(&signed), &[]);
+    siege.world().server.route("/MyApp", Reply::file(&other));
+    siege.refused("DOWNGRADE_REFUSED");
+    let forced = siege.world().run(&["--castoff", "update", "--force"]);
+    forced.assert_told("DOWNGRADE_REFUSED");
+    assert_unchanged(siege.world());
+    let requests = siege.world().server.requests();
+    assert!(requests.iter().all(|one| one.path() != "/MyApp"));
+}
+
 /// A byte at a time, for longer than any test lasts.
 fn trickling(reply: Reply) -> Reply {
     reply.trickle(1, Duration::from_millis(50))

@@ -415,12 +415,7 @@ impl Trust {
             }
         }
         let current = index.current.clone();
-        if index.revoked.contains(&current.version) {
-            return Err(Error::TrustWithdrawn {
-                version: current.version.to_string(),
-                problem: "revoked by the index that names it".to_owned(),
-            });
-        }
+        let revoked = index.not_revoked();
         let channel = self.channel.clone();
         if known.is_none_or(|known| known.index.current != current) {
             self.memory.releases.remove(&channel);
@@ -430,7 +425,8 @@ impl Trust {
             self.memory.indexes.insert(channel.clone(), text);
         }
         self.seen.insert(channel, Seen { index, sha256 });
-        Ok(current)
+        // It is remembered all the same: what an earlier one has named may wait to be installed.
+        revoked.map(|()| current)
     }
 
     /// An index that is signed and of this channel, whatever its number and age.
@@ -577,6 +573,7 @@ impl Trust {
         let (named, level) = match self.last_index().filter(|_| self.indexed) {
             Some(index) => {
                 self.not_expired(&index_name(&self.channel), Some(index.expires))?;
+                index.not_revoked()?;
                 (Some(&index.current), Level::Index)
             }
             None if self.indexed => return Err(unsigned()),

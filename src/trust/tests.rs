@@ -410,7 +410,6 @@ fn an_index_for_others_is_refused() {
         ("current/version", json!(""), Code::TrustInvalid),
         ("revoked", json!([1]), Code::TrustInvalid),
         ("issued", json!(1), Code::TrustInvalid),
-        ("revoked", json!(["0.9", "v1.0.0"]), Code::TrustWithdrawn),
     ] {
         let index = world.index_of(1, "1.0").with(path, value.clone());
         let refused = world.offer(&mut trust, &index, &release("1.0"));
@@ -642,6 +641,26 @@ fn two_launchers_that_learn_at_once_lose_nothing() {
     one.keep(&world.anchor(), &folder).unwrap();
     other.keep(&world.anchor(), &folder).unwrap();
     assert_eq!(load().last_index().unwrap().seq, 6);
+}
+
+#[test]
+fn a_version_that_the_index_has_revoked_is_not_installed_and_the_index_remembered() {
+    let world = World::new();
+    let mut trust = world.settled();
+    let waits = world
+        .offer(&mut trust, &world.index_of(1, "1.0"), &release("1.0"))
+        .unwrap();
+    let waits = waits.release().clone();
+    // By another spelling of it.
+    let revoked = json!(["0.9", "v1.0.0"]);
+    let index = world.index_of(2, "1.0").with("revoked", revoked);
+    let refused = world.offer(&mut trust, &index, &release("1.0"));
+    assert_eq!(code(refused), Code::TrustWithdrawn);
+    assert_eq!(code(trust.recall(waits)), Code::TrustWithdrawn);
+    let refused = world.offer(&mut trust, &world.index_of(1, "1.0"), &release("1.0"));
+    assert_eq!(code(refused), Code::TrustRolledBack);
+    let others = world.index_of(3, "1.1").with("revoked", json!(["1.0"]));
+    world.offer(&mut trust, &others, &release("1.1")).unwrap();
 }
 
 #[test]

@@ -1241,6 +1241,18 @@ fn what_waits_is_older_than_what_is_installed() {
 
 #[test]
 fn what_waits_is_withdrawn_meanwhile() {
+    // By the index that still names it.
+    let (siege, pending, built) = waiting();
+    let release = release_of("1.1.0", &built);
+    wait(&siege, &pending);
+    let index = Document::index(FIRST + 2, "1.1.0", &release);
+    let revoked = index.with("revoked", json!(["1.1.0"]));
+    siege.serve(INDEX, &revoked.signed(&[&siege.publisher.index]));
+    siege.refused_though("TRUST_WITHDRAWN");
+    // Also once the server says nothing any more.
+    siege.reply(INDEX, Reply::status(500));
+    siege.refused("TRUST_WITHDRAWN");
+
     // By root.
     let (siege, pending, _) = waiting();
     wait(&siege, &pending);

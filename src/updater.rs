@@ -262,7 +262,12 @@ impl<'a> Updater<'a> {
     fn look(&self) -> Result<Offer> {
         self.recover()?;
         self.tidy();
-        self.offer()
+        let (offer, kept) = self.ask()?;
+        // A number that is not remembered would not keep the next start from being led back.
+        match kept {
+            Err(error) if offer.is_news() => Err(error),
+            _ => Ok(offer),
+        }
     }
 
     /// Installs what is offered, if it is news and may be taken.
@@ -346,6 +351,11 @@ impl<'a> Updater<'a> {
 
     /// Asks the source, and falls back on a release that is fetched already and waits.
     pub fn offer(&self) -> Result<Offer> {
+        self.ask().map(|(offer, _)| offer)
+    }
+
+    /// The same, and whether what was learnt is kept. Who may not write may ask all the same.
+    fn ask(&self) -> Result<(Offer, Result<()>)> {
         self.observer.event(&Event::Phase(Phase::Check));
         let installed = self.current_version();
         let timeout = match installed {
@@ -359,15 +369,15 @@ impl<'a> Updater<'a> {
             source::open(&self.config.source).latest(&ask, &mut trust)
         });
         // Also where it has failed: keys that were learnt must not be forgotten because what came
-        // with them was wrong. Where it cannot be kept, nothing is built on it; who may not write
-        // may ask all the same, and will install nothing.
-        let kept = trust.keep(&anchor, &self.folder).or_else(|error| {
+        // with them was wrong. Where it cannot be kept, nothing is built on it.
+        let kept = trust.keep(&anchor, &self.folder);
+        if let Err(error) = &kept {
             log::warn!("what was learnt cannot be kept: {}", error.chain());
-            match error.code() {
-                Code::PermissionDenied => Ok(()),
-                _ => Err(error),
-            }
-        });
+        }
+        let (kept, unkept) = match kept {
+            Err(error) if error.code() == Code::PermissionDenied => (Ok(()), Err(error)),
+            kept => (kept, Ok(())),
+        };
         let release = match (kept.and(answer), self.folder.load_state().pending) {
             (Ok(release), _) => release,
             (Err(error), Some(pending)) => {
@@ -376,7 +386,7 @@ impl<'a> Updater<'a> {
             }
             (Err(error), None) => return Err(error),
         };
-        Ok(Offer { installed, release })
+        Ok((Offer { installed, release }, unkept))
     }
 
     /// Whether an offer is none that leads back against the rules.

@@ -1840,7 +1840,7 @@ fn trust_json_that_cannot_be_written() {
 #[cfg(target_os = "linux")]
 mod on_disks {
     use super::*;
-    use crate::disks::{Disk, or_left_out};
+    use crate::disks::{Disk, or_left_out, tool};
 
     /// A world whose client folder is a disk of its own.
     fn on_disk(publisher: &Publisher, size: &str) -> Option<(Disk, World)> {
@@ -1897,6 +1897,43 @@ mod on_disks {
         drop(file);
         fs::remove_file(&filler).unwrap();
         world.run(&[]).assert_app("1.1.0");
+    }
+
+    /// A file that even the superuser cannot change, as long as this is not dropped.
+    struct Immutable(PathBuf);
+
+    impl Immutable {
+        fn new(path: PathBuf) -> Option<Self> {
+            let text = path.to_str().unwrap();
+            or_left_out(tool("chattr", &["+i", text]))?;
+            Some(Self(path))
+        }
+    }
+
+    impl Drop for Immutable {
+        fn drop(&mut self) {
+            let _ = tool("chattr", &["-i", self.0.to_str().unwrap()]);
+        }
+    }
+
+    #[test]
+    fn trust_json_that_nobody_may_change() {
+        let siege = Siege::new();
+        let file = siege.world().path(".castoff/trust.json");
+        let Some(immutable) = Immutable::new(file) else {
+            return;
+        };
+        // With nothing to install, there is nothing to be said of it.
+        siege.publish(FIRST + 1, "1.0.0");
+        siege.follows("1.0.0");
+        siege.publish(FIRST + 2, "1.1.0");
+        siege.refused("PERMISSION_DENIED");
+        assert_eq!(siege.asked("1.1.0.zip"), 0);
+        // Who only asks is told.
+        let check = siege.world().run(&["--castoff", "check", "--json"]);
+        assert!(check.stdout.contains("\"offered\":\"1.1.0\""), "{check:?}");
+        drop(immutable);
+        siege.follows("1.1.0");
     }
 
     #[test]

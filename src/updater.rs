@@ -364,6 +364,10 @@ impl<'a> Updater<'a> {
         };
         let anchor = Anchor::of(self.config);
         let mut trust = Trust::load(&anchor, &self.folder, Utc::now());
+        if let Some(base) = &self.base {
+            // What an administrator's launcher has seen binds those of users.
+            trust.learn_from(&Trust::load(&anchor, base, Utc::now()));
+        }
         let answer = Client::new(&self.config.network, &self.config.source).and_then(|client| {
             let ask = Ask::within(&client, installed.as_ref(), timeout);
             source::open(&self.config.source).latest(&ask, &mut trust)

@@ -267,7 +267,16 @@ impl Trust {
         Ok(())
     }
 
-    /// Learns from what somebody else has learnt whatever is news.
+    /// Learns whatever is news of what was learnt elsewhere.
+    pub(crate) fn learn_from(&mut self, other: &Self) {
+        if self.is_pinned() {
+            self.learn_more(&other.memory);
+            self.steps = 0;
+        }
+    }
+
+    /// Learns from what somebody else has learnt whatever is news. That an index has expired since
+    /// makes its number no smaller.
     fn learn_more(&mut self, other: &Memory) {
         for document in other.keys.iter().skip(self.memory.keys.len()) {
             if self.follow(document.as_bytes()).is_err() {
@@ -275,12 +284,27 @@ impl Trust {
             }
         }
         let channel = self.channel.clone();
-        if let Some(index) = other.indexes.get(&channel)
-            && self.index(index.as_bytes(), &index_name(&channel)).is_ok()
-            && let Some(release) = other.releases.get(&channel)
+        let Some(document) = other.indexes.get(&channel) else {
+            return;
+        };
+        let subject = index_name(&channel);
+        let Ok((index, sha256)) = self.read_index(document.as_bytes(), &subject, &channel) else {
+            return;
+        };
+        if self
+            .last_index()
+            .is_some_and(|known| known.seq >= index.seq)
         {
-            self.memory.releases.insert(channel, release.clone());
+            return;
         }
+        let indexes = &mut self.memory.indexes;
+        indexes.insert(channel.clone(), document.clone());
+        let releases = &mut self.memory.releases;
+        match other.releases.get(&channel) {
+            Some(release) => releases.insert(channel.clone(), release.clone()),
+            None => releases.remove(&channel),
+        };
+        self.seen.insert(channel, Seen { index, sha256 });
     }
 
     /// Whether anything has to be signed.

@@ -664,6 +664,36 @@ fn a_version_that_the_index_has_revoked_is_not_installed_and_the_index_remembere
 }
 
 #[test]
+fn what_was_learnt_elsewhere_is_learnt_if_it_is_more() {
+    let mut world = World::new();
+    let settled = |seq: u64, world: &World| {
+        let mut trust = world.settled();
+        let index = world
+            .index_of(seq, "1.0")
+            .with("expires", json!((world.now + DAY).to_rfc3339()));
+        world.offer(&mut trust, &index, &release("1.0")).unwrap();
+        trust
+    };
+    let (base, mut copy) = (settled(5, &world), settled(4, &world));
+    // That it has expired by now makes no difference.
+    world.now += DAY * 2;
+    copy.now = world.now;
+    copy.learn_from(&base);
+    assert_eq!(copy.last_index().unwrap().seq, 5);
+    assert_eq!(copy.next_keys(), Some(2));
+    copy.learn_from(&settled(3, &world));
+    assert_eq!(copy.last_index().unwrap().seq, 5);
+    let mut fresh = world.trust();
+    fresh.learn_from(&copy);
+    assert_eq!(fresh.last_index().unwrap().seq, 5);
+    assert!(fresh.known_release().is_some());
+    // Of another publisher's, nothing is.
+    let mut other = World::new().trust();
+    other.learn_from(&copy);
+    assert!(other.last_index().is_none() && other.next_keys() == Some(1));
+}
+
+#[test]
 fn a_release_that_has_waited_is_judged_by_what_is_known_now() {
     let mut world = World::new();
     let mut trust = world.settled();

@@ -1953,6 +1953,10 @@ mod on_disks {
         let user = world
             .home()
             .join("user/.local/share/org.castoff.test/client");
+        // What the administrator's launcher has seen binds the user's.
+        publish(&world, &publisher, FIRST - 1, "0.9.0");
+        let run = world.run(&[]);
+        run.assert_app("1.0.0").assert_told("TRUST_ROLLED_BACK");
         publish(&world, &publisher, FIRST + 1, "1.1.0");
         let zip = fs::read_to_string(user.join("local_version.json"));
         assert!(zip.is_err(), "{zip:?}");

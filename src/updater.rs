@@ -243,9 +243,11 @@ impl<'a> Updater<'a> {
     /// nothing in how this ends.
     pub fn update(&self, force: bool) -> Result<Outcome> {
         let mut offer = self.look();
+        // Who may not lead the app back may not lead its launcher back either.
         let launcher = offer
             .as_mut()
             .ok()
+            .filter(|offer| self.leads_on(offer).is_ok())
             .and_then(|offer| offer.release.take_launcher());
         let result = offer.and_then(|offer| self.follow(offer, force));
         self.remember(&result);
@@ -260,7 +262,12 @@ impl<'a> Updater<'a> {
     fn look(&self) -> Result<Offer> {
         self.recover()?;
         self.tidy();
-        self.offer()
+        let (offer, kept) = self.ask()?;
+        // A number that is not remembered would not keep the next start from being led back.
+        match kept {
+            Err(error) if offer.is_news() => Err(error),
+            _ => Ok(offer),
+        }
     }
 
     /// Installs what is offered, if it is news and may be taken.
@@ -344,6 +351,11 @@ impl<'a> Updater<'a> {
 
     /// Asks the source, and falls back on a release that is fetched already and waits.
     pub fn offer(&self) -> Result<Offer> {
+        self.ask().map(|(offer, _)| offer)
+    }
+
+    /// The same, and whether what was learnt is kept. Who may not write may ask all the same.
+    fn ask(&self) -> Result<(Offer, Result<()>)> {
         self.observer.event(&Event::Phase(Phase::Check));
         let installed = self.current_version();
         let timeout = match installed {
@@ -352,20 +364,24 @@ impl<'a> Updater<'a> {
         };
         let anchor = Anchor::of(self.config);
         let mut trust = Trust::load(&anchor, &self.folder, Utc::now());
+        if let Some(base) = &self.base {
+            // What an administrator's launcher has seen binds those of users.
+            trust.learn_from(&Trust::load(&anchor, base, Utc::now()));
+        }
         let answer = Client::new(&self.config.network, &self.config.source).and_then(|client| {
             let ask = Ask::within(&client, installed.as_ref(), timeout);
             source::open(&self.config.source).latest(&ask, &mut trust)
         });
         // Also where it has failed: keys that were learnt must not be forgotten because what came
-        // with them was wrong. Where it cannot be kept, nothing is built on it; who may not write
-        // may ask all the same, and will install nothing.
-        let kept = trust.keep(&anchor, &self.folder).or_else(|error| {
+        // with them was wrong. Where it cannot be kept, nothing is built on it.
+        let kept = trust.keep(&anchor, &self.folder);
+        if let Err(error) = &kept {
             log::warn!("what was learnt cannot be kept: {}", error.chain());
-            match error.code() {
-                Code::PermissionDenied => Ok(()),
-                _ => Err(error),
-            }
-        });
+        }
+        let (kept, unkept) = match kept {
+            Err(error) if error.code() == Code::PermissionDenied => (Ok(()), Err(error)),
+            kept => (kept, Ok(())),
+        };
         let release = match (kept.and(answer), self.folder.load_state().pending) {
             (Ok(release), _) => release,
             (Err(error), Some(pending)) => {
@@ -374,27 +390,36 @@ impl<'a> Updater<'a> {
             }
             (Err(error), None) => return Err(error),
         };
-        Ok(Offer { installed, release })
+        Ok((Offer { installed, release }, unkept))
+    }
+
+    /// Whether an offer is none that leads back against the rules.
+    fn leads_on(&self, offer: &Offer) -> Result<()> {
+        let release = &offer.release;
+        match &offer.installed {
+            // Who has only a signature may have an old one: an index alone leads back.
+            Some(installed)
+                if release.version < *installed
+                    && (release.level() == Level::Release
+                        || self.config.update.downgrade == Downgrade::Refuse) =>
+            {
+                Err(Error::DowngradeRefused {
+                    installed: installed.to_string(),
+                    offered: release.version.to_string(),
+                })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether an offer may be taken.
     fn admit(&self, offer: &Offer, force: bool) -> Result<()> {
-        let state = self.folder.load_state();
-        let release = &offer.release;
-        if let Some(installed) = &offer.installed
-            && release.version < *installed
-            // Who has only a signature may have an old one: an index alone leads back.
-            && (release.level() == Level::Release
-                || self.config.update.downgrade == Downgrade::Refuse)
-        {
-            return Err(Error::DowngradeRefused {
-                installed: installed.to_string(),
-                offered: release.version.to_string(),
-            });
-        }
+        self.leads_on(offer)?;
         if force {
             return Ok(());
         }
+        let state = self.folder.load_state();
+        let release = &offer.release;
         if let Some(Bad { why, .. }) = state.bad_mark(release.package.sha256) {
             let version = release.version.to_string();
             return Err(Error::BadVersion {

@@ -137,6 +137,18 @@ pub struct Pointer {
 }
 
 impl Index {
+    /// Fails where it has revoked what it names.
+    pub(super) fn not_revoked(&self) -> Result<()> {
+        let version = &self.current.version;
+        if self.revoked.contains(version) {
+            return Err(Error::TrustWithdrawn {
+                version: version.to_string(),
+                problem: "revoked by the index that names it".to_owned(),
+            });
+        }
+        Ok(())
+    }
+
     /// Reads the payload of an index.
     pub fn read(payload: &[u8], app: &str, subject: &str) -> Result<Self> {
         read(payload, "index", app, subject, |fields| {

@@ -280,7 +280,16 @@ impl Trust {
         Ok(())
     }
 
-    /// Learns from what somebody else has learnt whatever is news.
+    /// Learns whatever is news of what was learnt elsewhere.
+    pub(crate) fn learn_from(&mut self, other: &Self) {
+        if self.is_pinned() {
+            self.learn_more(&other.memory);
+            self.steps = 0;
+        }
+    }
+
+    /// Learns from what somebody else has learnt whatever is news. That an index has expired since
+    /// makes its number no smaller.
     fn learn_more(&mut self, other: &Memory) {
         for document in other.keys.iter().skip(self.memory.keys.len()) {
             if self.follow(document.as_bytes()).is_err() {
@@ -288,12 +297,27 @@ impl Trust {
             }
         }
         let channel = self.channel.clone();
-        if let Some(index) = other.indexes.get(&channel)
-            && self.index(index.as_bytes(), &index_name(&channel)).is_ok()
-            && let Some(release) = other.releases.get(&channel)
+        let Some(document) = other.indexes.get(&channel) else {
+            return;
+        };
+        let subject = index_name(&channel);
+        let Ok((index, sha256)) = self.read_index(document.as_bytes(), &subject, &channel) else {
+            return;
+        };
+        if self
+            .last_index()
+            .is_some_and(|known| known.seq >= index.seq)
         {
-            self.memory.releases.insert(channel, release.clone());
+            return;
         }
+        let indexes = &mut self.memory.indexes;
+        indexes.insert(channel.clone(), document.clone());
+        let releases = &mut self.memory.releases;
+        match other.releases.get(&channel) {
+            Some(release) => releases.insert(channel.clone(), release.clone()),
+            None => releases.remove(&channel),
+        };
+        self.seen.insert(channel, Seen { index, sha256 });
     }
 
     /// Whether anything has to be signed.
@@ -428,12 +452,7 @@ impl Trust {
             }
         }
         let current = index.current.clone();
-        if index.revoked.contains(&current.version) {
-            return Err(Error::TrustWithdrawn {
-                version: current.version.to_string(),
-                problem: "revoked by the index that names it".to_owned(),
-            });
-        }
+        let revoked = index.not_revoked();
         let channel = self.channel.clone();
         if known.is_none_or(|known| known.index.current != current) {
             self.memory.releases.remove(&channel);
@@ -443,7 +462,8 @@ impl Trust {
             self.memory.indexes.insert(channel.clone(), text);
         }
         self.seen.insert(channel, Seen { index, sha256 });
-        Ok(current)
+        // It is remembered all the same: what an earlier one has named may wait to be installed.
+        revoked.map(|()| current)
     }
 
     /// An index that is signed and of this channel, whatever its number and age.
@@ -591,6 +611,7 @@ impl Trust {
         let (named, level) = match self.last_index().filter(|_| self.indexed) {
             Some(index) => {
                 self.not_expired(&index_name(&self.channel), Some(index.expires))?;
+                index.not_revoked()?;
                 (Some(&index.current), Level::Index)
             }
             None if self.indexed => return Err(unsigned()),

@@ -410,7 +410,6 @@ fn an_index_for_others_is_refused() {
         ("current/version", json!(""), Code::TrustInvalid),
         ("revoked", json!([1]), Code::TrustInvalid),
         ("issued", json!(1), Code::TrustInvalid),
-        ("revoked", json!(["0.9", "v1.0.0"]), Code::TrustWithdrawn),
     ] {
         let index = world.index_of(1, "1.0").with(path, value.clone());
         let refused = world.offer(&mut trust, &index, &release("1.0"));
@@ -656,6 +655,56 @@ fn two_launchers_that_learn_at_once_lose_nothing() {
     one.keep(&world.anchor(), &folder).unwrap();
     other.keep(&world.anchor(), &folder).unwrap();
     assert_eq!(load().last_index().unwrap().seq, 6);
+}
+
+#[test]
+fn a_version_that_the_index_has_revoked_is_not_installed_and_the_index_remembered() {
+    let world = World::new();
+    let mut trust = world.settled();
+    let waits = world
+        .offer(&mut trust, &world.index_of(1, "1.0"), &release("1.0"))
+        .unwrap();
+    let waits = waits.release().clone();
+    // By another spelling of it.
+    let revoked = json!(["0.9", "v1.0.0"]);
+    let index = world.index_of(2, "1.0").with("revoked", revoked);
+    let refused = world.offer(&mut trust, &index, &release("1.0"));
+    assert_eq!(code(refused), Code::TrustWithdrawn);
+    assert_eq!(code(trust.recall(waits)), Code::TrustWithdrawn);
+    let refused = world.offer(&mut trust, &world.index_of(1, "1.0"), &release("1.0"));
+    assert_eq!(code(refused), Code::TrustRolledBack);
+    let others = world.index_of(3, "1.1").with("revoked", json!(["1.0"]));
+    world.offer(&mut trust, &others, &release("1.1")).unwrap();
+}
+
+#[test]
+fn what_was_learnt_elsewhere_is_learnt_if_it_is_more() {
+    let mut world = World::new();
+    let settled = |seq: u64, world: &World| {
+        let mut trust = world.settled();
+        let index = world
+            .index_of(seq, "1.0")
+            .with("expires", json!((world.now + DAY).to_rfc3339()));
+        world.offer(&mut trust, &index, &release("1.0")).unwrap();
+        trust
+    };
+    let (base, mut copy) = (settled(5, &world), settled(4, &world));
+    // That it has expired by now makes no difference.
+    world.now += DAY * 2;
+    copy.now = world.now;
+    copy.learn_from(&base);
+    assert_eq!(copy.last_index().unwrap().seq, 5);
+    assert_eq!(copy.next_keys(), Some(2));
+    copy.learn_from(&settled(3, &world));
+    assert_eq!(copy.last_index().unwrap().seq, 5);
+    let mut fresh = world.trust();
+    fresh.learn_from(&copy);
+    assert_eq!(fresh.last_index().unwrap().seq, 5);
+    assert!(fresh.known_release().is_some());
+    // Of another publisher's, nothing is.
+    let mut other = World::new().trust();
+    other.learn_from(&copy);
+    assert!(other.last_index().is_none() && other.next_keys() == Some(1));
 }
 
 #[test]

@@ -134,7 +134,7 @@ pub(crate) fn or_left_out<T>(made: Result<T, String>) -> Option<T> {
 }
 
 /// Runs a system's tool, and gives its output or what went wrong.
-fn tool(program: &str, args: &[&str]) -> Result<String, String> {
+pub(crate) fn tool(program: &str, args: &[&str]) -> Result<String, String> {
     let output = Command::new(program)
         .args(args)
         .output()

@@ -1,93 +1,30 @@
 //! Hostile packages and unruly servers, end to end: what must be refused is refused and leaves
 //! nothing, inside the client folder or out of it; what is merely unusual is installed.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
 use castoff_testkit::http::{Reply, Request, Server, Tls};
-use castoff_testkit::package::{Package, RawEntry, RawZip, Tree, hostile};
+use castoff_testkit::package::{Package, RawEntry, RawZip, hostile};
 use serde_json::Value;
 
+use crate::siege::Besieged;
 use crate::world::{CHECK, ENTRY, Run, World, app, script};
 
-/// A world with 1.0.0 installed and past its trial, alone in a folder that is watched as well.
-struct Besieged {
-    world: World,
-    tree: BTreeMap<String, String>,
-    around: [Tree; 3],
-    parent: tempfile::TempDir,
+/// A world with 1.0.0 installed, in a folder that is watched.
+fn besieged() -> Besieged {
+    Besieged::new(|parent| {
+        let world = World::inside(parent, Server::start(), "");
+        install(&world);
+        world
+    })
 }
 
-impl Besieged {
-    fn new() -> Self {
-        let parent = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let world = World::inside(parent.path(), Server::start(), "");
-        install(&world);
-        let mut besieged = Self {
-            tree: world.tree(),
-            around: Default::default(),
-            world,
-            parent,
-        };
-        besieged.around = besieged.look_around();
-        besieged
-    }
-
-    /// What lies beside the launcher's folder, in it, and in Castoff's own folder.
-    fn look_around(&self) -> [Tree; 3] {
-        let home = self.world.home();
-        let name = home.file_name().unwrap().to_str().unwrap();
-        [
-            Tree::read(self.parent.path(), &[name]),
-            Tree::read(home, &["client", "logs"]),
-            Tree::read(&self.world.path(".castoff"), &["state.json"]),
-        ]
-    }
-
-    /// Offers a package that is what its release says, and tells everything that is wrong with
-    /// what comes of it. No assertions, so that one run finds the faults of all packages.
-    fn faults(&self, name: &str, code: &str, bytes: &[u8]) -> Vec<String> {
-        let world = &self.world;
-        world.publish_bytes("1.1.0", bytes.to_vec());
-        let run = world.run(&[]);
-        let mut faults = Vec::new();
-        let mut expect = |fine: bool, what: String| {
-            if !fine {
-                faults.push(format!("{name}: {what}"));
-            }
-        };
-        expect(
-            run.stderr.contains(code),
-            format!("{code} not told: {run:#?}"),
-        );
-        let outcome = &world.state()["last"]["outcome"];
-        expect(
-            outcome == code,
-            format!("remembered as {outcome}, not {code}"),
-        );
-        expect(
-            run.code == Some(0) && run.stdout.contains("app 1.0.0 "),
-            format!("1.0.0 did not start: {run:#?}"),
-        );
-        expect(world.version() == "1.0.0", "another version".to_owned());
-        expect(
-            world.tree() == self.tree,
-            format!("changed: {:#?}", world.tree()),
-        );
-        expect(
-            world.backups().is_empty(),
-            format!("a backup: {:?}", world.backups()),
-        );
-        for (before, now) in self.around.iter().zip(self.look_around()) {
-            let differences = before.differences(&now);
-            expect(
-                differences.is_empty(),
-                format!("around it: {differences:#?}"),
-            );
-        }
-        faults
-    }
+/// Offers a package that is what its release says, and tells everything that is wrong with what
+/// comes of it.
+fn faults(besieged: &Besieged, name: &str, code: &str, bytes: &[u8]) -> Vec<String> {
+    besieged.world.publish_bytes("1.1.0", bytes.to_vec());
+    besieged.faults(&besieged.world.run(&[]), name, code)
 }
 
 /// Installs 1.0.0 and starts it often enough that it is past its trial and nothing is news.
@@ -106,39 +43,49 @@ fn noise(length: u32) -> Vec<u8> {
 
 #[test]
 fn every_hostile_package_with_the_right_digest() {
-    let besieged = Besieged::new();
+    let besieged = besieged();
     let packages = hostile::all();
     assert!(packages.len() > 50, "the testkit's packages are all here");
-    let faults: Vec<String> = packages
+    let found: Vec<String> = packages
         .iter()
-        .flat_map(|package| besieged.faults(package.name, package.code, &package.bytes))
+        .flat_map(|package| faults(&besieged, package.name, package.code, &package.bytes))
         .collect();
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert!(found.is_empty(), "{}", found.join("\n"));
     besieged.world.publish_app("1.1.0");
     besieged.world.run(&[]).assert_app("1.1.0");
 }
 
 #[test]
 fn every_name_that_must_not_be_written() {
-    let besieged = Besieged::new();
-    let mut faults = Vec::new();
+    let besieged = besieged();
+    let mut found = Vec::new();
     for name in hostile::NAMES {
         let bytes = hostile::with_name(name.as_bytes());
-        faults.extend(besieged.faults(&format!("{name:?}"), "ARCHIVE_UNSAFE", &bytes));
+        found.extend(faults(
+            &besieged,
+            &format!("{name:?}"),
+            "ARCHIVE_UNSAFE",
+            &bytes,
+        ));
     }
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
 #[test]
 fn a_package_truncated_at_every_thousandth_byte() {
-    let besieged = Besieged::new();
+    let besieged = besieged();
     let whole = app("1.1.0").file("noise.bin", noise(40_000)).build();
-    let mut faults = Vec::new();
+    let mut found = Vec::new();
     for length in (0..whole.bytes.len()).step_by(1000) {
         let name = format!("the first {length} bytes");
-        faults.extend(besieged.faults(&name, "ARCHIVE_INVALID", &whole.bytes[..length]));
+        found.extend(faults(
+            &besieged,
+            &name,
+            "ARCHIVE_INVALID",
+            &whole.bytes[..length],
+        ));
     }
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
 /// An entry as a Windows tool in China writes it: a GBK name, no flag, no Unix mode.

@@ -4,6 +4,7 @@
     reason = "tests set up and spoil what the launcher meets"
 )]
 
+mod attacks;
 mod bad_input;
 #[cfg(unix)]
 mod companions;
@@ -22,6 +23,7 @@ mod read_only;
 mod repair;
 mod selfupdate;
 mod shortcuts;
+mod siege;
 #[cfg(unix)]
 mod snapshot;
 mod start;

@@ -40,7 +40,7 @@ pub(crate) fn announce_launcher(world: &World, built: &Built, version: &str, byt
 
 /// Gives a world a launcher of its own. Those of all worlds are one file with many names, and Windows
 /// removes no name of a file that runs somewhere.
-fn give_own_launcher(world: &World) {
+pub(crate) fn give_own_launcher(world: &World) {
     let shared = world.home().join("shared");
     if !shared.exists() {
         fs::rename(world.launcher(), &shared).unwrap();
@@ -83,7 +83,7 @@ pub(crate) fn launcher_fetches(world: &World) -> usize {
 }
 
 #[track_caller]
-fn assert_launcher(world: &World, bytes: &[u8]) {
+pub(crate) fn assert_launcher(world: &World, bytes: &[u8]) {
     let found = fs::read(world.launcher()).unwrap_or_default();
     assert!(
         found == bytes,

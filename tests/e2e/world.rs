@@ -124,11 +124,15 @@ impl World {
 
     /// Writes launcher.toml anew.
     pub(crate) fn configure(&self, more: &str) {
+        self.configure_source(&format!("url = \"{}\"", self.server.url(CHECK)), more);
+    }
+
+    /// The same with another source than the check.
+    pub(crate) fn configure_source(&self, source: &str, more: &str) {
         let text = format!(
             "app = \"org.castoff.test\"\nname = \"Test App\"\nlog_dir = \"logs\"\nlanguage = \"en\"\n\
-             layout = \"{}\"\n[source]\nurl = \"{}\"\n[network]\nretries = 1\ncheck_timeout = 20\n{more}\n",
-            self.layout.as_str(),
-            self.server.url(CHECK)
+             layout = \"{}\"\n[source]\n{source}\n[network]\nretries = 1\ncheck_timeout = 20\n{more}\n",
+            self.layout.as_str()
         );
         fs::write(self.home().join("launcher.toml"), text).unwrap();
     }

@@ -349,6 +349,17 @@ impl<'a> Updater<'a> {
         Ok(lock)
     }
 
+    /// Whom to believe, with what was learnt here until now.
+    pub fn trust(&self) -> Trust {
+        let anchor = Anchor::of(self.config);
+        let mut trust = Trust::load(&anchor, &self.folder, Utc::now());
+        if let Some(base) = &self.base {
+            // What an administrator's launcher has seen binds those of users.
+            trust.learn_from(&Trust::load(&anchor, base, Utc::now()));
+        }
+        trust
+    }
+
     /// Asks the source, and falls back on a release that is fetched already and waits.
     pub fn offer(&self) -> Result<Offer> {
         self.ask().map(|(offer, _)| offer)
@@ -362,19 +373,14 @@ impl<'a> Updater<'a> {
             Some(_) => self.config.network.check_timeout,
             None => self.config.network.check_timeout.max(FIRST_CHECK_TIMEOUT),
         };
-        let anchor = Anchor::of(self.config);
-        let mut trust = Trust::load(&anchor, &self.folder, Utc::now());
-        if let Some(base) = &self.base {
-            // What an administrator's launcher has seen binds those of users.
-            trust.learn_from(&Trust::load(&anchor, base, Utc::now()));
-        }
+        let mut trust = self.trust();
         let answer = Client::new(&self.config.network, &self.config.source).and_then(|client| {
             let ask = Ask::within(&client, installed.as_ref(), timeout);
             source::open(&self.config.source).latest(&ask, &mut trust)
         });
         // Also where it has failed: keys that were learnt must not be forgotten because what came
         // with them was wrong. Where it cannot be kept, nothing is built on it.
-        let kept = trust.keep(&anchor, &self.folder);
+        let kept = trust.keep(&Anchor::of(self.config), &self.folder);
         if let Err(error) = &kept {
             log::warn!("what was learnt cannot be kept: {}", error.chain());
         }

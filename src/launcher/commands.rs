@@ -20,6 +20,7 @@ use crate::layout::{self, Kept};
 use crate::release::target;
 use crate::repair::{Findings, Repaired};
 use crate::state::{ClientFolder, Link};
+use crate::trust::{PublicKey, Role};
 use crate::updater::{Outcome, Updater};
 use crate::{Error, Result, disk};
 
@@ -266,6 +267,9 @@ impl Session {
             installed.as_deref().unwrap_or(self.say(Text::LabelNone)),
         );
         self.row(&mut text, Text::LabelOffered, &offered);
+        if news && offer.is_critical() {
+            let _ = writeln!(text, "  {}", self.say(Text::FoundCritical));
+        }
         if news {
             for line in offer.release.notes.lines() {
                 let _ = writeln!(text, "  {}", sanitise(line));
@@ -274,7 +278,8 @@ impl Session {
         let package = &offer.release.package;
         let json = json!({
             "installed": installed, "offered": offered, "update_available": news,
-            "notes": offer.release.notes,
+            "notes": offer.release.notes, "critical": offer.is_critical(),
+            "trust": offer.release.level().as_str(),
             "package": {"url": package.url, "sha256": package.sha256, "size": package.size},
             "launcher": offer.release.launcher,
         });
@@ -376,6 +381,7 @@ impl Session {
             entry.as_deref().unwrap_or(none),
         );
         self.row(&mut text, Text::LabelSource, &self.config.source.url);
+        let trust = self.trust(&mut text, &updater);
         let offered = match &offer {
             Ok(offer) => offer.release.version.to_string(),
             Err(error) => format!("{} {}", self.say(Text::LabelFault), error.chain()),
@@ -421,7 +427,7 @@ impl Session {
             "launcher": env!("CARGO_PKG_VERSION"), "system": target(), "app": self.config.app,
             "name": self.config.name, "client_folder": startable.folder().root(),
             "why": self.places.why.as_str(), "read_only": base, "copy": copy, "installed": installed,
-            "entry_point": entry, "source": self.config.source.url,
+            "entry_point": entry, "source": self.config.source.url, "trust": trust,
             "offered": offer.as_ref().ok().map(|offer| offer.release.version.to_string()),
             "source_error": offer.as_ref().err().map(Error::chain), "on_trial": trial, "bad": bad,
             "backups": backups, "interrupted": interrupted, "free_space": free, "log": log,
@@ -434,6 +440,44 @@ impl Session {
             Ok(_) => 0,
         };
         Ok(Told { text, json, code })
+    }
+
+    /// Says what has to be signed, by whom, and what is known of the index.
+    fn trust(&self, text: &mut String, updater: &Updater<'_>) -> Value {
+        let trust = updater.trust();
+        let Some(keys) = trust.keys() else {
+            self.row(text, Text::LabelSignatures, self.say(Text::TrustNone));
+            return Value::Null;
+        };
+        let ids = |role: &Role| role.keys().iter().map(PublicKey::id).collect::<Vec<_>>();
+        let role = |role: &Role| json!({"threshold": role.threshold(), "keys": ids(role)});
+        let values = [
+            ("number", keys.number.to_string()),
+            ("needed", keys.release.threshold().to_string()),
+            ("count", keys.release.keys().len().to_string()),
+        ];
+        let told = self.terminal.text(Text::TrustKeys, &values);
+        self.row(text, Text::LabelSignatures, &told);
+        let index = trust.last_index();
+        if let Some(index) = index {
+            let values = [
+                ("seq", index.seq.to_string()),
+                ("expires", index.expires.to_rfc3339()),
+            ];
+            let _ = writeln!(
+                text,
+                "    {}",
+                self.terminal.text(Text::TrustIndex, &values)
+            );
+        }
+        json!({
+            "keys": keys.number, "expires": keys.expires, "min_version": keys.min_version,
+            "root": role(&keys.root), "release": role(&keys.release), "index": role(&keys.index),
+            "seen": index.map(|index| json!({
+                "seq": index.seq, "issued": index.issued, "expires": index.expires,
+                "current": index.current.version, "revoked": index.revoked,
+            })),
+        })
     }
 
     /// What is configured, and where it comes from.

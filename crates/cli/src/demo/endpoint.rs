@@ -14,6 +14,9 @@ use std::time::Duration;
 /// The path of the check.
 pub(super) const CHECK: &str = "/api/nuitkal_pack/apps/demo/active/";
 
+/// The folder of signed documents.
+pub(super) const RELEASES: &str = "/releases/";
+
 /// What is served, by path.
 type Pages = Arc<Mutex<HashMap<String, Vec<u8>>>>;
 
@@ -50,7 +53,12 @@ impl Endpoint {
     }
 
     pub(super) fn url(&self) -> String {
-        format!("http://{}{CHECK}", self.address)
+        self.address(CHECK)
+    }
+
+    /// The address of a path.
+    pub(super) fn address(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
     }
 
     /// Makes a page available, or replaces it.

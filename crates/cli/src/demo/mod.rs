@@ -12,7 +12,7 @@ use std::process::Command;
 
 use castoff::release::{Commands, FILE_LIST_NAME, FileList, Listed};
 use castoff::trust::Sha256;
-use endpoint::Endpoint;
+use endpoint::{Endpoint, RELEASES};
 use zip::write::SimpleFileOptions;
 
 type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
@@ -124,13 +124,93 @@ pub(crate) fn play() -> Result {
     start(home)?;
     show(&client)?;
 
-    step(8, "Offline", "The endpoint is switched off.")?;
+    step(
+        8,
+        "Signed",
+        "The publisher makes a key, pins it in launcher.toml, signs 1.5.0, and says that it is \
+         current. Any web server will do for that.",
+    )?;
+    tool(home, &["keygen", "publisher", "--no-passphrase"])?;
+    let public = std::fs::read_to_string(home.join("publisher.pub"))?;
+    let pin = format!(
+        "[source]\nkind = \"index\"\nurl = \"{}\"\n\n[trust]\nkeys = [\"{}\"]\n",
+        endpoint.address(RELEASES),
+        public.lines().last().unwrap_or_default()
+    );
+    let (before, _) = config.split_once("[source]").ok_or("no source")?;
+    let (_, run) = config.split_once("[run]").ok_or("no run")?;
+    std::fs::write(
+        home.join("launcher.toml"),
+        format!("{before}{pin}\n[run]{run}"),
+    )?;
+    sign(&endpoint, home, "publisher", "1.5.0")?;
+    say(&format!("\n{}\n", indent(pin.trim_end(), "    ")))?;
+    start(home)?;
+
+    step(
+        9,
+        "A thief has the server",
+        "Whoever has broken into it offers 6.6.6, signed with a key of their own.",
+    )?;
+    tool(home, &["keygen", "thief", "--no-passphrase"])?;
+    sign(&endpoint, home, "thief", "6.6.6")?;
+    start(home)?;
+    show(&client)?;
+
+    step(10, "Offline", "The endpoint is switched off.")?;
     drop(endpoint);
     start(home)?;
 
     say("\nThat was all. The temporary folder is removed again.")?;
     folder.close()?;
     Ok(())
+}
+
+/// Packs a version, signs it with a key and publishes it as documents.
+fn sign(endpoint: &Endpoint, home: &Path, key: &str, version: &str) -> Result {
+    let folder = home.join(format!("{key}-releases"));
+    std::fs::create_dir(&folder)?;
+    let package = package(
+        version,
+        &[("help.txt", &format!("Help of {version}\n"))],
+        true,
+    )?;
+    let name = format!("{key}-releases/{version}.zip");
+    std::fs::write(home.join(&name), package)?;
+    let key = format!("{key}.key");
+    let sign = [
+        "sign",
+        &name,
+        "--version",
+        version,
+        "--entry-point",
+        ENTRY.0,
+        "--key",
+        &key,
+    ];
+    tool(home, &sign)?;
+    let (folder_name, _) = name.split_once('/').unwrap_or_default();
+    tool(home, &["index", "new", folder_name, "--key", &key])?;
+    for entry in std::fs::read_dir(&folder)? {
+        let entry = entry?;
+        let path = format!("{RELEASES}{}", entry.file_name().display());
+        endpoint.put(&path, std::fs::read(entry.path())?);
+    }
+    Ok(())
+}
+
+/// Runs this executable as a publisher does, in a folder.
+fn tool(home: &Path, command: &[&str]) -> Result {
+    say(&format!("    $ castoff {}", command.join(" ")))?;
+    let status = Command::new(std::env::current_exe()?)
+        .args(command)
+        .current_dir(home)
+        .status()?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("castoff {} ended with {status}", command[0]).into())
+    }
 }
 
 /// Does what a double-click on the launcher does.

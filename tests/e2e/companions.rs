@@ -5,7 +5,9 @@
 use std::fs;
 use std::process::Command;
 
+use castoff_testkit::http::Reply;
 use castoff_testkit::package::Package;
+use castoff_testkit::sign::{Document, Signer};
 use rusqlite::Connection;
 
 use crate::world::{ENTRY, Layout, Run, World, app, dying, script};
@@ -235,6 +237,44 @@ fn every_hook_comes_in_its_place_and_knows_what_it_is_about() {
                       after_commit 1.0.0 1.1.0\nbefore_start 1.1.0\nafter_confirm 1.0.0 1.1.0\n";
         let back = "on_rollback 1.1.0 1.0.0\n";
         assert_eq!(said(), format!("{first}{second}{back}"), "{layout:?}");
+    }
+}
+
+#[test]
+fn commands_of_a_package_are_run_where_it_is_signed_and_they_are_allowed() {
+    let signer = Signer::new();
+    let pinned = format!("[trust]\nkeys = [\"{}\"]", signer.public());
+    let allowed = "[hooks]\npackage = true\nafter_commit = [\"echo own>> told.txt\"]";
+    for (config, runs) in [
+        (allowed.to_owned(), false),
+        (pinned.clone(), false),
+        (format!("{allowed}\n{pinned}"), true),
+    ] {
+        let world = World::with("");
+        world.publish_app("1.0.0");
+        world.run(&[]).assert_app("1.0.0");
+        world.configure(&config);
+        let built = app("1.1.0")
+            .command("after_stage", "echo staged>> told.txt")
+            .command("after_commit", "echo brought>> told.txt")
+            .build();
+        let signed = Document::release("1.1.0", "/media/1.1.0.zip", &built.bytes)
+            .with("packages/any/entry_point", ENTRY.into())
+            .signed(&[&signer]);
+        let mut answer = World::answer(&built, "1.1.0");
+        answer["release"] = serde_json::from_str(&signed).unwrap();
+        world.announce(&answer);
+        world.media("1.1.0", Reply::file(&built.bytes));
+        let run = world.run(&[]);
+        if runs {
+            run.assert_app("1.1.0");
+            let told = world.read("told.txt");
+            let lines: Vec<&str> = told.lines().map(str::trim).collect();
+            assert_eq!(lines, ["staged", "own", "brought"], "{run:#?}");
+        } else {
+            run.assert_app("1.0.0").assert_told("PACKAGE_COMMANDS");
+            assert!(!world.path("told.txt").exists(), "{config}");
+        }
     }
 }
 

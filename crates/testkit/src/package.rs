@@ -20,7 +20,7 @@ use std::io::{Cursor, Write as _};
 use std::path::Path;
 
 use flate2::write::DeflateEncoder;
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use zip::write::SimpleFileOptions;
 
@@ -43,6 +43,7 @@ pub struct Package {
     listed: bool,
     fits: Vec<String>,
     kept: Vec<(String, Vec<u8>)>,
+    hooks: Value,
     python_modes: bool,
 }
 
@@ -77,6 +78,7 @@ impl Package {
             listed: false,
             fits: Vec::new(),
             kept: Vec::new(),
+            hooks: json!({}),
             python_modes: false,
         }
     }
@@ -147,6 +149,13 @@ impl Package {
         self
     }
 
+    /// Brings a command to be run at a hook.
+    #[must_use]
+    pub fn command(mut self, hook: &str, line: &str) -> Self {
+        self.hooks[hook] = json!([line]);
+        self.list()
+    }
+
     /// Gives every entry mode 0600 and no file type, as Python's `writestr` does.
     #[must_use]
     pub fn python_modes(mut self) -> Self {
@@ -205,7 +214,7 @@ impl Package {
         }
         json!({
             "castoff": 1, "version": self.version, "whole": self.fits.is_empty(),
-            "fits": self.fits, "files": files,
+            "fits": self.fits, "files": files, "hooks": self.hooks,
         })
         .to_string()
         .into_bytes()

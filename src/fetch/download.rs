@@ -386,14 +386,22 @@ fn continued(
     if reply.status() != 206 {
         return None;
     }
+    // In bytes: what is no text of ASCII is there all the same.
+    let bytes = |name| {
+        reply
+            .response
+            .headers()
+            .get(name)
+            .map(HeaderValue::as_bytes)
+    };
     // A compressed range is a range of another file.
-    let encoding = reply.header(header::CONTENT_ENCODING);
-    if encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
+    let encoding = bytes(header::CONTENT_ENCODING);
+    if encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case(b"identity")) {
         return None;
     }
     let known = origin.and_then(|origin| origin.etag.as_deref());
-    let etag = reply.header(header::ETAG);
-    if known.is_some() && etag.is_some() && known != etag {
+    let etag = bytes(header::ETAG);
+    if known.is_some() && etag.is_some() && known.map(str::as_bytes) != etag {
         return None;
     }
     let range = reply

@@ -336,6 +336,22 @@ fn an_etag_that_changed_unsaid_in_a_206_starts_over() {
 }
 
 #[test]
+fn headers_that_are_no_ascii_are_not_passed_over() {
+    for (name, value) in [("ETag", "\"é\""), ("Content-Encoding", "é")] {
+        let world = World::new();
+        let rest = Reply::status(206)
+            .body(&world.bytes[5_000..])
+            .header("Content-Range", "bytes 5000-299999/300000")
+            .header(name, value);
+        world
+            .serve([rest.times(1), world.good()])
+            .left(&world.bytes[..5_000], Some("\"v0\""));
+        world.succeeds();
+        assert_eq!(world.ranges(), [range(5_000), None], "{name}");
+    }
+}
+
+#[test]
 fn a_wrong_content_range_starts_over() {
     for wrong in [
         "bytes 0-299999/300000",

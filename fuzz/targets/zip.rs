@@ -98,7 +98,7 @@ fn unpack(archive: &Archive, data: &[u8]) {
         });
         contents.push(taken);
     }
-    if let Some(Some(list)) = judge(archive.file_list()) {
+    if let Some(Some(list)) = judge(archive.file_list(None)) {
         for entry in archive.entries() {
             assert!(list.files.contains_key(&entry.path));
         }

@@ -79,3 +79,29 @@ impl Documents for Local<'_> {
         Path::new(self.path).join(name).display().to_string()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{Config, FILE_NAME};
+    use crate::fetch::Client;
+
+    #[test]
+    fn no_more_of_a_document_is_read_than_its_limit_tells_from_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_str().unwrap();
+        let text = "source.url = 'https://a.example/'\n";
+        std::fs::write(folder.path().join(FILE_NAME), text).unwrap();
+        let config = Config::load(folder.path(), None, &|_| None).unwrap();
+        let client = Client::new(&config.network, &config.source).unwrap();
+        let ask = Ask::within(&client, None, Duration::from_secs(60));
+        let documents = Local { path, ask: &ask };
+        std::fs::write(folder.path().join("large.json"), [b' '; 100]).unwrap();
+        let read = |name, limit| documents.read(name, limit).unwrap();
+        assert_eq!(read("large.json", 10).unwrap().len(), 11);
+        assert_eq!(read("large.json", 100).unwrap().len(), 100);
+        assert!(read("none.json", 10).is_none());
+    }
+}

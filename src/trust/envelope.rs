@@ -229,6 +229,9 @@ mod tests {
         ] {
             assert_eq!(code(text), Code::TrustInvalid, "{text}");
         }
+        let long = "x".repeat(LONGEST_SIGNATURE);
+        let long = with("untrusted comment: ", &format!("untrusted comment: {long}"));
+        assert_eq!(code(&long), Code::TrustInvalid);
         let many: Vec<&Signer> = vec![&a; 17];
         assert_eq!(code(&envelope(b"bytes", &many)), Code::TrustInvalid);
         assert_eq!(code(r#"{"payload": "", "sigs": []}"#), Code::TrustUnsigned);

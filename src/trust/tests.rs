@@ -98,6 +98,33 @@ fn code<T>(result: Result<T>) -> Code {
 }
 
 #[test]
+fn a_package_is_what_was_announced_or_it_is_not_verified() {
+    let fetched = |bytes: &[u8]| Fetched {
+        file: tempfile::tempfile().unwrap(),
+        path: std::path::PathBuf::new(),
+        sha256: Sha256::of(bytes),
+        size: bytes.len() as u64,
+    };
+    let mut package = Package {
+        url: "https://a.example/a.zip".to_owned(),
+        mirrors: Vec::new(),
+        sha256: Sha256::of(PACKAGE),
+        size: Some(PACKAGE.len() as u64),
+        files: None,
+    };
+    assert!(verify(fetched(PACKAGE), &package).is_ok());
+    let longer = [PACKAGE, b"more"].concat();
+    for (bytes, expected) in [
+        (&b"a Package"[..], Code::HashMismatch),
+        (&longer, Code::SizeMismatch),
+    ] {
+        assert_eq!(code(verify(fetched(bytes), &package)), expected);
+    }
+    package.size = None;
+    assert_eq!(code(verify(fetched(&longer), &package)), Code::HashMismatch);
+}
+
+#[test]
 fn a_release_that_the_index_names_passes() {
     let world = World::new();
     let mut trust = world.settled();
@@ -114,6 +141,10 @@ fn a_release_that_the_index_names_passes() {
     let named = trust.index(index.as_bytes(), "x").unwrap();
     let known = trust.known_release().unwrap();
     assert!(trust.release(&known, Some(&named), None, &resolve).is_ok());
+    // What another index names is not known.
+    let next = world.index_of(2, "1.2.0").signed(&[&world.index]);
+    trust.index(next.as_bytes(), "x").unwrap();
+    assert!(trust.known_release().is_none());
 }
 
 #[test]
@@ -313,6 +344,8 @@ fn expired_keys_stop_updates() {
         if !fine {
             assert_eq!(code(offer), Code::TrustExpired);
         }
+        // Nor is anything learnt of those whom nobody vouches for any more.
+        assert_eq!(trust.last_index().is_some(), fine, "{expires}");
     }
 }
 
@@ -534,6 +567,11 @@ fn the_announced_launcher_is_signed_with_the_release() {
     let launcher = passed.take_launcher().unwrap();
     assert_eq!(launcher.url, "https://a.example/MyApp");
     assert_eq!(launcher.sha256, Sha256::of(b"new"));
+    // Not with one that has waited, which the launcher of today may be newer than.
+    let mut trust = world.settled();
+    let waits = world.offer(&mut trust, &index, &release).unwrap();
+    let mut recalled = trust.recall(waits.release().clone()).unwrap();
+    assert!(recalled.take_launcher().is_none());
 }
 
 #[test]
@@ -736,6 +774,11 @@ fn a_release_that_has_waited_is_judged_by_what_is_known_now() {
         ..waits.clone()
     };
     assert_eq!(code(trust.recall(forged)), Code::TrustSignature);
+    // Nobody says that it is current.
+    assert_eq!(
+        code(world.settled().recall(waits.clone())),
+        Code::TrustUnsigned
+    );
     // The index that named it has expired, or names another by now.
     trust.now += DAY * 2;
     assert_eq!(code(trust.recall(waits.clone())), Code::TrustExpired);

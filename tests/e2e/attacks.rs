@@ -310,7 +310,9 @@ fn endless_data() {
     let siege = Siege::new();
     let built = app("1.1.0").build();
     let release = release_of("1.1.0", &built);
-    let endless = || Reply::json("{\"payload\": \"").endless();
+    // In large blocks: slow retrieval is another test.
+    let block = format!("{{\"payload\": \"{}", "A".repeat(64 << 10));
+    let endless = || Reply::json(&block).endless();
     for file in ["keys.2.json", INDEX] {
         siege.reply(file, endless());
         siege.refused("TOO_LARGE");
@@ -620,13 +622,19 @@ fn a_stolen_index_key_chooses_among_what_the_publisher_has_released() {
         siege.serve("release-6.6.6.json", &forged.signed(&[signer]));
         siege.refused_though("TRUST_SIGNATURE");
     }
+    // An index that takes back what it names is none that a thief could use.
+    let revoked = json!(["0.9.0"]);
+    let index = Document::index(FIRST + 2, "0.9.0", &release_of("0.9.0", &built));
+    let index = index.with("revoked", revoked);
+    siege.serve(INDEX, &index.signed(&[&siege.publisher.index]));
+    siege.refused_though("TRUST_WITHDRAWN");
     // What root has ruled out, he cannot bring back.
     let keys = siege.publisher.keys(2).with("min_version", json!("0.9.0"));
     siege.rotate(2, &keys);
-    siege.publish(FIRST + 2, "0.8.0");
+    siege.publish(FIRST + 3, "0.8.0");
     siege.refused_though("TRUST_WITHDRAWN");
     // Between these, he leads back. That is all.
-    siege.publish(FIRST + 3, "0.9.0");
+    siege.publish(FIRST + 4, "0.9.0");
     siege.follows("0.9.0");
 }
 
@@ -997,6 +1005,28 @@ fn keys_documents_in_a_check_answer() {
     siege.follows("1.1.0");
 }
 
+#[test]
+fn more_keys_than_are_followed_at_once() {
+    // Whoever has root can keep a launcher busy, and no longer than this at a start.
+    const AT_ONCE: u64 = 32;
+    let mut siege = Siege::check();
+    let sign = |siege: &Siege, number| {
+        siege
+            .publisher
+            .keys(number)
+            .signed(&[&siege.publisher.root])
+    };
+    let last = AT_ONCE + 2;
+    let mut chain: Vec<String> = (1..last).map(|number| sign(&siege, number)).collect();
+    siege.publisher.release = Signer::new();
+    chain.push(sign(&siege, last));
+    let signed = release_of("1.1.0", &siege.package("1.1.0")).signed(&[&siege.publisher.release]);
+    let all: Vec<&str> = chain.iter().map(String::as_str).collect();
+    answer(siege.world(), "1.1.0", Some(&signed), &all);
+    siege.refused_though("TRUST_SIGNATURE");
+    siege.follows("1.1.0");
+}
+
 /// A world that asks a server for signed check answers, with a token in headers of all kinds.
 fn with_token(siege: &mut Siege, url: &str) {
     let trust = format!("[trust]\nkeys = [\"{}\"]", siege.publisher.root.public());
@@ -1206,6 +1236,15 @@ fn what_waits_is_altered_where_it_is_remembered() {
 }
 
 #[test]
+fn what_waits_and_nothing_is_remembered_that_speaks_for_it() {
+    let (siege, pending, _) = waiting();
+    fs::remove_file(siege.world().path(".castoff/trust.json")).unwrap();
+    wait(&siege, &pending);
+    siege.reply(INDEX, Reply::status(500));
+    siege.refused_though("TRUST_UNSIGNED");
+}
+
+#[test]
 fn what_waits_is_altered_where_it_lies() {
     let (siege, pending, built) = waiting();
     put_download(&siege, &built.sha256, &spoilt(&built.bytes));
@@ -1236,6 +1275,28 @@ fn what_waits_is_older_than_what_is_installed() {
         siege.world().state()["last"]["outcome"],
         "DOWNGRADE_REFUSED"
     );
+    assert_eq!(siege.world().version(), "1.0.0");
+}
+
+#[test]
+fn what_waits_is_taken_back_where_nothing_but_a_signature_speaks_for_it() {
+    let siege = Siege::check();
+    let built = siege.package("1.1.0");
+    let signed = release_of("1.1.0", &built).signed(&[&siege.publisher.release]);
+    put_download(&siege, &built.sha256, &built.bytes);
+    let pending = json!({
+        "version": "1.1.0", "notes": "", "entry_point": ENTRY, "document": signed,
+        "package": {"url": siege.world().server.url("/gone.zip"), "sha256": built.sha256,
+                    "size": built.bytes.len()},
+    });
+    wait(&siege, &pending);
+    siege.announce("1.0.0");
+    siege.follows("1.0.0");
+    assert_eq!(siege.world().state()["pending"], Value::Null);
+    // Who holds the answers back from now on cannot bring it about.
+    siege.world().server.unroute(CHECK);
+    let run = siege.world().run(&[]);
+    run.assert_app("1.0.0").assert_told("HTTP_STATUS");
     assert_eq!(siege.world().version(), "1.0.0");
 }
 
@@ -1296,8 +1357,8 @@ fn a_package_is_swapped_between_hash_and_use() {
     use std::process::Stdio;
 
     let siege = Siege::new();
-    let waiting = "#!/bin/sh\necho \"app 1.1.0 $CASTOFF_VERSION\"\nread line\nexit 0\n";
-    let built = app("1.1.0").executable(ENTRY, waiting).build();
+    let script = "#!/bin/sh\necho \"app 1.1.0 $CASTOFF_VERSION\"\nread line\nexit 0\n";
+    let built = app("1.1.0").executable(ENTRY, script).build();
     siege.reply("1.1.0.zip", Reply::file(&built.bytes));
     name(
         siege.world(),
@@ -1503,6 +1564,33 @@ fn metadata_with_wrong_types_or_missing_fields() {
         faults.extend(siege.faults(&format!("release {text}"), "TRUST_INVALID"));
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn metadata_with_unusual_versions() {
+    let siege = Siege::new();
+    let release = release_of("1.1.0", &siege.package("1.1.0"));
+    let mut seq = FIRST;
+    let mut offer = |version: &str| {
+        seq += 1;
+        let index = Document::index(seq, version, &release);
+        siege.serve(INDEX, &index.signed(&[&siege.publisher.index]));
+    };
+    for wrong in ["", "newest", "../../1.1.0", "1.1.0\n", &"1.".repeat(5_000)] {
+        offer(wrong);
+        siege.refused("TRUST_INVALID");
+    }
+    // A version's document has a name of its own, which leads nowhere else.
+    for (version, name) in [
+        ("1.2.9.1", "release-1.2.9.1.json"),
+        ("v1.2", "release-1.2.json"),
+        ("release/v1.2.6", "release-1.2.6.json"),
+        ("1.2.3-rc.1", "release-1.2.3-rc.1.json"),
+    ] {
+        offer(version);
+        siege.refused_though("TRUST_UNSIGNED");
+        assert_eq!(siege.asked(name), 1, "{version}");
+    }
 }
 
 #[test]
@@ -1730,6 +1818,29 @@ fn a_folder_that_is_not_there_installs_nothing() {
     fs::create_dir(stick.folder.path()).unwrap();
     stick.world.run(&[]).assert_told("TRUST_UNSIGNED");
     assert!(stick.world.tree().is_empty());
+}
+
+#[test]
+fn a_first_install_is_of_what_is_signed_alone() {
+    let stick = Stick::new();
+    let built = stick.publish(1, "1.0.0");
+    let release = release_of("1.0.0", &built);
+    let refused = |code: &str| {
+        let run = stick.world.run(&[]);
+        run.assert_told(code);
+        assert_ne!(run.code, Some(0), "{run:?}");
+        assert!(stick.world.tree().is_empty(), "{code}");
+        assert_eq!(stick.world.version(), "none");
+    };
+    let stranger = Signer::new();
+    let index = Document::index(2, "1.0.0", &release);
+    stick.put(INDEX, index.signed(&[&stranger]).as_bytes());
+    refused("TRUST_SIGNATURE");
+    stick.put(INDEX, index.signed(&[&stick.publisher.index]).as_bytes());
+    stick.put("1.0.0.zip", &spoilt(&built.bytes));
+    refused("HASH_MISMATCH");
+    stick.publish(3, "1.1.0");
+    stick.world.run(&[]).assert_app("1.1.0");
 }
 
 #[test]

@@ -96,7 +96,7 @@ mod tests {
         std::fs::write(folder.path().join(FILE_NAME), text).unwrap();
         let config = Config::load(folder.path(), None, &|_| None).unwrap();
         let client = Client::new(&config.network, &config.source).unwrap();
-        let ask = Ask::within(&client, None, Duration::from_secs(60));
+        let ask = Ask::within(&client, None, Duration::from_mins(1));
         let documents = Local { path, ask: &ask };
         std::fs::write(folder.path().join("large.json"), [b' '; 100]).unwrap();
         let read = |name, limit| documents.read(name, limit).unwrap();

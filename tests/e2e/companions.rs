@@ -258,11 +258,11 @@ fn commands_of_a_package_are_run_where_it_is_signed_and_they_are_allowed() {
             .command("after_stage", "echo staged>> told.txt")
             .command("after_commit", "echo brought>> told.txt")
             .build();
-        let signed = Document::release("1.1.0", "/media/1.1.0.zip", &built.bytes)
+        let document = Document::release("1.1.0", "/media/1.1.0.zip", &built.bytes)
             .with("packages/any/entry_point", ENTRY.into())
             .signed(&[&signer]);
         let mut answer = World::answer(&built, "1.1.0");
-        answer["release"] = serde_json::from_str(&signed).unwrap();
+        answer["release"] = serde_json::from_str(&document).unwrap();
         world.announce(&answer);
         world.media("1.1.0", Reply::file(&built.bytes));
         let run = world.run(&[]);

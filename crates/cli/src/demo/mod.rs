@@ -124,6 +124,20 @@ pub(crate) fn play() -> Result {
     start(home)?;
     show(&client)?;
 
+    signed(&endpoint, home, &config)?;
+    show(&client)?;
+
+    step(10, "Offline", "The endpoint is switched off.")?;
+    drop(endpoint);
+    start(home)?;
+
+    say("\nThat was all. The temporary folder is removed again.")?;
+    folder.close()?;
+    Ok(())
+}
+
+/// The steps in which releases are signed, by the publisher and by somebody else.
+fn signed(endpoint: &Endpoint, home: &Path, config: &str) -> Result {
     step(
         8,
         "Signed",
@@ -143,8 +157,11 @@ pub(crate) fn play() -> Result {
         home.join("launcher.toml"),
         format!("{before}{pin}\n[run]{run}"),
     )?;
-    sign(&endpoint, home, "publisher", "1.5.0")?;
-    say(&format!("\n{}\n", indent(pin.trim_end(), "    ")))?;
+    sign(endpoint, home, "publisher", "1.5.0")?;
+    say(&format!(
+        "\n{}\n",
+        indent(pin.trim_end(), "    ").replace("    \n", "\n")
+    ))?;
     start(home)?;
 
     step(
@@ -153,17 +170,8 @@ pub(crate) fn play() -> Result {
         "Whoever has broken into it offers 6.6.6, signed with a key of their own.",
     )?;
     tool(home, &["keygen", "thief", "--no-passphrase"])?;
-    sign(&endpoint, home, "thief", "6.6.6")?;
-    start(home)?;
-    show(&client)?;
-
-    step(10, "Offline", "The endpoint is switched off.")?;
-    drop(endpoint);
-    start(home)?;
-
-    say("\nThat was all. The temporary folder is removed again.")?;
-    folder.close()?;
-    Ok(())
+    sign(endpoint, home, "thief", "6.6.6")?;
+    start(home)
 }
 
 /// Packs a version, signs it with a key and publishes it as documents.

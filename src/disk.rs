@@ -20,6 +20,7 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::Builder;
 
 use crate::{Error, Result};
 
@@ -623,7 +624,8 @@ pub fn cores() -> usize {
 }
 
 /// Does `work` for every item on up to `threads` threads, and gives the results in the items'
-/// order, or one of the errors. After an error nothing more is begun.
+/// order, or one of the errors. After an error nothing more is begun. Where the system starts fewer
+/// threads, fewer do it.
 pub fn in_parallel<I: Sync, R: Send>(
     threads: usize,
     items: &[I],
@@ -652,8 +654,12 @@ pub fn in_parallel<I: Sync, R: Send>(
         Ok(results)
     };
     let mut all = std::thread::scope(|scope| {
-        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
+        let started = (0..threads).map_while(|_| Builder::new().spawn_scoped(scope, worker).ok());
+        let handles: Vec<_> = started.collect();
         let mut all = Vec::with_capacity(items.len());
+        if handles.is_empty() {
+            all = worker()?;
+        }
         let mut error = None;
         for handle in handles {
             match handle.join() {

@@ -13,6 +13,7 @@
 use std::panic::{self, PanicHookInfo};
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use crate::Error;
@@ -43,6 +44,12 @@ pub fn install(after: After) {
             && survived().is_none()
             && let Ok(executable) = &executable
         {
+            // While one thread replaces the process, others fail in ways of their own: the system
+            // starts no thread any more, for one. They must not end what is being replaced.
+            static REPLACED: AtomicBool = AtomicBool::new(false);
+            while REPLACED.swap(true, Ordering::Relaxed) {
+                thread::park();
+            }
             start_anew(executable, &what);
         }
         Session::report_unopened(&Error::Internal { what });

@@ -262,12 +262,14 @@ impl<'a> Updater<'a> {
     fn look(&self) -> Result<Offer> {
         self.recover()?;
         self.tidy();
-        let (offer, kept) = self.ask()?;
+        let (mut offer, kept) = self.ask()?;
         // A number that is not remembered would not keep the next start from being led back.
         match kept {
-            Err(error) if offer.is_news() => Err(error),
-            _ => Ok(offer),
+            Err(error) if offer.is_news() => return Err(error),
+            Err(_) => drop(offer.release.take_launcher()),
+            Ok(()) => {}
         }
+        Ok(offer)
     }
 
     /// Installs what is offered, if it is news and may be taken.
@@ -299,6 +301,7 @@ impl<'a> Updater<'a> {
         let release = offer.release;
         let digest = release.package.sha256;
         let version = release.version.clone();
+        let level = release.level();
         let result = self.install(&release);
         if let Err(error) = &result
             && comes_again(error.code())
@@ -313,10 +316,19 @@ impl<'a> Updater<'a> {
         if let Err(error) = &result
             && blames_the_package(error.code())
         {
-            log::warn!("the package is left alone for a while");
-            let noted = self
-                .folder
-                .change_state(|state| state.back_off(Some(&version), digest, Utc::now()));
+            // What came in a signed package's place is the doing of whoever sent it, and no reason to
+            // leave the package alone.
+            let others = matches!(
+                error.code(),
+                Code::HashMismatch | Code::SizeMismatch | Code::TooLarge
+            );
+            let noted = if level >= Level::Release && others {
+                Ok(())
+            } else {
+                log::warn!("the package is left alone for a while");
+                self.folder
+                    .change_state(|state| state.back_off(Some(&version), digest, Utc::now()))
+            };
             let cleared = disk::remove_tree(&self.folder.downloads());
             if let Err(error) = noted.and(cleared) {
                 log::warn!("{}", error.chain());
@@ -350,14 +362,14 @@ impl<'a> Updater<'a> {
     }
 
     /// Whom to believe, with what was learnt here until now.
-    pub fn trust(&self) -> Trust {
+    pub fn trust(&self) -> Result<Trust> {
         let anchor = Anchor::of(self.config);
-        let mut trust = Trust::load(&anchor, &self.folder, Utc::now());
+        let mut trust = Trust::load(&anchor, &self.folder, Utc::now())?;
         if let Some(base) = &self.base {
             // What an administrator's launcher has seen binds those of users.
-            trust.learn_from(&Trust::load(&anchor, base, Utc::now()));
+            trust.learn_from(&Trust::load(&anchor, base, Utc::now())?);
         }
-        trust
+        Ok(trust)
     }
 
     /// Asks the source, and falls back on a release that is fetched already and waits.
@@ -373,22 +385,18 @@ impl<'a> Updater<'a> {
             Some(_) => self.config.network.check_timeout,
             None => self.config.network.check_timeout.max(FIRST_CHECK_TIMEOUT),
         };
-        let mut trust = self.trust();
+        let mut trust = self.trust()?;
         let answer = Client::new(&self.config.network, &self.config.source).and_then(|client| {
             let ask = Ask::within(&client, installed.as_ref(), timeout);
             source::open(&self.config.source).latest(&ask, &mut trust)
         });
         // Also where it has failed: keys that were learnt must not be forgotten because what came
-        // with them was wrong. Where it cannot be kept, nothing is built on it.
+        // with them was wrong.
         let kept = trust.keep(&Anchor::of(self.config), &self.folder);
         if let Err(error) = &kept {
             log::warn!("what was learnt cannot be kept: {}", error.chain());
         }
-        let (kept, unkept) = match kept {
-            Err(error) if error.code() == Code::PermissionDenied => (Ok(()), Err(error)),
-            kept => (kept, Ok(())),
-        };
-        let release = match (kept.and(answer), self.folder.load_state().pending) {
+        let release = match (answer, self.folder.load_state().pending) {
             (Ok(release), _) => release,
             (Err(error), Some(pending)) => {
                 self.observer.event(&Event::Warning(&error));
@@ -396,7 +404,7 @@ impl<'a> Updater<'a> {
             }
             (Err(error), None) => return Err(error),
         };
-        Ok((Offer { installed, release }, unkept))
+        Ok((Offer { installed, release }, kept))
     }
 
     /// Whether an offer is none that leads back against the rules.

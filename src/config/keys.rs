@@ -42,7 +42,7 @@ pub enum Tighten {
     OnlySmaller,
     /// To a larger number only.
     OnlyLarger,
-    /// To another address of the same host, and not from https to http.
+    /// To another address of the same host, and not from https to http; a path not at all.
     SameHost,
     /// Not at all.
     Fixed,
@@ -62,7 +62,8 @@ impl Tighten {
             (Self::OnlyLarger, Value::Number(baked), Value::Number(new)) => new > baked,
             (Self::SameHost, Value::Text(baked), Value::Text(new)) => {
                 let (baked, new) = (host(baked), host(new));
-                baked.1 == new.1 && (baked.0 == new.0 || new.0 == "https")
+                // A path has none: then it is this one.
+                !baked.1.is_empty() && baked.1 == new.1 && (baked.0 == new.0 || new.0 == "https")
             }
             // A rule that does not fit the key's kind: nothing gets past it.
             _ => false,
@@ -337,7 +338,7 @@ pub const KEYS: &[Key] = &[
         "network.allow_http",
         Kind::Flag,
         Some("false"),
-        "whether plain http is allowed to hosts other than loopback",
+        "whether plain http is allowed to hosts other than loopback, tokens included; without it, with `trust.keys` and without tokens",
         Tighten::OnlyTo("false"),
     ),
     tight(

@@ -115,6 +115,11 @@ impl Layers {
         self.pinned = Some(self.values.clone());
     }
 
+    /// Whether what a key says may make less of another one: where nothing is baked in, or the key is.
+    pub(super) fn may_relax(&self, key: &str) -> bool {
+        self.pinned.is_none() || self.origins.of(key) == Origin::Baked
+    }
+
     /// Lays a TOML document over what is there.
     pub(super) fn lay_document(&mut self, text: &str, document: Document<'_>) -> Result<()> {
         let table = DeTable::parse(text).map_err(|error| {

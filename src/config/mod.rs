@@ -220,8 +220,11 @@ pub struct NetworkConfig {
     pub chunk_size: usize,
     /// Whether certificates are checked.
     pub verify_certificates: bool,
-    /// Whether plain http is allowed to hosts other than loopback.
+    /// Whether plain http is allowed to hosts other than loopback: said so, or safe since what comes
+    /// has to be signed.
     pub allow_http: bool,
+    /// Whether it was said so: else no token goes there.
+    pub tokens_by_http: bool,
     /// The largest package that is fetched, in bytes.
     pub max_package_size: u64,
 }
@@ -407,6 +410,7 @@ impl Reader {
         let trust = self.trust(path)?;
         let (kind, url) = self.source(exe_dir, path, trust.is_some())?;
         let run = self.run()?;
+        let http = self.flag("network.allow_http");
         let other = self.dump(path)?;
         let app = self.text("app").unwrap_or_default();
         let name = self.text("name").unwrap_or_else(|| {
@@ -462,7 +466,8 @@ impl Reader {
                 verify_certificates: self.flag("network.verify_certificates"),
                 // Who listens to what is signed learns nothing that is not public, and who changes
                 // it is found out.
-                allow_http: self.flag("network.allow_http") || trust.is_some(),
+                allow_http: http || self.0.may_relax("trust.keys") && trust.is_some(),
+                tokens_by_http: http,
                 max_package_size: self.number("network.max_package_size"),
             },
             trust,

@@ -5,7 +5,7 @@
 //! - Plain http goes to loopback, or where the configuration allows it, and nowhere else.
 //! - At most [`MAX_REDIRECTS`] redirects, none in a circle, none from https to http.
 //! - The headers of `source.headers`, whatever their names, go to the origin (scheme, host and
-//!   port) of `source.url` and to no other.
+//!   port) of `source.url` and to no other; in the clear only where the configuration says so.
 //! - A check ends within its time, whatever the server, the proxy or the system's certificate
 //!   verifier does. A download may take as long as bytes keep coming; until the first ones come, it
 //!   has a limit that nothing of the system can hold up either.
@@ -283,6 +283,7 @@ impl Client {
                 .origin
                 .as_ref()
                 .is_some_and(|origin| origin.same_origin(url))
+                && (url.is_https() || url.is_loopback() || self.network.tokens_by_http)
             {
                 map.extend(self.tokens.clone());
             }

@@ -327,15 +327,13 @@ fn copy(
         url: url.clone(),
         source: error.into(),
     };
-    let (mut file, total) = local::open(path).map_err(unreachable)?;
+    let patience = client.network.stall_timeout;
+    let (mut file, total) =
+        local::Reader::open(path, part.length, patience).map_err(unreachable)?;
     check_limit(client, url, total)?;
     check_size(url, package, total)?;
     disk::need_space(&part.path, total.saturating_sub(part.length))?;
-    if part.length > 0 {
-        part.resumed = true;
-        file.seek(io::SeekFrom::Start(part.length))
-            .map_err(unreachable)?;
-    }
+    part.resumed = part.length > 0;
     observer.event(&Event::Total {
         bytes: Some(total),
         done: part.length,
@@ -505,6 +503,7 @@ fn append_all(
             Some(Ok(())) => return Ok(()),
             Some(Err(error)) => {
                 let received = part.length;
+                let from_folder = local::path_of(url).is_some();
                 let url = url.to_owned();
                 return Err(match ureq::Error::from(error) {
                     ureq::Error::Timeout(STALLED) => Error::DownloadStalled {
@@ -512,6 +511,15 @@ fn append_all(
                         received,
                         seconds: client.network.stall_timeout.as_secs(),
                     },
+                    ureq::Error::Io(error)
+                        if from_folder && error.kind() == io::ErrorKind::TimedOut =>
+                    {
+                        Error::DownloadStalled {
+                            url,
+                            received,
+                            seconds: client.network.stall_timeout.as_secs(),
+                        }
+                    }
                     ureq::Error::Io(error) => Error::DownloadFailed {
                         url,
                         received,
@@ -561,6 +569,8 @@ fn describe(reply: &Reply) -> String {
 /// How long to wait before the next attempt; `None`: there is no point in one.
 fn wait_before(first: Duration, attempt: u32, error: &Error) -> Option<Duration> {
     let asked = match error {
+        // Each attempt would leave a thread behind.
+        Error::DownloadStalled { url, .. } if local::path_of(url).is_some() => return None,
         Error::DownloadFailed { .. } | Error::DownloadStalled { .. } => None,
         Error::Unreachable { url, source }
             if local::path_of(url).is_none()

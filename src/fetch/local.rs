@@ -5,10 +5,18 @@
 
 use std::borrow::Cow;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read, Seek as _};
 use std::path::{Path, absolute};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::thread;
+use std::time::Duration;
 
 use super::Url;
+
+/// As large as what is written at once, and as many as keep the reader from waiting for the writer.
+const BLOCK: usize = 256 * 1024;
+/// See [`BLOCK`].
+const BLOCKS: usize = 2;
 
 /// What a file's address begins with. What follows is its path as it is, and not encoded.
 const SCHEME: &str = "file://";
@@ -80,6 +88,81 @@ pub fn link(folder: &Path, link: &str) -> Result<String, &'static str> {
     Ok(address(&folder.join(link)))
 }
 
+/// The bytes of a file, read on a thread of its own: nothing of the system ends a read from a share whose
+/// server is gone, and whoever waits for it must not wait for ever. The thread is left behind then.
+pub(crate) struct Reader {
+    blocks: Receiver<io::Result<Vec<u8>>>,
+    block: io::Cursor<Vec<u8>>,
+    patience: Duration,
+}
+
+impl Reader {
+    /// Opens an ordinary file, to be read from `start` on, and says how many bytes it has. Every step may
+    /// take as long as `patience`.
+    pub(crate) fn open(path: &Path, start: u64, patience: Duration) -> io::Result<(Self, u64)> {
+        let (send, blocks) = sync_channel(BLOCKS);
+        let path = path.to_path_buf();
+        let (tell, told) = sync_channel(1);
+        thread::Builder::new()
+            .name("folder".to_owned())
+            .spawn(move || {
+                let mut file = match open(&path) {
+                    Ok((file, length)) => {
+                        let _ = tell.send(Ok(length));
+                        file
+                    }
+                    Err(error) => {
+                        let _ = tell.send(Err(error));
+                        return;
+                    }
+                };
+                let sought = file.seek(io::SeekFrom::Start(start));
+                let mut read = || {
+                    let mut block = vec![0; BLOCK];
+                    let count = file.read(&mut block)?;
+                    block.truncate(count);
+                    Ok(block)
+                };
+                let mut next = sought.and_then(|_| read());
+                loop {
+                    let more = next.as_ref().is_ok_and(|block| !block.is_empty());
+                    // Nobody listens any more, or there is nothing more to say.
+                    if send.send(next).is_err() || !more {
+                        return;
+                    }
+                    next = read();
+                }
+            })?;
+        let length = told.recv_timeout(patience).map_err(|_| stalled())??;
+        let reader = Self {
+            blocks,
+            block: io::Cursor::default(),
+            patience,
+        };
+        Ok((reader, length))
+    }
+}
+
+impl Read for Reader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.block.read(buffer)?;
+        if count > 0 || buffer.is_empty() {
+            return Ok(count);
+        }
+        let block = match self.blocks.recv_timeout(self.patience) {
+            Ok(block) => block?,
+            Err(RecvTimeoutError::Disconnected) => return Ok(0),
+            Err(RecvTimeoutError::Timeout) => return Err(stalled()),
+        };
+        self.block = io::Cursor::new(block);
+        self.block.read(buffer)
+    }
+}
+
+fn stalled() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the folder does not answer")
+}
+
 /// Opens an ordinary file, and says how many bytes it has.
 pub fn open(path: &Path) -> io::Result<(File, u64)> {
     // Before it is opened: who opens a pipe waits for somebody who writes.
@@ -145,6 +228,37 @@ mod tests {
         ] {
             assert!(link(folder, wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_file_is_read_from_where_it_is_wanted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let bytes: Vec<u8> = (0..u8::MAX).cycle().take(2 * BLOCK + 7).collect();
+        fs::write(&path, &bytes).unwrap();
+        for start in [0, 1, BLOCK, bytes.len()] {
+            let minute = Duration::from_mins(1);
+            let (mut reader, length) = Reader::open(&path, start as u64, minute).unwrap();
+            assert_eq!(length, bytes.len() as u64);
+            let mut read = Vec::new();
+            reader.read_to_end(&mut read).unwrap();
+            assert!(read == bytes[start..], "{start}");
+        }
+        assert!(Reader::open(&folder.path().join("none"), 0, Duration::ZERO).is_err());
+    }
+
+    /// A pipe that nobody writes to is as silent as a share whose server is gone.
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_says_nothing_is_given_up() {
+        let (_send, blocks) = sync_channel(1);
+        let mut reader = Reader {
+            blocks,
+            block: io::Cursor::default(),
+            patience: Duration::from_millis(10),
+        };
+        let error = reader.read(&mut [0; 4]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
     #[test]

@@ -381,7 +381,7 @@ impl Session {
             entry.as_deref().unwrap_or(none),
         );
         self.row(&mut text, Text::LabelSource, &self.config.source.url);
-        let trust = self.trust(&mut text, &updater);
+        let trust = self.trust(&mut text, &updater)?;
         let offered = match &offer {
             Ok(offer) => offer.release.version.to_string(),
             Err(error) => format!("{} {}", self.say(Text::LabelFault), error.chain()),
@@ -443,11 +443,11 @@ impl Session {
     }
 
     /// Says what has to be signed, by whom, and what is known of the index.
-    fn trust(&self, text: &mut String, updater: &Updater<'_>) -> Value {
-        let trust = updater.trust();
+    fn trust(&self, text: &mut String, updater: &Updater<'_>) -> Result<Value> {
+        let trust = updater.trust()?;
         let Some(keys) = trust.keys() else {
             self.row(text, Text::LabelSignatures, self.say(Text::TrustNone));
-            return Value::Null;
+            return Ok(Value::Null);
         };
         let ids = |role: &Role| role.keys().iter().map(PublicKey::id).collect::<Vec<_>>();
         let role = |role: &Role| json!({"threshold": role.threshold(), "keys": ids(role)});
@@ -470,14 +470,14 @@ impl Session {
                 self.terminal.text(Text::TrustIndex, &values)
             );
         }
-        json!({
+        Ok(json!({
             "keys": keys.number, "expires": keys.expires, "min_version": keys.min_version,
             "root": role(&keys.root), "release": role(&keys.release), "index": role(&keys.index),
             "seen": index.map(|index| json!({
                 "seq": index.seq, "issued": index.issued, "expires": index.expires,
                 "current": index.current.version, "revoked": index.revoked,
             })),
-        })
+        }))
     }
 
     /// What is configured, and where it comes from.

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::state::{ClientFolder, pretty, read_json};
-use crate::{Result, disk};
+use crate::{Code, Result, disk};
 
 /// `trust.json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -24,13 +24,15 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    pub(super) fn load(folder: &ClientFolder) -> Option<Self> {
+    /// What is no such file counts as nothing. One that cannot be read just now does not: what was
+    /// seen would be forgotten, and written over.
+    pub(super) fn load(folder: &ClientFolder) -> Result<Option<Self>> {
         match read_json(&file(folder)) {
-            Ok(memory) => memory,
-            Err(error) => {
+            Err(error) if error.code() == Code::StateInvalid => {
                 log::warn!("{}; going on from the keys that are pinned", error.chain());
-                None
+                Ok(None)
             }
+            memory => memory,
         }
     }
 

@@ -228,13 +228,13 @@ impl Trust {
 
     /// The same with what was learnt in a client folder: the keys are followed again from those that
     /// are pinned. What does not follow from them counts as never learnt.
-    pub fn load(anchor: &Anchor<'_>, folder: &ClientFolder, now: DateTime<Utc>) -> Self {
+    pub fn load(anchor: &Anchor<'_>, folder: &ClientFolder, now: DateTime<Utc>) -> Result<Self> {
         let mut trust = Self::new(anchor, now);
         if trust.keys.is_none() {
-            return trust;
+            return Ok(trust);
         }
-        let Some(kept) = Memory::load(folder) else {
-            return trust;
+        let Some(kept) = Memory::load(folder)? else {
+            return Ok(trust);
         };
         match trust.learn_again(&kept) {
             Ok(()) => trust.kept = kept,
@@ -246,7 +246,7 @@ impl Trust {
                 trust = Self::new(anchor, now);
             }
         }
-        trust
+        Ok(trust)
     }
 
     fn learn_again(&mut self, kept: &Memory) -> Result<()> {
@@ -264,20 +264,45 @@ impl Trust {
     }
 
     /// Keeps what was learnt since it was [loaded](Trust::load), if anything was.
+    ///
+    /// Fails with `TRUST_ROLLED_BACK`, and knows better from then on, where another launcher has learnt
+    /// meanwhile what makes the answer an old one.
     pub(crate) fn keep(&mut self, anchor: &Anchor<'_>, folder: &ClientFolder) -> Result<()> {
         if self.memory == self.kept {
             return Ok(());
         }
         let _lock = StateLock::take(folder)?;
         // Another launcher may have learnt more meanwhile, which must not be lost.
-        let mut latest = Self::load(anchor, folder, self.now);
-        if latest.memory != self.kept {
+        let mut latest = Self::load(anchor, folder, self.now)?;
+        let overtaken = if latest.memory == self.kept {
+            None
+        } else {
             latest.learn_more(&self.memory);
-            self.memory = latest.memory;
-        }
+            let overtaken = self.overtaken_by(&latest);
+            *self = latest;
+            overtaken
+        };
         self.memory.save(folder)?;
         self.kept = self.memory.clone();
-        Ok(())
+        overtaken.map_or(Ok(()), Err)
+    }
+
+    /// What speaks against an answer that was judged by this, where somebody knows more.
+    fn overtaken_by(&self, latest: &Self) -> Option<Error> {
+        let number = |trust: &Self| trust.keys.as_ref().map_or(0, |keys| keys.number);
+        let seq = |trust: &Self| trust.last_index().map_or(0, |index| index.seq);
+        let (subject, seq, known) = if number(self) < number(latest) {
+            (keys_name(number(self)), number(self), number(latest))
+        } else if seq(self) < seq(latest) {
+            (index_name(&self.channel), seq(self), seq(latest))
+        } else {
+            return None;
+        };
+        Some(Error::TrustRolledBack {
+            subject,
+            seq,
+            known,
+        })
     }
 
     /// Learns whatever is news of what was learnt elsewhere.

@@ -634,7 +634,7 @@ fn what_was_learnt_is_read_again_and_verified_again() {
     let temporary = tempfile::tempdir().unwrap();
     let folder = ClientFolder::new(temporary.path(), "local_version.json");
     let file = temporary.path().join(".castoff/trust.json");
-    let mut trust = Trust::load(&world.anchor(), &folder, world.now);
+    let mut trust = Trust::load(&world.anchor(), &folder, world.now).unwrap();
     trust.keep(&world.anchor(), &folder).unwrap();
     assert!(!file.exists(), "nothing was learnt");
     trust
@@ -646,7 +646,7 @@ fn what_was_learnt_is_read_again_and_verified_again() {
     trust.keep(&world.anchor(), &folder).unwrap();
     let text = std::fs::read_to_string(&file).unwrap();
 
-    let load = |world: &World| Trust::load(&world.anchor(), &folder, world.now);
+    let load = |world: &World| Trust::load(&world.anchor(), &folder, world.now).unwrap();
     let mut again = load(&world);
     assert_eq!(again.last_index().unwrap().seq, 5);
     assert!(again.known_release().is_some());
@@ -680,7 +680,7 @@ fn two_launchers_that_learn_at_once_lose_nothing() {
     let world = World::new();
     let temporary = tempfile::tempdir().unwrap();
     let folder = ClientFolder::new(temporary.path(), "local_version.json");
-    let load = || Trust::load(&world.anchor(), &folder, world.now);
+    let load = || Trust::load(&world.anchor(), &folder, world.now).unwrap();
     let (mut one, mut other) = (load(), load());
     for (trust, seq) in [(&mut one, 6), (&mut other, 5)] {
         trust
@@ -691,7 +691,10 @@ fn two_launchers_that_learn_at_once_lose_nothing() {
             .unwrap();
     }
     one.keep(&world.anchor(), &folder).unwrap();
-    other.keep(&world.anchor(), &folder).unwrap();
+    // What it was told is older than what is known by now.
+    let refused = other.keep(&world.anchor(), &folder);
+    assert_eq!(code(refused), Code::TrustRolledBack);
+    assert_eq!(other.last_index().unwrap().seq, 6);
     assert_eq!(load().last_index().unwrap().seq, 6);
 }
 

@@ -210,13 +210,10 @@ impl Document {
                 let least = keys.min_version.as_ref();
                 lines.extend(least.map(|least| format!("  nothing below {least} is installed")));
                 for (name, role) in roles(keys) {
-                    let ids: Vec<String> = role.keys().iter().map(PublicKey::id).collect();
-                    lines.push(format!(
-                        "  {name}: {} of {} ({})",
-                        role.threshold(),
-                        ids.len(),
-                        ids.join(", ")
-                    ));
+                    let keys = role.keys();
+                    lines.push(format!("  {name}: {} of {}", role.threshold(), keys.len()));
+                    // Whole: the name of a key is for its owner to choose, and may be another's.
+                    lines.extend(keys.iter().map(|key| format!("    {key} ({})", key.id())));
                 }
             }
             Content::Release(release) => {

@@ -56,6 +56,10 @@ pub fn make(
     let app = draft.app.as_deref().unwrap_or(release.app());
     release.must_be_of(app)?;
     is_complete(folder, &release)?;
+    if folder.standings(&release)?.is_empty() {
+        // No document says who may sign it.
+        release.must_be_known(signers, known)?;
+    }
     let before = before(folder, channel, signers, known)?;
     let mut value = match &before {
         Some((document, _)) => {

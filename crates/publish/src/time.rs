@@ -23,11 +23,9 @@ pub fn duration(text: &str) -> Result<TimeDelta, String> {
     let count: u32 = text[..text.len() - unit.len_utf8()]
         .parse()
         .map_err(|_| NONE)?;
-    let duration = TimeDelta::hours(i64::from(count) * hours);
-    if duration <= TimeDelta::zero() || duration > LONGEST {
-        return Err("is not between 1h and 100y".to_owned());
-    }
-    Ok(duration)
+    TimeDelta::try_hours(i64::from(count) * hours)
+        .filter(|duration| *duration > TimeDelta::zero() && *duration <= LONGEST)
+        .ok_or_else(|| "is not between 1h and 100y".to_owned())
 }
 
 #[cfg(test)]

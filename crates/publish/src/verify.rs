@@ -362,8 +362,8 @@ fn compare(trusted: &Trusted, folder: &Folder) -> (PackageFile, Option<castoff::
             // What is to lie on another server may lie here too, under the same name.
             None => match here(url, folder) {
                 Some(path) => path,
-                // It is elsewhere, which is no fault.
-                None => return (result, None),
+                // It is elsewhere, which is no fault of its own.
+                None => return (result, refused),
             },
         };
         match fits(&path, trusted) {

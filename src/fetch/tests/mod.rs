@@ -26,6 +26,7 @@ pub(crate) fn network() -> NetworkConfig {
         chunk_size: 16 * 1024,
         verify_certificates: true,
         allow_http: false,
+        tokens_by_http: false,
         max_package_size: 1 << 30,
     }
 }

@@ -91,7 +91,7 @@ fn shortcuts_to_a_folder_and_its_uninstall() {
 }
 
 #[test]
-fn the_demo_tells_its_eight_steps() {
+fn the_demo_tells_its_ten_steps() {
     let folder = tempfile::tempdir().unwrap();
     let demo = castoff(folder.path(), &["demo"]);
     assert!(demo.status.success(), "{demo:?}");
@@ -104,7 +104,9 @@ fn the_demo_tells_its_eight_steps() {
     let expected = [
         &["1.0.0", "1.1.0", "1.1.0", "1.1.0"][..],
         &crash_loop,
-        &["1.1.0"; 2],
+        &["1.1.0"],
+        // Signed, then offered by a thief, then offline.
+        &["1.5.0"; 3],
     ];
     assert_eq!(versions, expected.concat(), "{told}");
     let errors = String::from_utf8_lossy(&demo.stderr);
@@ -112,6 +114,7 @@ fn the_demo_tells_its_eight_steps() {
         "HASH_MISMATCH",
         "ENTRY_MISSING",
         "TRIAL_FAILED",
+        "TRUST_SIGNATURE",
         "SOURCE_UNREACHABLE",
     ] {
         assert!(errors.contains(code), "{code}: {errors}");

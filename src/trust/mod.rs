@@ -642,10 +642,9 @@ impl Trust {
             None if self.indexed => return Err(unsigned()),
             None => (None, Level::Release),
         };
-        // Its addresses were made absolute when it came.
+        // All its addresses are the one that it was kept with.
         let urls = |_: &str| Ok(kept.package.url.clone());
         let mut release = self.read_release(&envelope, named, Some(&kept.package.url), &urls)?;
-        release.package.mirrors.clear();
         release.launcher = None;
         if release.package.sha256 != kept.package.sha256 {
             return Err(unsigned());

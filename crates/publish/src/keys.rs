@@ -123,10 +123,13 @@ pub fn init(
 
 /// Writes the document after the highest one in the folder.
 ///
-/// `known` are keys that have signed that one, where none of those that sign now has.
+/// `known` are keys that have signed that one, where none of those that sign now has. `first` is the number
+/// of the document with which launchers begin (`trust.first`): what is missing of the root keys before it
+/// is missed by nobody.
 pub fn rotate(
     folder: &Folder,
     wishes: &Wishes,
+    first: u64,
     signers: &[Signer],
     known: &[PublicKey],
     now: DateTime<Utc>,
@@ -138,7 +141,11 @@ pub fn rotate(
         )));
     };
     document.must_be_known(signers, known)?;
-    for standing in folder.standings(&document)? {
+    let mut standings = folder.standings(&document)?;
+    if keys.number == first && standings.len() > 1 {
+        standings.remove(0);
+    }
+    for standing in standings {
         if standing.lacks() > 0 {
             return Err(Error::request(format!(
                 "{} is not complete: {} of the {} have signed it, {} have to; nobody could follow it \

@@ -213,7 +213,8 @@ fn keys_are_rotated_by_both_thresholds() {
         root: wish(world.public(&["r2", "r4"]), 2),
         ..Wishes::default()
     };
-    let rotate = |names: &[&str]| keys::rotate(&folder, &change, &signers(names), &[], world.now);
+    let rotate =
+        |names: &[&str]| keys::rotate(&folder, &change, 1, &signers(names), &[], world.now);
     assert_eq!(code(rotate(&["r1", "r2"])), "REQUEST_INVALID");
     first.document.sign(&signers(&["r2"])).unwrap();
     world.release("1.0.0", &["rel"]);
@@ -251,6 +252,34 @@ fn keys_are_rotated_by_both_thresholds() {
 }
 
 #[test]
+fn keys_go_on_after_a_root_that_is_lost() {
+    let world = World::new();
+    let folder = world.folder();
+    let of = |name: &str| Wishes {
+        root: wish(world.public(&[name]), 1),
+        ..Wishes::default()
+    };
+    keys::init(
+        &folder,
+        APP,
+        &of("lost"),
+        &world.signers(&["lost"]),
+        world.now,
+    )
+    .unwrap();
+    let rotate = |wishes: &Wishes, first| {
+        let (signers, known) = (world.signers(&["new"]), world.public(&["lost"]));
+        keys::rotate(&folder, wishes, first, &signers, &known, world.now)
+    };
+    // Nobody has the old key any more; launchers pin the new one, and begin with keys.2.
+    rotate(&of("new"), 1).unwrap();
+    assert_eq!(code(rotate(&Wishes::default(), 1)), "REQUEST_INVALID");
+    let third = rotate(&Wishes::default(), 2).unwrap();
+    let standings = folder.standings(&third.document).unwrap();
+    assert!(standings.iter().all(|standing| standing.lacks() == 0));
+}
+
+#[test]
 fn expired_keys_are_not_carried_over_silently() {
     let world = World::new();
     let wishes = Wishes {
@@ -263,7 +292,8 @@ fn expired_keys_are_not_carried_over_silently() {
     world.release("1.0.0", &["a"]);
     world.index("1.0.0", &["a"]).unwrap();
     assert_eq!(refusal(&world.verify(&["a"], 1)), Some("TRUST_EXPIRED"));
-    let rotate = |wishes: &Wishes| keys::rotate(&world.folder(), wishes, &signers, &[], world.now);
+    let rotate =
+        |wishes: &Wishes| keys::rotate(&world.folder(), wishes, 1, &signers, &[], world.now);
     assert_eq!(code(rotate(&Wishes::default())), "REQUEST_INVALID");
     rotate(&wishes).unwrap();
     assert!(world.verify(&["a"], 1).is_trusted());

@@ -100,6 +100,9 @@ pub(crate) enum Keys {
     },
     /// Writes the keys document after the newest one; what is not said stays
     Rotate {
+        /// The number of the keys document with which launchers begin, as in trust.first
+        #[arg(long, value_name = "N", default_value = "1")]
+        first: u64,
         #[command(flatten)]
         roles: Box<Roles>,
         #[command(flatten)]
@@ -277,10 +280,14 @@ fn work(command: Command) -> Result<bool> {
                 let written = keys::init(&folder, &app, &wishes, &signers, Utc::now())?;
                 say::written(&written, &folder)?;
             }
-            Keys::Rotate { roles, signing } => {
+            Keys::Rotate {
+                first,
+                roles,
+                signing,
+            } => {
                 let (folder, wishes) = (Folder::open(&roles.dir)?, roles.wishes()?);
                 let (signers, known) = (signing.open()?, signing.known()?);
-                let written = keys::rotate(&folder, &wishes, &signers, &known, Utc::now())?;
+                let written = keys::rotate(&folder, &wishes, first, &signers, &known, Utc::now())?;
                 say::written(&written, &folder)?;
             }
             Keys::Show { path, json } => show(&path, json)?,

@@ -102,20 +102,17 @@ impl Reader {
     pub(crate) fn open(path: &Path, start: u64, patience: Duration) -> io::Result<(Self, u64)> {
         let (send, blocks) = sync_channel(BLOCKS);
         let path = path.to_path_buf();
-        let (tell, told) = sync_channel(1);
         thread::Builder::new()
             .name("folder".to_owned())
             .spawn(move || {
-                let mut file = match open(&path) {
-                    Ok((file, length)) => {
-                        let _ = tell.send(Ok(length));
-                        file
-                    }
-                    Err(error) => {
-                        let _ = tell.send(Err(error));
-                        return;
-                    }
+                let (mut file, length) = match open(&path) {
+                    Ok(opened) => opened,
+                    Err(error) => return drop(send.send(Err(error))),
                 };
+                // The length goes first, as if it were a block.
+                if send.send(Ok(length.to_le_bytes().to_vec())).is_err() {
+                    return;
+                }
                 let sought = file.seek(io::SeekFrom::Start(start));
                 let mut read = || {
                     let mut block = vec![0; BLOCK];
@@ -133,7 +130,9 @@ impl Reader {
                     next = read();
                 }
             })?;
-        let length = told.recv_timeout(patience).map_err(|_| stalled())??;
+        let length = blocks.recv_timeout(patience).map_err(|_| stalled())??;
+        let length = length.try_into().map(u64::from_le_bytes);
+        let length = length.map_err(|_| io::Error::other("no length"))?;
         let reader = Self {
             blocks,
             block: io::Cursor::default(),

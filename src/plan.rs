@@ -76,7 +76,7 @@ impl Plan {
         if let Some(list) = &list {
             check_list(list, &release, archive, &installed, folder)?;
         }
-        let digest = Some(release.package.sha256);
+        let digest = Some(release.package.id());
         let mut plan = Self::empty(release, installed, digest);
         if let Some(list) = &list {
             plan.commands = list.hooks.clone();

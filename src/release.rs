@@ -97,13 +97,23 @@ pub struct Package {
     /// Where else it is, to be tried in this order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mirrors: Vec<String>,
-    /// The digest of its bytes.
-    pub sha256: Sha256,
+    /// The digest of its bytes, when the source says so: forges do not of the archives that they
+    /// make of a tag, which are then as safe as the connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<Sha256>,
     /// Its size in bytes, when the source says so.
     pub size: Option<u64>,
     /// The digest of the file list in it, where the release says that there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<Sha256>,
+}
+
+impl Package {
+    /// What it is remembered by: its digest, or where none is announced that of its address.
+    pub fn id(&self) -> Sha256 {
+        self.sha256
+            .unwrap_or_else(|| Sha256::of(self.url.as_bytes()))
+    }
 }
 
 /// Path, size, digest and mode of every file of a release.

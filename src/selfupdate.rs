@@ -114,7 +114,7 @@ impl<'a> SelfUpdate<'a> {
         let known = self.known()?;
         let own = known.map_or_else(|| self.hash(), Ok)?;
         let wanted = announced.filter(|package| {
-            package.sha256 != own && (force || !self.is_left_alone(package.sha256))
+            package.id() != own && (force || !self.is_left_alone(package.id()))
         });
         if wanted.is_none() && !left {
             return Ok(());
@@ -141,7 +141,7 @@ impl<'a> SelfUpdate<'a> {
         }
         let result = self.replace(package);
         if result.is_err() {
-            self.give_up(package.sha256);
+            self.give_up(package.id());
         }
         result
     }
@@ -229,7 +229,7 @@ impl<'a> SelfUpdate<'a> {
         reach(Step::LauncherSwapped)?;
         log::info!("the launcher is replaced by {said}, from the next start on");
         self.folder
-            .change_state(|state| state.forgive(package.sha256))?;
+            .change_state(|state| state.forgive(package.id()))?;
         disk::remove_tree(&self.downloads())
     }
 

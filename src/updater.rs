@@ -275,7 +275,7 @@ impl<'a> Updater<'a> {
     /// Installs what is offered, if it is news and may be taken.
     fn follow(&self, offer: Offer, force: bool) -> Result<Outcome> {
         let pending = self.folder.load_state().pending;
-        if pending.is_some_and(|it| it.package.sha256 != offer.release.package.sha256) {
+        if pending.is_some_and(|it| it.package.id() != offer.release.package.id()) {
             // Withdrawn while it waited.
             self.folder.change_state(|state| state.pending = None)?;
         }
@@ -299,7 +299,7 @@ impl<'a> Updater<'a> {
             critical: offer.is_critical(),
         });
         let release = offer.release;
-        let digest = release.package.sha256;
+        let digest = release.package.id();
         let version = release.version.clone();
         let level = release.level();
         let result = self.install(&release);
@@ -434,14 +434,14 @@ impl<'a> Updater<'a> {
         }
         let state = self.folder.load_state();
         let release = &offer.release;
-        if let Some(Bad { why, .. }) = state.bad_mark(release.package.sha256) {
+        if let Some(Bad { why, .. }) = state.bad_mark(release.package.id()) {
             let version = release.version.to_string();
             return Err(Error::BadVersion {
                 version,
                 why: why.clone(),
             });
         }
-        if let Some(until) = state.backing_off_until(release.package.sha256, Utc::now()) {
+        if let Some(until) = state.backing_off_until(release.package.id(), Utc::now()) {
             let version = release.version.to_string();
             return Err(Error::BackingOff {
                 version,
@@ -456,7 +456,7 @@ impl<'a> Updater<'a> {
         let folder = &self.folder;
         self.clear_leftovers()?;
         let waiting = folder.load_state().pending;
-        let waits = waiting.is_some_and(|waiting| waiting.package.sha256 == trusted.package.sha256);
+        let waits = waiting.is_some_and(|waiting| waiting.package.id() == trusted.package.id());
         if waits && ChangeLock::take(folder, Duration::ZERO).is_err() {
             // Fetched already, and the app still runs.
             return Ok(Outcome::Pending {
@@ -807,7 +807,7 @@ impl<'a> Updater<'a> {
         self.clear_staged()?;
         let package = |installed| {
             let release = self.offer()?.release;
-            (release.package.sha256 == installed)
+            (release.package.id() == installed)
                 .then(|| self.obtain(&release))
                 .transpose()
         };

@@ -6,7 +6,7 @@
 //! validator for `If-Range`, so that a file that was replaced on the server comes whole.
 //!
 //! Promises: a [`Fetched`] holds the handle whose bytes were hashed, and their digest is the
-//! package's; never more bytes on disk than announced or allowed; memory does not grow with the
+//! package's, where one is announced (one without is fetched in one go, and never resumed); never more bytes on disk than announced or allowed; memory does not grow with the
 //! package; no file's name comes from a server; servers that get ranges wrong cost bytes, never a
 //! wrong file, because the digest has the last word.
 //!
@@ -63,7 +63,7 @@ pub struct Fetched {
 
 /// Half of the digest: enough to be unique, short enough for every file system's paths.
 fn file_stem(package: &Package) -> String {
-    let mut digest = package.sha256.to_string();
+    let mut digest = package.id().to_string();
     digest.truncate(32);
     digest
 }
@@ -147,17 +147,16 @@ fn fill(
     if part.length > package.size.unwrap_or(client.network.max_package_size) {
         part.clear()?;
     }
-    let digest = package.sha256.to_string();
     let attempts = client.network.retries.saturating_add(1);
     let mut attempt = 1;
     let mut started_over = false;
     loop {
         let error = match fetch(client, package, part, observer) {
-            Ok(_) if part.digest() == package.sha256 => {
-                return steps::reach(Step::FetchVerified);
-            }
             Ok(sent_as) => {
                 let got = part.digest();
+                let Some(expected) = package.sha256.filter(|announced| *announced != got) else {
+                    return steps::reach(Step::FetchVerified);
+                };
                 if part.resumed && !started_over {
                     // Two files may have been joined, or the disk may have lost something.
                     log::warn!("{}: wrong digest after a resume, once more", package.url);
@@ -168,7 +167,7 @@ fn fill(
                 part.remove()?;
                 return Err(Error::HashMismatch {
                     subject: sent_as,
-                    expected: digest,
+                    expected: expected.to_string(),
                     got: got.to_string(),
                 });
             }
@@ -206,18 +205,29 @@ fn reuse(path: &Path, package: &Package) -> Result<Option<Fetched>> {
             (Some(sha256), size)
         }
     };
-    if sha256 != Some(package.sha256) {
+    let expected = package.sha256.or_else(|| found_digest(path));
+    let Some(sha256) = sha256.filter(|_| sha256 == expected) else {
         drop(file);
         disk::remove_file(path)?;
         return Ok(None);
-    }
+    };
     file.rewind().map_err(Error::io("read", path))?;
     Ok(Some(Fetched {
         file,
         path: path.to_path_buf(),
-        sha256: package.sha256,
+        sha256,
         size,
     }))
+}
+
+/// Where the digest of a finished package is noted of which none was announced.
+fn digest_path(finished: &Path) -> PathBuf {
+    finished.with_added_extension("sha256")
+}
+
+fn found_digest(finished: &Path) -> Option<Sha256> {
+    let text = fs::read_to_string(digest_path(finished)).ok()?;
+    text.parse().ok()
 }
 
 /// The length of an ordinary file. Whatever else has its name is removed: a link could lead the
@@ -239,8 +249,12 @@ fn fetch(
     part: &mut Part,
     observer: &dyn Observer,
 ) -> Result<String> {
-    if part.digest() == package.sha256 {
+    if package.sha256 == Some(part.digest()) {
         return Ok(package.url.clone());
+    }
+    if package.sha256.is_none() {
+        // Nothing would tell whether its beginning and the rest are of one file.
+        part.clear()?;
     }
     if package.size == Some(part.length) {
         part.clear()?;
@@ -740,6 +754,10 @@ impl Part {
 
     /// Gives the whole package its name.
     fn finish(mut self, path: PathBuf, package: &Package) -> Result<Fetched> {
+        let sha256 = self.digest();
+        if package.sha256.is_none() {
+            disk::write_atomic(&digest_path(&path), sha256.to_string().as_bytes())?;
+        }
         disk::rename(&self.path, &path)?;
         steps::reach(Step::FetchNamed)?;
         disk::remove_file(&self.origin_path())?;
@@ -747,7 +765,7 @@ impl Part {
         Ok(Fetched {
             file: self.file,
             path,
-            sha256: package.sha256,
+            sha256,
             size: self.length,
         })
     }

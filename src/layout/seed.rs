@@ -29,7 +29,6 @@ use crate::progress::Observer;
 use crate::release::{Package, Release};
 use crate::stage::{self, Staged};
 use crate::state::{ClientFolder, Content, FileRecord, Over};
-use crate::trust::Sha256;
 use crate::version::Version;
 use crate::{Code, Error, Result};
 
@@ -122,7 +121,7 @@ pub(crate) fn stage(
         package: Package {
             url: base.root().display().to_string(),
             mirrors: Vec::new(),
-            sha256: Sha256::of(b""),
+            sha256: None,
             size: None,
             files: None,
         },

@@ -189,9 +189,11 @@ impl Fields<'_> {
     fn package(&self, url: &[String], sha256: &str, size: &str) -> Result<Package> {
         let digest = self.required(sha256)?;
         Ok(Package {
-            sha256: digest
-                .parse()
-                .map_err(|problem| self.wrong(sha256, problem))?,
+            sha256: Some(
+                digest
+                    .parse()
+                    .map_err(|problem| self.wrong(sha256, problem))?,
+            ),
             url: self.address(url)?,
             mirrors: Vec::new(),
             size: self

@@ -73,10 +73,10 @@ pub fn verify(fetched: Fetched, package: &Package) -> Result<Verified> {
             got: fetched.size,
         });
     }
-    if fetched.sha256 != package.sha256 {
+    if let Some(expected) = package.sha256.filter(|expected| *expected != fetched.sha256) {
         return Err(Error::HashMismatch {
             subject: package.url.clone(),
-            expected: package.sha256.to_string(),
+            expected: expected.to_string(),
             got: fetched.sha256.to_string(),
         });
     }
@@ -677,7 +677,7 @@ impl SignedPackage {
         Ok(Package {
             url: urls.remove(0),
             mirrors: urls,
-            sha256: self.sha256,
+            sha256: Some(self.sha256),
             size: Some(self.size),
             files: self.files,
         })

@@ -108,7 +108,7 @@ fn a_package_is_what_was_announced_or_it_is_not_verified() {
     let mut package = Package {
         url: "https://a.example/a.zip".to_owned(),
         mirrors: Vec::new(),
-        sha256: Sha256::of(PACKAGE),
+        sha256: Some(Sha256::of(PACKAGE)),
         size: Some(PACKAGE.len() as u64),
         files: None,
     };
@@ -134,7 +134,7 @@ fn a_release_that_the_index_names_passes() {
     assert_eq!(passed.level(), Level::Index);
     assert_eq!(passed.version.as_str(), "1.1.0");
     assert_eq!(passed.package.url, "https://a.example/1.1.0.zip");
-    assert_eq!(passed.package.sha256, Sha256::of(PACKAGE));
+    assert_eq!(passed.package.id(), Sha256::of(PACKAGE));
     assert_eq!(passed.package.size, Some(PACKAGE.len() as u64));
     // Again: the same index, and the release that is known.
     let index = world.index_of(1, "1.1.0").signed(&[&world.index]);
@@ -566,7 +566,7 @@ fn the_announced_launcher_is_signed_with_the_release() {
     let mut passed = world.offer(&mut world.settled(), &index, &release).unwrap();
     let launcher = passed.take_launcher().unwrap();
     assert_eq!(launcher.url, "https://a.example/MyApp");
-    assert_eq!(launcher.sha256, Sha256::of(b"new"));
+    assert_eq!(launcher.id(), Sha256::of(b"new"));
     // Not with one that has waited, which the launcher of today may be newer than.
     let mut trust = world.settled();
     let waits = world.offer(&mut trust, &index, &release).unwrap();
@@ -762,7 +762,7 @@ fn a_release_that_has_waited_is_judged_by_what_is_known_now() {
         .clone();
     assert_eq!(trust.recall(waits.clone()).unwrap().level(), Level::Index);
     let mut other = waits.clone();
-    other.package.sha256 = Sha256::of(b"another");
+    other.package.sha256 = Some(Sha256::of(b"another"));
     assert_eq!(code(trust.recall(other)), Code::TrustUnsigned);
     let mut named = waits.clone();
     named.version = "9.0".parse().unwrap();

@@ -350,7 +350,8 @@ fn compare(trusted: &Trusted, folder: &Folder) -> (PackageFile, Option<castoff::
     let mut result = PackageFile {
         announced: Hashed {
             size: package.size.unwrap_or_default(),
-            sha256: package.sha256,
+            // What is signed has one.
+            sha256: package.id(),
         },
         file: None,
         urls,
@@ -407,10 +408,10 @@ fn fits(path: &Path, trusted: &Trusted) -> castoff::Result<()> {
             got: found.size,
         });
     }
-    if found.sha256 != package.sha256 {
+    if let Some(expected) = package.sha256.filter(|expected| *expected != found.sha256) {
         return Err(castoff::Error::HashMismatch {
             subject,
-            expected: package.sha256.to_string(),
+            expected: expected.to_string(),
             got: found.sha256.to_string(),
         });
     }

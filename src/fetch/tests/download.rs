@@ -37,7 +37,7 @@ impl World {
         let package = Package {
             url: server.url("/a.zip"),
             mirrors: Vec::new(),
-            sha256: Sha256::of(&bytes),
+            sha256: Some(Sha256::of(&bytes)),
             size: Some(SIZE as u64),
             files: None,
         };
@@ -79,7 +79,7 @@ impl World {
         assert!(bytes == self.bytes, "other bytes");
         assert_eq!(
             (fetched.sha256, fetched.size),
-            (self.package.sha256, SIZE as u64)
+            (self.package.id(), SIZE as u64)
         );
         assert_eq!(self.names(), [format!("{}.package", self.stem())]);
     }
@@ -92,7 +92,7 @@ impl World {
     }
 
     fn stem(&self) -> String {
-        self.package.sha256.to_string()[..32].to_owned()
+        self.package.id().to_string()[..32].to_owned()
     }
 
     fn part(&self) -> PathBuf {

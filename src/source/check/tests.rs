@@ -66,7 +66,7 @@ fn the_documented_answer_is_a_release() {
         release.package.url,
         "http://127.0.0.1:9/media/update_1.0.1.zip"
     );
-    assert_eq!(release.package.sha256.to_string(), HASH);
+    assert_eq!(release.package.id().to_string(), HASH);
     assert_eq!(release.package.size, Some(1_048_576));
     assert_eq!((release.notes.as_str(), release.entry_point), ("", None));
 }
@@ -365,7 +365,7 @@ fn the_launcher_for_this_machine_is_read_and_others_are_passed_over() {
         .unwrap();
     assert!(launcher.url.starts_with("http://127.0.0.1:") && launcher.url.ends_with("/l"));
     assert_eq!(
-        (launcher.sha256.to_string().as_str(), launcher.size),
+        (launcher.id().to_string().as_str(), launcher.size),
         (HASH, Some(7))
     );
     for none in [

@@ -99,6 +99,24 @@ codes! {
     BadVersion = "BAD_VERSION",
     /// The offered package failed its checks lately, and is left alone for a while.
     BackingOff = "BACKING_OFF",
+    /// A forge that answers no more questions for a while.
+    RateLimited = "RATE_LIMITED",
+    /// A source that asks who is asking, or knows and refuses.
+    AccessDenied = "ACCESS_DENIED",
+    /// A repository that is not there, or not for everybody.
+    RepoNotFound = "REPO_NOT_FOUND",
+    /// A repository without a version to install.
+    NoReleases = "NO_RELEASES",
+    /// A version that the configuration leaves out.
+    VersionSkipped = "VERSION_SKIPPED",
+    /// A version other than the one that may be installed.
+    VersionPinned = "VERSION_PINNED",
+    /// A version that is not yet for this installation.
+    RolloutPending = "ROLLOUT_PENDING",
+    /// A large package, and a connection that is paid for by the byte.
+    MeteredConnection = "METERED_CONNECTION",
+    /// An installed version that must not be started any more.
+    CriticalBlocked = "CRITICAL_BLOCKED",
     /// Keys are pinned, and what came has no signature.
     TrustUnsigned = "TRUST_UNSIGNED",
     /// Fewer keys have signed something than it takes.
@@ -277,6 +295,26 @@ pub enum Error {
     BadVersion { version: String, why: String },
     #[error("version {version} failed its checks lately; next try after {until}")]
     BackingOff { version: String, until: String },
+    #[error("{url} answers no more questions until {until}")]
+    RateLimited { url: String, until: String },
+    #[error("{url} refuses access ({status})")]
+    AccessDenied { url: String, status: u16 },
+    #[error("there is no repository {repo} at {url}")]
+    RepoNotFound { url: String, repo: String },
+    #[error("{url} has no version to install: {problem}")]
+    NoReleases { url: String, problem: String },
+    #[error("version {version} is left out by update.skip")]
+    VersionSkipped { version: String },
+    #[error("version {version} is not {pinned}, to which update.pin holds")]
+    VersionPinned { version: String, pinned: String },
+    #[error(
+        "version {version} is for {rollout} per cent of all installations so far, and not for this one"
+    )]
+    RolloutPending { version: String, rollout: u64 },
+    #[error("version {version} is not fetched over a metered connection ({size} bytes)")]
+    MeteredConnection { version: String, size: String },
+    #[error("version {installed} must not be started any more, and {offered} cannot be installed")]
+    CriticalBlocked { installed: String, offered: String },
     #[error("{subject} is not signed, and keys are pinned")]
     TrustUnsigned { subject: String },
     #[error("{subject} is signed by {signed} of the {role} keys, {needed} have to sign")]
@@ -463,6 +501,15 @@ impl Error {
             Self::DowngradeRefused { .. } => Code::DowngradeRefused,
             Self::BadVersion { .. } => Code::BadVersion,
             Self::BackingOff { .. } => Code::BackingOff,
+            Self::RateLimited { .. } => Code::RateLimited,
+            Self::AccessDenied { .. } => Code::AccessDenied,
+            Self::RepoNotFound { .. } => Code::RepoNotFound,
+            Self::NoReleases { .. } => Code::NoReleases,
+            Self::VersionSkipped { .. } => Code::VersionSkipped,
+            Self::VersionPinned { .. } => Code::VersionPinned,
+            Self::RolloutPending { .. } => Code::RolloutPending,
+            Self::MeteredConnection { .. } => Code::MeteredConnection,
+            Self::CriticalBlocked { .. } => Code::CriticalBlocked,
             Self::TrustUnsigned { .. } => Code::TrustUnsigned,
             Self::TrustSignature { .. } => Code::TrustSignature,
             Self::TrustInvalid { .. } => Code::TrustInvalid,
@@ -622,6 +669,31 @@ impl Error {
             Self::BackingOff { version, until } => {
                 vec![("version", version.clone()), ("until", until.clone())]
             }
+            Self::RateLimited { url, until } => {
+                vec![("url", url.clone()), ("until", until.clone())]
+            }
+            Self::AccessDenied { url, status } => {
+                vec![("url", url.clone()), ("status", status.to_string())]
+            }
+            Self::RepoNotFound { url, repo } => vec![("url", url.clone()), ("repo", repo.clone())],
+            Self::NoReleases { url, problem } => {
+                vec![("url", url.clone()), ("problem", problem.clone())]
+            }
+            Self::VersionSkipped { version } => vec![("version", version.clone())],
+            Self::VersionPinned { version, pinned } => {
+                vec![("version", version.clone()), ("pinned", pinned.clone())]
+            }
+            Self::RolloutPending { version, rollout } => vec![
+                ("version", version.clone()),
+                ("rollout", rollout.to_string()),
+            ],
+            Self::MeteredConnection { version, size } => {
+                vec![("version", version.clone()), ("size", size.clone())]
+            }
+            Self::CriticalBlocked { installed, offered } => vec![
+                ("installed", installed.clone()),
+                ("offered", offered.clone()),
+            ],
             Self::TrustUnsigned { subject } => vec![("subject", subject.clone())],
             Self::TrustSignature {
                 subject,

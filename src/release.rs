@@ -36,6 +36,9 @@ pub struct Release {
     /// Versions below are not safe to go on with, as the release says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub critical_below: Option<Version>,
+    /// The percentage of installations that are to have it already; `None`: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<u64>,
     /// The signed document that says all this, in its envelope.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document: Option<String>,

@@ -113,9 +113,8 @@ impl<'a> SelfUpdate<'a> {
         }
         let known = self.known()?;
         let own = known.map_or_else(|| self.hash(), Ok)?;
-        let wanted = announced.filter(|package| {
-            package.id() != own && (force || !self.is_left_alone(package.id()))
-        });
+        let wanted = announced
+            .filter(|package| package.id() != own && (force || !self.is_left_alone(package.id())));
         if wanted.is_none() && !left {
             return Ok(());
         }

@@ -188,6 +188,11 @@ impl ClientFolder {
         }
     }
 
+    /// Answers of the source.
+    pub(crate) fn answers(&self) -> PathBuf {
+        self.own().join("answers.json")
+    }
+
     pub(crate) fn state(&self) -> PathBuf {
         self.own().join("state.json")
     }

@@ -32,7 +32,7 @@ use crate::progress::{Event, Observer, Phase};
 use crate::release::Release;
 use crate::repair::{self, Findings, Repaired};
 use crate::selfupdate::SelfUpdate;
-use crate::source::{self, Ask};
+use crate::source::{self, Answers, Ask};
 use crate::stage::{self, Staged};
 use crate::state::{
     Bad, ClientFolder, Link, Over, State, Trial, WayBack, blames_the_package, comes_again,
@@ -386,10 +386,14 @@ impl<'a> Updater<'a> {
             None => self.config.network.check_timeout.max(FIRST_CHECK_TIMEOUT),
         };
         let mut trust = self.trust()?;
+        let answers = Answers::load(&self.folder.answers());
         let answer = Client::new(&self.config.network, &self.config.source).and_then(|client| {
-            let ask = Ask::within(&client, installed.as_ref(), timeout);
-            source::open(&self.config.source).latest(&ask, &mut trust)
+            let ask = Ask::within(&client, installed.as_ref(), timeout).with_answers(&answers);
+            source::open(self.config).latest(&ask, &mut trust)
         });
+        if let Err(error) = answers.save() {
+            log::debug!("the answer is not kept: {}", error.chain());
+        }
         // Also where it has failed: keys that were learnt must not be forgotten because what came
         // with them was wrong.
         let kept = trust.keep(&Anchor::of(self.config), &self.folder);

@@ -173,26 +173,62 @@ pub const KEYS: &[Key] = &[
     tight(
         "source.kind",
         Kind::Choice {
-            now: &["check", "index", "folder"],
-            later: &[
+            now: &[
+                "check",
                 "check-files",
+                "index",
+                "folder",
                 "github",
                 "codeup",
+                "yunxiao",
                 "gitlab",
                 "gitee",
                 "gitea",
+                "forgejo",
             ],
+            later: &[],
         },
         Some("check"),
-        "kind of source: `check` (an endpoint that answers with the active version), `index` (signed documents on any web server) or `folder` (the same in a folder)",
+        "kind of source: `check` (an endpoint that answers with the active version), `check-files` (one that answers file by file), `index` (signed documents on any web server), `folder` (the same in a folder), or a forge: `github`, `codeup` (also `yunxiao`), `gitlab`, `gitee`, `gitea` (also `forgejo`)",
         Tighten::OnlyTo("index"),
     ),
     tight(
         "source.url",
         Kind::Place,
         None,
-        "address of the source, http or https, without credentials, or the path of a `folder`; the one key that has to be set",
+        "address of the source, http or https, without credentials, or the path of a `folder`; has to be set, but for the forges that have an address of their own",
         Tighten::SameHost,
+    ),
+    tight(
+        "source.repo",
+        Kind::Text,
+        None,
+        "repository at a forge, as `owner/name`",
+        Tighten::Fixed,
+    ),
+    key(
+        "source.token",
+        Kind::Secret,
+        None,
+        "token for a forge, sent as that forge expects it, to scheme, host and port of `source.url` and nowhere else",
+    ),
+    key(
+        "source.asset",
+        Kind::Text,
+        None,
+        "which file of a forge's release is the package: a gitignore pattern, in which `{version}`, `{tag}`, `{target}`, `{os}` and `{arch}` are replaced, or `tarball` or `zipball` for the archive of the tag; else the one that is named after this kind of machine, the only one, or without files the archive of the tag",
+    ),
+    key(
+        "source.documents",
+        Kind::Text,
+        None,
+        "address of the folder with the signed documents, in which `{version}` and `{tag}` are replaced; else they are files of the release itself",
+    ),
+    key(
+        "source.history",
+        Kind::Text,
+        None,
+        "address of a check source's list of versions; else made of `source.url`",
     ),
     key(
         "source.headers",
@@ -241,6 +277,18 @@ pub const KEYS: &[Key] = &[
         Kind::Text,
         Some("launchers"),
         "field that holds the launchers, by target",
+    ),
+    key(
+        "source.fields.critical_below",
+        Kind::Text,
+        Some("critical_below"),
+        "field that holds the version below which an update cannot wait",
+    ),
+    key(
+        "source.fields.rollout",
+        Kind::Text,
+        Some("rollout"),
+        "field that holds the percentage of installations that are to have the version already",
     ),
     key(
         "source.fields.release",
@@ -305,7 +353,7 @@ pub const KEYS: &[Key] = &[
             least: 0.001,
             most: DAY,
         },
-        Some("5 s"),
+        Some("2 s"),
         "for a whole check, when an app is installed that can be started instead",
     ),
     key(
@@ -350,6 +398,58 @@ pub const KEYS: &[Key] = &[
         Some("4 GiB"),
         "largest package that is fetched",
         Tighten::OnlySmaller,
+    ),
+    key(
+        "update.when",
+        Kind::Choice {
+            now: &["before-launch", "background", "manual"],
+            later: &[],
+        },
+        Some("before-launch"),
+        "when to look for updates: `before-launch`, in the `background` while the app runs (what was fetched is installed at the next start), or `manual` (only when told to)",
+    ),
+    key(
+        "update.interval",
+        Kind::Seconds {
+            least: 0.0,
+            most: 30 * DAY,
+        },
+        Some("0 s"),
+        "shortest time between two checks, failed ones included; 0: every start checks",
+    ),
+    key(
+        "update.skip",
+        Kind::Lines,
+        Some(""),
+        "versions that are left out",
+    ),
+    key(
+        "update.pin",
+        Kind::Text,
+        None,
+        "the one version (or tag) that may be installed",
+    ),
+    key(
+        "update.metered_limit",
+        Kind::Size {
+            least: 0,
+            most: u64::MAX,
+        },
+        Some("10 MiB"),
+        "larger packages are not fetched over a connection that the system calls metered",
+    ),
+    key(
+        "update.quiet_hours",
+        Kind::Text,
+        None,
+        "hours of the day, as `22:00-06:00` in local time, in which nothing is looked for in the background",
+    ),
+    tight(
+        "update.block_critical",
+        Kind::Flag,
+        Some("false"),
+        "whether a version that is not safe to go on with is not started, where a fixed one has been fetched and cannot be installed",
+        Tighten::OnlyTo("true"),
     ),
     tight(
         "update.downgrade",

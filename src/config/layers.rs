@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
+use super::SourceKind;
 use super::keys::{self, KEYS, Key};
 use super::value::{Problem, Value, article};
 use crate::{Error, Result};
@@ -107,6 +108,18 @@ impl Layers {
             values: KEYS.iter().filter_map(default).collect(),
             origins: Origins::default(),
             pinned: None,
+        }
+    }
+
+    /// Makes the usual address of the kind of source what was said, where nothing else was: whoever
+    /// bakes in a forge without its address means that one.
+    pub(super) fn settle_address(&mut self) {
+        let Some(Value::Text(kind)) = self.values.get("source.kind") else {
+            return;
+        };
+        if let Some(usual) = SourceKind::of(kind).usual_address() {
+            let usual = Value::Text(usual.to_owned());
+            self.values.entry("source.url").or_insert(usual);
         }
     }
 

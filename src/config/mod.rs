@@ -20,14 +20,17 @@ use self::layers::{Document, Layers, invalid, position};
 use self::value::Value;
 use crate::fetch::{Url, local};
 use crate::trust::Role;
+use crate::version::Version;
 use crate::{Error, Result};
 
+mod hours;
 pub mod keys;
 mod layers;
 mod patterns;
 mod places;
 mod value;
 
+pub use hours::Hours;
 pub use layers::{Origin, Origins};
 pub use patterns::{Patterns, Rules};
 pub use places::{Places, Why};
@@ -140,6 +143,16 @@ pub struct SourceConfig {
     pub url: String,
     /// Headers (tokens) sent to scheme, host and port of `url`, and nowhere else.
     pub headers: BTreeMap<String, String>,
+    /// The repository at a forge; empty for other kinds.
+    pub repo: String,
+    /// The token for a forge, sent where the headers are.
+    pub token: Option<String>,
+    /// Which file of a forge's release is the package.
+    pub asset: Option<String>,
+    /// Where the signed documents lie, if not with the release itself.
+    pub documents: Option<String>,
+    /// Where a check source lists its versions.
+    pub history: Option<String>,
     /// The names of the check answer's fields.
     pub fields: FieldNames,
 }
@@ -151,6 +164,11 @@ impl fmt::Debug for SourceConfig {
             .field("kind", &self.kind)
             .field("url", &self.url)
             .field("headers", &self.headers.keys())
+            .field("repo", &self.repo)
+            .field("token", &self.token.as_ref().map(|_| "a secret"))
+            .field("asset", &self.asset)
+            .field("documents", &self.documents)
+            .field("history", &self.history)
             .field("fields", &self.fields)
             .finish()
     }
@@ -165,14 +183,53 @@ pub enum SourceKind {
     Index,
     /// Signed documents in a folder.
     Folder,
+    /// An endpoint that answers with what has changed, file by file.
+    CheckFiles,
+    /// Releases of a repository at GitHub, or GitHub Enterprise.
+    Github,
+    /// Tags of a repository at Aliyun's Codeup.
+    Codeup,
+    /// Releases at a GitLab.
+    Gitlab,
+    /// Releases at Gitee.
+    Gitee,
+    /// Releases at a Gitea or Forgejo.
+    Gitea,
 }
 
 impl SourceKind {
     /// Whether a signed index says which release is current.
     pub fn has_index(self) -> bool {
+        matches!(self, Self::Index | Self::Folder)
+    }
+
+    /// Whether it is a repository whose tags are versions.
+    pub fn is_forge(self) -> bool {
+        !self.has_index() && !matches!(self, Self::Check | Self::CheckFiles)
+    }
+
+    /// Its address, where there is one that everybody uses.
+    fn usual_address(self) -> Option<&'static str> {
         match self {
-            Self::Check => false,
-            Self::Index | Self::Folder => true,
+            Self::Github => Some("https://api.github.com"),
+            Self::Codeup => Some("https://codeup.aliyun.com"),
+            Self::Gitlab => Some("https://gitlab.com"),
+            Self::Gitee => Some("https://gitee.com"),
+            Self::Check | Self::CheckFiles | Self::Index | Self::Folder | Self::Gitea => None,
+        }
+    }
+
+    fn of(word: &str) -> Self {
+        match word {
+            "check-files" => Self::CheckFiles,
+            "index" => Self::Index,
+            "folder" => Self::Folder,
+            "github" => Self::Github,
+            "codeup" | "yunxiao" => Self::Codeup,
+            "gitlab" => Self::Gitlab,
+            "gitee" => Self::Gitee,
+            "gitea" | "forgejo" => Self::Gitea,
+            _ => Self::Check,
         }
     }
 }
@@ -201,6 +258,8 @@ pub struct FieldNames {
     pub entry_point: String,
     pub notes: String,
     pub launchers: String,
+    pub critical_below: String,
+    pub rollout: String,
     pub release: String,
     pub keys: String,
 }
@@ -232,6 +291,21 @@ pub struct NetworkConfig {
 /// `[update]`
 #[derive(Clone, Debug)]
 pub struct UpdateConfig {
+    /// When to look for updates.
+    pub when: When,
+    /// The shortest time between two checks.
+    pub interval: Duration,
+    /// Versions that are left out.
+    pub skip: Vec<Version>,
+    /// The one version that may be installed.
+    pub pin: Option<Version>,
+    /// Larger packages, in bytes, are not fetched over a metered connection.
+    pub metered_limit: u64,
+    /// When nothing is looked for in the background.
+    pub quiet_hours: Option<Hours>,
+    /// Whether a version that is not safe to go on with is not started, where a fixed one waits and
+    /// cannot be installed.
+    pub block_critical: bool,
     /// What to do when the source offers an older version.
     pub downgrade: Downgrade,
     /// Paths that an update never overwrites or removes; gitignore patterns.
@@ -247,6 +321,28 @@ pub struct UpdateConfig {
     pub keep_space: u64,
     /// Whether the launcher replaces itself by the one that the source announces.
     pub launcher: bool,
+}
+
+/// `update.when`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// Before the app is started.
+    BeforeLaunch,
+    /// While the app runs; what was fetched is installed at the next start.
+    Background,
+    /// Only when told to.
+    Manual,
+}
+
+impl When {
+    /// The word in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BeforeLaunch => "before-launch",
+            Self::Background => "background",
+            Self::Manual => "manual",
+        }
+    }
 }
 
 /// `update.downgrade`
@@ -368,6 +464,7 @@ impl Config {
         let mut layers = Layers::defaults();
         if let Some(text) = baked {
             layers.lay_document(text, Document::Baked)?;
+            layers.settle_address();
             layers.pin();
         }
         match fs::read(&path) {
@@ -409,6 +506,19 @@ impl Reader {
     fn config(mut self, exe_dir: &Path, path: &Path) -> Result<Config> {
         let trust = self.trust(path)?;
         let (kind, url) = self.source(exe_dir, path, trust.is_some())?;
+        let repo = self.repo(kind, path)?;
+        let skip = self.list("update.skip");
+        let skip = skip.iter().map(|text| self.version("update.skip", text));
+        let skip = skip.collect::<Result<_>>()?;
+        let pin = self.text("update.pin");
+        let pin = pin
+            .map(|text| self.version("update.pin", &text))
+            .transpose()?;
+        let hours = self.text("update.quiet_hours");
+        let hours = hours.map(|text| text.parse().map_err(|problem| (text, problem)));
+        let quiet_hours = hours.transpose().map_err(|(text, problem): (_, &str)| {
+            self.unfit("update.quiet_hours", format!("{problem}, not {text:?}"))
+        })?;
         let run = self.run()?;
         let http = self.flag("network.allow_http");
         let other = self.dump(path)?;
@@ -445,6 +555,11 @@ impl Reader {
                 kind,
                 url,
                 headers: self.headers("source.headers"),
+                repo,
+                token: self.text("source.token"),
+                asset: self.text("source.asset"),
+                documents: self.text("source.documents"),
+                history: self.text("source.history"),
                 fields: FieldNames {
                     version: self.word("source.fields.version"),
                     url: self.list("source.fields.url"),
@@ -453,6 +568,8 @@ impl Reader {
                     entry_point: self.word("source.fields.entry_point"),
                     notes: self.word("source.fields.notes"),
                     launchers: self.word("source.fields.launchers"),
+                    critical_below: self.word("source.fields.critical_below"),
+                    rollout: self.word("source.fields.rollout"),
                     release: self.word("source.fields.release"),
                     keys: self.word("source.fields.keys"),
                 },
@@ -472,6 +589,17 @@ impl Reader {
             },
             trust,
             update: UpdateConfig {
+                when: match self.word("update.when").as_str() {
+                    "before-launch" => When::BeforeLaunch,
+                    "background" => When::Background,
+                    _ => When::Manual,
+                },
+                interval: self.time("update.interval"),
+                skip,
+                pin,
+                metered_limit: self.number("update.metered_limit"),
+                quiet_hours,
+                block_critical: self.flag("update.block_critical"),
                 downgrade: match self.word("update.downgrade").as_str() {
                     "follow" => Downgrade::Follow,
                     _ => Downgrade::Refuse,
@@ -502,12 +630,9 @@ impl Reader {
 
     /// The kind of source and where it is.
     fn source(&mut self, exe_dir: &Path, path: &Path, keys: bool) -> Result<(SourceKind, String)> {
-        let kind = match self.word("source.kind").as_str() {
-            "index" => SourceKind::Index,
-            "folder" => SourceKind::Folder,
-            _ => SourceKind::Check,
-        };
-        let Some(url) = self.text("source.url") else {
+        let kind = SourceKind::of(&self.word("source.kind"));
+        let usual = || kind.usual_address().map(str::to_owned);
+        let Some(url) = self.text("source.url").or_else(usual) else {
             return Err(Error::ConfigInvalid {
                 place: path.display().to_string(),
                 problem: "`source.url` is missing: without it there is nowhere to ask".to_owned(),
@@ -529,6 +654,39 @@ impl Reader {
             return Err(self.unfit("source.url", format!("{problem}, not {url:?}")));
         }
         Ok((kind, url))
+    }
+
+    /// The repository at a forge.
+    fn repo(&mut self, kind: SourceKind, path: &Path) -> Result<String> {
+        let Some(repo) = self.text("source.repo").filter(|_| kind.is_forge()) else {
+            if kind.is_forge() {
+                return Err(Error::ConfigInvalid {
+                    place: path.display().to_string(),
+                    problem: "`source.repo` is missing: a forge has many".to_owned(),
+                    nearest: None,
+                });
+            }
+            return Ok(String::new());
+        };
+        let parts: Vec<&str> = repo.split('/').collect();
+        let plain = |part: &&str| {
+            !matches!(*part, "" | "." | "..")
+                && part
+                    .chars()
+                    .all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_'))
+        };
+        // Codeup also knows a repository by its number.
+        let number = kind == SourceKind::Codeup && parts.len() == 1;
+        if !parts.iter().all(plain) || (parts.len() < 2 && !number) {
+            let problem = format!("must be a repository such as owner/name, not {repo:?}");
+            return Err(self.unfit("source.repo", problem));
+        }
+        Ok(repo)
+    }
+
+    fn version(&self, key: &str, text: &str) -> Result<Version> {
+        let unfit = |error: Error| self.unfit(key, format!("must hold versions: {error}"));
+        text.parse().map_err(unfit)
     }
 
     fn trust(&mut self, path: &Path) -> Result<Option<TrustConfig>> {
@@ -640,7 +798,7 @@ impl Reader {
 
     fn text(&mut self, key: &str) -> Option<String> {
         match self.0.values.remove(key)? {
-            Value::Text(text) => Some(text),
+            Value::Text(text) | Value::Secret(text) => Some(text),
             other => unreachable!("{key} is no text: {other}"),
         }
     }

@@ -148,6 +148,8 @@ fn every_key_can_be_set_by_its_variable() {
         Kind::Headers => "X-Token: secret",
         Kind::Codes if key.name == "run.ok_codes" => "1, 2",
         Kind::Codes => "3",
+        _ if matches!(key.name, "update.skip" | "update.pin") => "1.2.3",
+        _ if key.name == "update.quiet_hours" => "22:00-06:00",
         _ => key
             .default
             .filter(|text| !text.is_empty())
@@ -270,9 +272,24 @@ fn wrong_values_are_named_with_their_line() {
             "`entry_point` must stay in the client folder, unlike \"../x\"",
         ),
         (
-            "source.kind = 'github'",
-            "launcher.toml:1:8",
-            "`source.kind` `github` is not available yet, unlike `check`, `index`, `folder`",
+            "[source]\nkind = 'github'",
+            "launcher.toml",
+            "`source.repo` is missing: a forge has many",
+        ),
+        (
+            "[source]\nkind = 'github'\nrepo = 'name'",
+            "launcher.toml:3",
+            "`source.repo` must be a repository such as owner/name, not \"name\"",
+        ),
+        (
+            "source.url = 'https://a.example/'\nupdate.pin = 'newest'",
+            "launcher.toml:2",
+            "`update.pin` must hold versions: \"newest\" is no version: it is neither a PEP 440 nor a semantic version",
+        ),
+        (
+            "source.url = 'https://a.example/'\nupdate.quiet_hours = '22-6'",
+            "launcher.toml:2",
+            "`update.quiet_hours` must be hours of the day such as 22:00-06:00, not \"22-6\"",
         ),
         (
             "[source]\nheaders = { A = 1 }",

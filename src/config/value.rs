@@ -67,12 +67,15 @@ pub enum Kind {
     Patterns,
     /// HTTP headers: names and values.
     Headers,
+    /// A text that is shown nowhere.
+    Secret,
 }
 
 /// A value that has passed the checks of its kind.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {
     Text(String),
+    Secret(String),
     Flag(bool),
     Number(u64),
     Time(Duration),
@@ -85,6 +88,7 @@ impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text(text) => f.write_str(text),
+            Self::Secret(_) => f.write_str("a secret"),
             Self::Flag(flag) => flag.fmt(f),
             Self::Number(number) => number.fmt(f),
             Self::Time(time) => write!(f, "{} s", time.as_secs_f64()),
@@ -264,6 +268,7 @@ impl Kind {
                 }
                 word()
             }
+            Self::Secret => Ok(Value::Secret(text.to_owned())),
             Self::EntryPoint => check_entry_point(text).and_then(|()| word()),
             Self::Choice { now, later } => {
                 if now.contains(&text) {
@@ -365,7 +370,7 @@ impl Kind {
 
     fn misfit(self, found: &str) -> Problem {
         let expected = match self {
-            Self::Text | Self::Path => "a string".to_owned(),
+            Self::Text | Self::Path | Self::Secret => "a string".to_owned(),
             Self::Identity => {
                 "letters, digits, `.`, `-` and `_`, as in `com.example.client`".to_owned()
             }

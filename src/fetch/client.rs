@@ -31,7 +31,7 @@ use ureq::{Agent, Body};
 
 use super::proxy::Proxies;
 use super::{Url, aside, stall};
-use crate::config::{NetworkConfig, SourceConfig};
+use crate::config::{NetworkConfig, SourceConfig, SourceKind};
 use crate::error::in_short;
 use crate::{Error, Result};
 
@@ -66,6 +66,8 @@ pub struct Answer {
     pub content_type: Option<String>,
     /// How long the server asks to be left alone.
     pub retry_after: Option<Duration>,
+    /// Its headers.
+    pub headers: HeaderMap,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -109,9 +111,9 @@ impl Client {
             proxies: Proxies::of_this_machine(),
             ..Self::bare(network)
         };
-        for (name, value) in &source.headers {
+        let mut add = |place: &str, name: &str, value: &str| {
             let invalid = |problem: &str| Error::ConfigInvalid {
-                place: "source.headers".to_owned(),
+                place: place.to_owned(),
                 // Never the value: it is a secret.
                 problem: format!("{name:?} {problem}"),
                 nearest: None,
@@ -122,6 +124,20 @@ impl Client {
                 .map_err(|_| invalid("has a value that no header can hold"))?;
             value.set_sensitive(true);
             client.tokens.insert(key, value);
+            Ok(())
+        };
+        for (name, value) in &source.headers {
+            add("source.headers", name, value)?;
+        }
+        if let Some(token) = &source.token {
+            let (name, value) = match source.kind {
+                SourceKind::Codeup | SourceKind::Gitlab => ("PRIVATE-TOKEN", token.clone()),
+                SourceKind::Gitee | SourceKind::Gitea => {
+                    ("Authorization", format!("token {token}"))
+                }
+                _ => ("Authorization", format!("Bearer {token}")),
+            };
+            add("source.token", name, &value)?;
         }
         Ok(client)
     }
@@ -174,8 +190,19 @@ impl Client {
     /// Error statuses are answers. Fails with `SOURCE_UNREACHABLE`, `TOO_LARGE` (more than `limit`
     /// bytes), `INSECURE_URL`, `REDIRECT_REFUSED` and `ANSWER_INVALID` (not an address).
     pub fn get(&self, url: &str, timeout: Duration, limit: u64) -> Result<Answer> {
+        self.get_with(url, HeaderMap::new(), timeout, limit)
+    }
+
+    /// The same, with further headers.
+    pub(crate) fn get_with(
+        &self,
+        url: &str,
+        headers: HeaderMap,
+        timeout: Duration,
+        limit: u64,
+    ) -> Result<Answer> {
         let (client, asked) = (self.clone(), url.to_owned());
-        let work = move || client.get_here(&asked, timeout, limit);
+        let work = move || client.get_here(&asked, &headers, timeout, limit);
         aside::within(timeout, "check", work).unwrap_or_else(|error| {
             Err(Error::Unreachable {
                 url: url.to_owned(),
@@ -193,9 +220,15 @@ impl Client {
         Ok(response.status().as_u16())
     }
 
-    fn get_here(&self, url: &str, timeout: Duration, limit: u64) -> Result<Answer> {
+    fn get_here(
+        &self,
+        url: &str,
+        headers: &HeaderMap,
+        timeout: Duration,
+        limit: u64,
+    ) -> Result<Answer> {
         let deadline = Instant::now() + timeout;
-        let mut reply = self.send(url, &HeaderMap::new(), Some(deadline))?;
+        let mut reply = self.send(url, headers, Some(deadline))?;
         let url = reply.url.to_string();
         let mut body = Vec::new();
         // One byte more, to tell a body at the limit from one beyond it.
@@ -216,6 +249,7 @@ impl Client {
             status: reply.status(),
             content_type: reply.header(header::CONTENT_TYPE).map(str::to_owned),
             retry_after: reply.retry_after(),
+            headers: reply.response.headers().clone(),
             body,
         })
     }

@@ -376,6 +376,41 @@ pub(super) mod tests {
                 version: text("1.3.0"),
                 until: text("2026-01-17T18:40:58Z"),
             },
+            Error::RateLimited {
+                url: url(),
+                until: text("2026-01-17T18:40:58Z"),
+            },
+            Error::AccessDenied {
+                url: url(),
+                status: 401,
+            },
+            Error::RepoNotFound {
+                url: url(),
+                repo: text("example/client"),
+            },
+            Error::NoReleases {
+                url: url(),
+                problem: text("no tag is a version"),
+            },
+            Error::VersionSkipped {
+                version: text("1.3.0"),
+            },
+            Error::VersionPinned {
+                version: text("1.3.0"),
+                pinned: text("1.2.3"),
+            },
+            Error::RolloutPending {
+                version: text("1.3.0"),
+                rollout: 10,
+            },
+            Error::MeteredConnection {
+                version: text("1.3.0"),
+                size: text("52428800"),
+            },
+            Error::CriticalBlocked {
+                installed: text("1.2.3"),
+                offered: text("1.3.0"),
+            },
             Error::TrustUnsigned { subject: url() },
             Error::TrustSignature {
                 subject: text("keys.2.json"),

@@ -94,6 +94,15 @@ pub fn exit_code(error: &Error) -> u8 {
         | Code::DowngradeRefused
         | Code::BadVersion
         | Code::BackingOff
+        | Code::RateLimited
+        | Code::AccessDenied
+        | Code::RepoNotFound
+        | Code::NoReleases
+        | Code::VersionSkipped
+        | Code::VersionPinned
+        | Code::RolloutPending
+        | Code::MeteredConnection
+        | Code::CriticalBlocked
         | Code::TrustUnsigned
         | Code::TrustSignature
         | Code::TrustInvalid

@@ -178,7 +178,13 @@ impl Session {
         }
         match error.code() {
             // Known since an earlier start, which has told it; said in the log.
-            Code::BadVersion | Code::BackingOff | Code::DowngradeRefused => {}
+            Code::BadVersion
+            | Code::BackingOff
+            | Code::DowngradeRefused
+            | Code::VersionSkipped
+            | Code::VersionPinned
+            | Code::RolloutPending
+            | Code::MeteredConnection => {}
             _ => {
                 let done = match updater.installed() {
                     Some(version) => {

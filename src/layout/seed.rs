@@ -127,6 +127,7 @@ pub(crate) fn stage(
         },
         launcher: None,
         critical_below: None,
+        rollout: None,
         document: None,
     };
     let mut plan = Plan::empty(release, plan::installed(copy, rules)?, None);

@@ -16,22 +16,28 @@
 
 use serde_json::Value;
 
-use super::{Ask, Source};
+use super::{Announced, Ask, Source};
 use crate::config::{FieldNames, SourceConfig};
 use crate::error::in_short;
 use crate::fetch::{Answer, Url};
 use crate::json::{self, Object, excerpt};
 use crate::release::{Package, Release, leads_outside, target};
+use crate::trust::document::percentage;
 use crate::trust::{Trust, Trusted};
+use crate::version::Version;
 use crate::{Error, Result};
 
 /// The largest answer that is read. Real ones have a few hundred bytes, and notes; with a signed
 /// document those are in it twice.
-const ANSWER_LIMIT: u64 = 2 << 20;
+pub(super) const ANSWER_LIMIT: u64 = 2 << 20;
+
+/// The largest list of versions that is read: a few thousand of them with their notes.
+const HISTORY_LIMIT: u64 = 8 << 20;
 
 /// A check endpoint.
 pub(super) struct Check {
     url: String,
+    history: Option<String>,
     fields: FieldNames,
 }
 
@@ -39,6 +45,7 @@ impl Check {
     pub(super) fn new(config: &SourceConfig) -> Self {
         Self {
             url: config.url.clone(),
+            history: config.history.clone(),
             fields: config.fields.clone(),
         }
     }
@@ -46,9 +53,73 @@ impl Check {
 
 impl Source for Check {
     fn latest(&self, ask: &Ask<'_>, trust: &mut Trust) -> Result<Trusted> {
-        let answer = ask.client.get(&self.url, ask.left(), ANSWER_LIMIT)?;
+        let answer = ask.get(&self.url, "", ANSWER_LIMIT)?;
         read(&answer, &self.fields, trust)
     }
+
+    fn history(&self, ask: &Ask<'_>, _trust: &mut Trust, count: usize) -> Result<Vec<Announced>> {
+        let url = match &self.history {
+            Some(url) => url.clone(),
+            None => history_address(&self.url),
+        };
+        let answer = ask.get(&url, "", HISTORY_LIMIT)?;
+        read_history(&answer, &self.fields, count)
+    }
+}
+
+/// The list of versions beside a check endpoint, as both Django servers have it.
+pub(super) fn history_address(check: &str) -> String {
+    let base = check.trim_end_matches('/');
+    match base.rsplit_once('/') {
+        Some((base, "check")) => format!("{base}/versions/"),
+        Some((base, _)) => format!("{base}/list/"),
+        None => check.to_owned(),
+    }
+}
+
+/// The releases in a list: the list itself, or one in the field `data` or `versions`. What is no
+/// version is passed over.
+pub(super) fn read_history(
+    answer: &Answer,
+    names: &FieldNames,
+    count: usize,
+) -> Result<Vec<Announced>> {
+    if !(200..300).contains(&answer.status) {
+        return Err(refusal(answer));
+    }
+    let document = parse(answer)?;
+    let fields = ["data", "versions", "results"];
+    let list = document
+        .as_array()
+        .or_else(|| {
+            fields
+                .iter()
+                .find_map(|name| document.get(name)?.as_array())
+        })
+        .ok_or_else(|| invalid(answer, "it is no list of versions".to_owned()))?;
+    let mut releases = Vec::new();
+    for entry in list {
+        let object = Object::of(entry).map_err(|problem| invalid(answer, problem))?;
+        let text = |name: &str| {
+            let text = object
+                .text(name)
+                .map_err(|problem| invalid(answer, problem))?;
+            Ok::<_, Error>(text.unwrap_or_default().to_owned())
+        };
+        match text(&names.version)?.parse() {
+            Ok(version) => releases.push(Announced {
+                version,
+                name: String::new(),
+                notes: text(&names.notes)?,
+                published: Some(text("upload_time")?).filter(|time| !time.is_empty()),
+                page: None,
+            }),
+            Err(error) => log::info!("passed over: {}", error.chain()),
+        }
+    }
+    releases.sort_by(|one, other| other.version.cmp(&one.version));
+    releases.truncate(count);
+    Ok(releases)
 }
 
 /// The release that an answer announces.
@@ -144,7 +215,9 @@ impl Fields<'_> {
             entry_point: entry_point.map(str::to_owned),
             package: self.package(&names.url, &names.sha256, &names.size)?,
             launcher: self.launcher(&names.launchers)?,
-            critical_below: None,
+            critical_below: self.version(&names.critical_below)?,
+            rollout: percentage(&self.object, &names.rollout)
+                .map_err(|problem| self.invalid(problem))?,
             document: None,
         })
     }
@@ -196,10 +269,7 @@ impl Fields<'_> {
             ),
             url: self.address(url)?,
             mirrors: Vec::new(),
-            size: self
-                .object
-                .number(size)
-                .map_err(|problem| self.invalid(problem))?,
+            size: self.number(size)?,
             files: None,
         })
     }
@@ -234,6 +304,18 @@ impl Fields<'_> {
     fn required(&self, name: &str) -> Result<&str> {
         self.text(name)?
             .ok_or_else(|| self.wrong(name, "is missing"))
+    }
+
+    fn number(&self, name: &str) -> Result<Option<u64>> {
+        self.object
+            .number(name)
+            .map_err(|problem| self.invalid(problem))
+    }
+
+    /// A version, or nothing where the text is empty.
+    fn version(&self, name: &str) -> Result<Option<Version>> {
+        let text = self.text(name)?.filter(|text| !text.is_empty());
+        text.map(str::parse).transpose()
     }
 
     fn text(&self, name: &str) -> Result<Option<&str>> {

@@ -7,7 +7,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use super::documents::{self, Documents};
-use super::{Ask, Source};
+use super::{Announced, Ask, Source};
 use crate::config::SourceConfig;
 use crate::fetch::{aside, local};
 use crate::trust::{Trust, Trusted};
@@ -35,6 +35,11 @@ impl Source for Folder {
             },
             trust,
         )
+    }
+
+    /// An index names the current release and no other.
+    fn history(&self, ask: &Ask<'_>, trust: &mut Trust, _count: usize) -> Result<Vec<Announced>> {
+        self.latest(ask, trust).map(|it| Announced::only(&it))
     }
 }
 

@@ -4,7 +4,7 @@
 //! and not to others, or goes back to an older answer, they are told.
 
 use super::documents::{self, Documents};
-use super::{Ask, Source};
+use super::{Announced, Ask, Source};
 use crate::config::SourceConfig;
 use crate::fetch::Url;
 use crate::trust::{Trust, Trusted};
@@ -35,6 +35,11 @@ impl Source for Index {
             trust,
         )
     }
+
+    /// An index names the current release and no other.
+    fn history(&self, ask: &Ask<'_>, trust: &mut Trust, _count: usize) -> Result<Vec<Announced>> {
+        self.latest(ask, trust).map(|it| Announced::only(&it))
+    }
 }
 
 struct Remote<'a> {
@@ -57,7 +62,7 @@ impl Remote<'_> {
 impl Documents for Remote<'_> {
     fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
         let url = self.address(name)?.to_string();
-        let answer = self.ask.client.get(&url, self.ask.left(), limit)?;
+        let answer = self.ask.get(&url, "", limit)?;
         match answer.status {
             200..300 => Ok(Some(answer.body)),
             // Object stores that do not let their files be listed say 403 of what is not there.

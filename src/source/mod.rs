@@ -5,12 +5,17 @@
 
 use std::time::{Duration, Instant};
 
+use ureq::http::header::{self, HeaderMap, HeaderValue};
+
+pub use self::answers::Answers;
 use crate::Result;
-use crate::config::{SourceConfig, SourceKind};
-use crate::fetch::Client;
+use crate::config::{Config, SourceKind};
+use crate::fetch::{Answer, Client};
+use crate::release::Release;
 use crate::trust::{Trust, Trusted};
 use crate::version::Version;
 
+mod answers;
 mod check;
 pub mod documents;
 mod folder;
@@ -28,6 +33,8 @@ pub struct Ask<'a> {
     pub installed: Option<&'a Version>,
     /// When an answer is of no use any more.
     pub deadline: Instant,
+    /// Answers that are kept.
+    pub answers: Option<&'a Answers>,
 }
 
 impl<'a> Ask<'a> {
@@ -37,7 +44,32 @@ impl<'a> Ask<'a> {
             client,
             installed,
             deadline: Instant::now() + timeout,
+            answers: None,
         }
+    }
+
+    /// Asks only for what is another answer than the kept one.
+    #[must_use]
+    pub fn with_answers(mut self, answers: &'a Answers) -> Self {
+        self.answers = Some(answers);
+        self
+    }
+
+    /// Asks a server for a document of at most `limit` bytes, of the media type `accept` if that is
+    /// not empty.
+    fn get(&self, url: &str, accept: &'static str, limit: u64) -> Result<Answer> {
+        let mut headers = HeaderMap::new();
+        if !accept.is_empty() {
+            headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
+        }
+        if let Some(answers) = self.answers {
+            answers.ask(url, &mut headers);
+        }
+        let answer = self.client.get_with(url, headers, self.left(), limit)?;
+        Ok(match self.answers {
+            Some(answers) => answers.take(url, answer),
+            None => answer,
+        })
     }
 
     /// The time that is left.
@@ -55,13 +87,49 @@ pub trait Source {
     /// `NO_ACTIVE_VERSION`, `APP_UNAVAILABLE`, `TOO_LARGE`, `INSECURE_URL`, `REDIRECT_REFUSED`, the
     /// codes that begin with `TRUST_`, and `TARGET_UNAVAILABLE`.
     fn latest(&self, ask: &Ask<'_>, trust: &mut Trust) -> Result<Trusted>;
+
+    /// The releases that it knows of, the newest first, `count` at most. They are for reading: what is
+    /// said here need not be signed, and nothing is installed for it.
+    ///
+    /// Fails as [`Source::latest`] does.
+    fn history(&self, ask: &Ask<'_>, trust: &mut Trust, count: usize) -> Result<Vec<Announced>>;
+}
+
+/// A release as its source tells of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announced {
+    /// The version.
+    pub version: Version,
+    /// What it is called; empty where it has no name but its version.
+    pub name: String,
+    /// The notes, in Markdown; empty when there are none.
+    pub notes: String,
+    /// When it was published, as the source writes it.
+    pub published: Option<String>,
+    /// The page about it, for a browser.
+    pub page: Option<String>,
+}
+
+impl Announced {
+    /// What a source that knows of one release alone has to tell.
+    fn only(release: &Release) -> Vec<Self> {
+        vec![Self {
+            version: release.version.clone(),
+            name: String::new(),
+            notes: release.notes.clone(),
+            published: None,
+            page: None,
+        }]
+    }
 }
 
 /// The source that is configured. Nothing is asked yet.
-pub fn open(config: &SourceConfig) -> Box<dyn Source> {
-    match config.kind {
-        SourceKind::Check => Box::new(check::Check::new(config)),
-        SourceKind::Index => Box::new(index::Index::new(config)),
-        SourceKind::Folder => Box::new(folder::Folder::new(config)),
+pub fn open(config: &Config) -> Box<dyn Source> {
+    let source = &config.source;
+    match source.kind {
+        SourceKind::Check => Box::new(check::Check::new(source)),
+        SourceKind::Index => Box::new(index::Index::new(source)),
+        SourceKind::Folder => Box::new(folder::Folder::new(source)),
+        kind => unreachable!("{kind:?} has no source yet"),
     }
 }

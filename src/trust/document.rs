@@ -123,6 +123,8 @@ pub struct Index {
     pub expires: DateTime<Utc>,
     /// The release.
     pub current: Pointer,
+    /// The percentage of installations that are to have it already; `None`: all.
+    pub rollout: Option<u64>,
     /// Versions that are not to be installed.
     pub revoked: Vec<Version>,
 }
@@ -166,6 +168,7 @@ impl Index {
                     version: current.required("version", current.parsed("version"))?,
                     sha256: current.required("sha256", current.parsed("sha256"))?,
                 },
+                rollout: percentage(fields, "rollout")?,
                 revoked: revoked.map_err(|error| fields.wrong("revoked", &error.to_string()))?,
             })
         })
@@ -257,6 +260,15 @@ impl SignedPackage {
             files: fields.parsed("files")?,
             system: fields.text("system")?.map(str::to_owned),
         })
+    }
+}
+
+/// A percentage.
+pub(crate) fn percentage(fields: &Object<'_>, name: &str) -> Result<Option<u64>, String> {
+    let number = fields.number(name)?;
+    match number {
+        Some(101..) => Err(fields.wrong(name, "is no percentage")),
+        number => Ok(number),
     }
 }
 

@@ -73,7 +73,10 @@ pub fn verify(fetched: Fetched, package: &Package) -> Result<Verified> {
             got: fetched.size,
         });
     }
-    if let Some(expected) = package.sha256.filter(|expected| *expected != fetched.sha256) {
+    if let Some(expected) = package
+        .sha256
+        .filter(|expected| *expected != fetched.sha256)
+    {
         return Err(Error::HashMismatch {
             subject: package.url.clone(),
             expected: expected.to_string(),
@@ -617,6 +620,7 @@ impl Trust {
             package: package.resolve(first, resolve)?,
             launcher,
             critical_below: document.critical_below,
+            rollout: named.and(self.last_index()).and_then(|index| index.rollout),
             document: Some(seal(envelope.payload(), envelope.signatures())),
         })
     }

@@ -4,11 +4,12 @@ use castoff_testkit::http::{Reply, Server};
 use chrono::Utc;
 use serde_json::json;
 
+use super::Check;
 use crate::config::SourceConfig;
 use crate::fetch::Client;
 use crate::fetch::tests::{PATIENT, SHORT, client, network, source};
 use crate::release::{Release, target};
-use crate::source::Ask;
+use crate::source::{Ask, Source as _};
 use crate::trust::{Anchor, Trust};
 use crate::{Code, Error, Result};
 
@@ -30,7 +31,7 @@ fn latest(source: &SourceConfig, client: &Client, timeout: Duration) -> Result<R
     };
     let mut trust = Trust::new(&anchor, Utc::now());
     let ask = Ask::within(client, None, timeout);
-    let trusted = crate::source::open(source).latest(&ask, &mut trust)?;
+    let trusted = Check::new(source).latest(&ask, &mut trust)?;
     Ok(trusted.release().clone())
 }
 

@@ -52,5 +52,6 @@ pub mod trust;
 pub mod uninstall;
 pub mod updater;
 pub mod version;
+pub mod when;
 
 pub use error::{Code, Error, Result};

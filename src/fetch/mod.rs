@@ -11,6 +11,7 @@ pub(crate) mod aside;
 mod client;
 mod download;
 pub mod local;
+pub(crate) mod metered;
 mod proxy;
 mod stall;
 mod system_proxy;
@@ -18,7 +19,7 @@ mod url;
 
 pub use client::{Answer, Client};
 
-pub use download::{Fetched, clear_others, download};
+pub use download::{Fetched, at_hand, clear_others, download, lies_in};
 pub(crate) use url::Url;
 pub use url::resolve;
 #[cfg(fuzzing)]

@@ -419,6 +419,17 @@ pub struct Asked {
     pub offer: Option<Offered>,
 }
 
+impl Asked {
+    /// Just now, with success; what was said is not kept.
+    pub(crate) fn now() -> Self {
+        Self {
+            at: Utc::now().trunc_subsecs(0),
+            error: None,
+            offer: None,
+        }
+    }
+}
+
 /// An answer of the source, to be shown and to know a critical release by. Nothing is installed for
 /// what it says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -35,7 +35,7 @@ use crate::selfupdate::SelfUpdate;
 use crate::source::{self, Answers, Ask};
 use crate::stage::{self, Staged};
 use crate::state::{
-    Bad, ClientFolder, Link, Over, State, Trial, WayBack, blames_the_package, comes_again,
+    Asked, Bad, ClientFolder, Link, Over, State, Trial, WayBack, blames_the_package, comes_again,
 };
 use crate::steps::{Step, reach};
 use crate::trust::{self, Anchor, Level, Sha256, Trust, Trusted};
@@ -438,7 +438,8 @@ impl<'a> Updater<'a> {
         if let Err(error) = answers.save() {
             log::debug!("the answer is not kept: {}", error.chain());
         }
-        if note {
+        // A first installation asks at every start until it is there.
+        if note && installed.is_some() {
             self.note_asked(&answer);
         }
         // Also where it has failed: keys that were learnt must not be forgotten because what came
@@ -785,9 +786,15 @@ impl<'a> Updater<'a> {
     /// fail.
     fn remember(&self, result: &Result<Outcome>) {
         let installed = self.current_version();
-        let kept = self.folder.change_state(|state| match result {
-            Ok(outcome) => state.note(outcome.as_str(), Some(outcome.version()), None),
-            Err(error) => state.note(error.code().as_str(), installed.as_ref(), Some(error)),
+        let kept = self.folder.change_state(|state| {
+            if let Ok(Outcome::Installed { .. }) = result {
+                // The interval begins with the first installation.
+                state.asked.get_or_insert_with(Asked::now);
+            }
+            match result {
+                Ok(outcome) => state.note(outcome.as_str(), Some(outcome.version()), None),
+                Err(error) => state.note(error.code().as_str(), installed.as_ref(), Some(error)),
+            }
         });
         if let Err(error) = kept {
             log::warn!("the outcome could not be kept: {}", error.chain());

@@ -9,7 +9,7 @@ use chrono::TimeDelta;
 
 use super::{
     Archive, Code, Error, Event, FetchLock, Journal, Offer, Outcome, Phase, Release, Result,
-    SelfUpdate, Trusted, Updater, Utc, Version, Whence, fetch, trust, when,
+    SelfUpdate, Trusted, Updater, Utc, Version, Whence, disk, fetch, trust, when,
 };
 use crate::state::{Asked, Offered};
 use crate::when::{Clock, Start};
@@ -191,9 +191,8 @@ impl Updater<'_> {
     /// Remembers that the source was asked, and what it has said. That it cannot be remembered costs a
     /// check more, and nothing else.
     pub(super) fn note_asked(&self, answer: &Result<Trusted>) {
-        use chrono::SubsecRound as _;
-
-        let at = Utc::now().trunc_subsecs(0);
+        let asked = Asked::now();
+        let at = asked.at;
         let offer = answer.as_ref().ok().map(|release| {
             let mut kept = release.release().clone();
             kept.document = None;
@@ -205,6 +204,7 @@ impl Updater<'_> {
         });
         let error = answer.as_ref().err();
         let error = error.map(|error| error.code().as_str().to_owned());
+        let is_new = !self.folder.own().exists();
         let needed = !self.config.update.interval.is_zero();
         let noted = self.folder.change_state(|state| {
             let before = state.asked.take();
@@ -233,11 +233,16 @@ impl Updater<'_> {
                 before
             } else {
                 Some(Asked {
-                    at,
                     error,
                     offer: kept,
+                    ..asked
                 })
             };
+        });
+        // Its name is as durable as what is in it.
+        let noted = noted.and_then(|()| match is_new {
+            true => disk::sync_folder(self.folder.root()),
+            false => Ok(()),
         });
         if let Err(error) = noted {
             log::debug!("the check is not remembered: {}", error.chain());

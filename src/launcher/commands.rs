@@ -272,13 +272,12 @@ impl Session {
         let asked = kept.as_ref().map(|kept| kept.at);
         let installed = updater.current().local_version();
         let installed = installed.map(|local| local.version);
-        let (release, trust) = match kept {
-            Some(kept) => (kept.release, kept.trust),
-            None => {
-                let release = updater.offer()?.release;
-                let trust = release.level().as_str().to_owned();
-                (release.release().clone(), trust)
-            }
+        let (release, trust) = if let Some(kept) = kept {
+            (kept.release, kept.trust)
+        } else {
+            let release = updater.offer()?.release;
+            let trust = release.level().as_str().to_owned();
+            (release.release().clone(), trust)
         };
         let news = installed.as_ref() != Some(&release.version);
         let critical = release.is_critical_for(installed.as_ref());
@@ -421,7 +420,7 @@ impl Session {
             Err(error) => format!("{} {}", self.say(Text::LabelFault), error.chain()),
         };
         self.row(&mut text, Text::LabelOffered, &offered);
-        let updates = self.updates(&mut text, &state);
+        let timing = self.timing(&mut text, &state);
         let trial = state.trial.as_ref().map(|trial| trial.version.to_string());
         self.row(
             &mut text,
@@ -466,7 +465,7 @@ impl Session {
             "offered": offer.as_ref().ok().map(|offer| offer.release.version.to_string()),
             "source_error": offer.as_ref().err().map(Error::chain), "on_trial": trial, "bad": bad,
             "backups": backups, "interrupted": interrupted, "free_space": free, "log": log,
-            "files": files, "updates": updates,
+            "files": files, "updates": timing,
             "last": state.last, "settings": settings,
         });
         let code = match &offer {
@@ -479,7 +478,7 @@ impl Session {
 
     /// Says when updates are looked for, and what stands in their way. `state`: before this command
     /// has asked itself.
-    fn updates(&self, text: &mut String, state: &State) -> Value {
+    fn timing(&self, text: &mut String, state: &State) -> Value {
         let config = &self.config.update;
         let none = || self.say(Text::LabelNone).to_owned();
         let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Secs, true);

@@ -14,19 +14,17 @@ use std::ffi::OsString;
 use std::io;
 
 use super::Session;
+use crate::updater::Updater;
 
 /// Starts one for the launcher's folder.
 pub(super) fn start(session: &Session) -> io::Result<()> {
     let executable = std::env::current_exe()?;
-    let (program, arguments): (_, Vec<OsString>) = match &session.launcher {
-        Some(launcher) => (launcher, vec!["--castoff".into(), "background".into()]),
-        None => {
-            let folder = session.home.clone().into();
-            (
-                &executable,
-                vec!["background".into(), "--dir".into(), folder],
-            )
-        }
+    let (program, arguments): (_, Vec<OsString>) = if let Some(launcher) = &session.launcher {
+        (launcher, vec!["--castoff".into(), "background".into()])
+    } else {
+        let folder = session.home.clone().into();
+        let arguments = vec!["background".into(), "--dir".into(), folder];
+        (&executable, arguments)
     };
     log::debug!("a worker looks for updates");
     #[cfg(unix)]
@@ -58,6 +56,10 @@ pub(super) fn start(session: &Session) -> io::Result<()> {
 }
 
 /// Does the work of one, and gives the exit code, which nobody waits for.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this process is a worker's alone, and a folder that it keeps could not be removed"
+)]
 pub(super) fn work(session: &Session) -> u8 {
     #[cfg(unix)]
     {
@@ -67,7 +69,7 @@ pub(super) fn work(session: &Session) -> u8 {
     }
     #[cfg(windows)]
     let _ = std::env::set_current_dir(std::env::temp_dir());
-    match session.updater().and_then(|updater| updater.fetch_ahead()) {
+    match session.updater().and_then(Updater::fetch_ahead) {
         Ok(Some(outcome)) => log::info!("{}: {}", outcome.as_str(), outcome.version()),
         Ok(None) => {}
         Err(error) => {

@@ -115,7 +115,7 @@ impl Updater<'_> {
             .ok()
             .filter(|offer| self.leads_on(offer).is_ok())
             .and_then(|offer| offer.release.take_launcher());
-        let result = offer.and_then(|offer| self.lay_by(offer));
+        let result = offer.and_then(|offer| self.lay_by(&offer));
         self.remember(&result);
         drop(lock);
         if let Some(executable) = &self.launcher {
@@ -126,18 +126,18 @@ impl Updater<'_> {
     }
 
     /// Fetches and verifies what is offered, and notes that it waits.
-    fn lay_by(&self, offer: Offer) -> Result<Outcome> {
-        self.drop_withdrawn(&offer)?;
+    fn lay_by(&self, offer: &Offer) -> Result<Outcome> {
+        self.drop_withdrawn(offer)?;
         let version = offer.release.version.clone();
         if !offer.is_news() {
             return Ok(Outcome::UpToDate { version });
         }
-        self.admit(&offer, false)?;
+        self.admit(offer, false)?;
         let there = fetch::lies_in(&self.folder.downloads(), &offer.release.package);
         if there && when::waits(&self.folder.load_state(), &offer.release) {
             return Ok(Outcome::Pending { version });
         }
-        self.spare_metered(&offer, false)?;
+        self.spare_metered(offer, false)?;
         let fetched = self.fetch(&offer.release);
         self.blame(&fetched, &offer.release);
         fetched?;
@@ -240,9 +240,12 @@ impl Updater<'_> {
             };
         });
         // Its name is as durable as what is in it.
-        let noted = noted.and_then(|()| match is_new {
-            true => disk::sync_folder(self.folder.root()),
-            false => Ok(()),
+        let noted = noted.and_then(|()| {
+            if is_new {
+                disk::sync_folder(self.folder.root())
+            } else {
+                Ok(())
+            }
         });
         if let Err(error) = noted {
             log::debug!("the check is not remembered: {}", error.chain());

@@ -141,7 +141,7 @@ pub(crate) fn play() -> Result {
 }
 
 /// How long the worker of the demo may take on a busy machine.
-const WORKER_PATIENCE: Duration = Duration::from_secs(60);
+const WORKER_PATIENCE: Duration = Duration::from_mins(1);
 
 /// The steps in which the app does not wait for its update.
 fn in_the_background(endpoint: &Endpoint, home: &Path, config: &str) -> Result {

@@ -236,7 +236,7 @@ impl Plan {
             // The rest was found to be preserved, or else refused by `check_list`.
         }
         for (path, record) in &self.installed.files {
-            let goes = record.owned
+            let goes = (record.owned || list.gone.contains(path))
                 && !list.files.contains_key(path)
                 && !preserve.matches(path.as_str(), false)
                 && tree::look(&path.below(&folder.tree()))? != Found::Nothing;
@@ -309,7 +309,7 @@ fn is_same(entry: &Entry, sha256: Option<Sha256>, known: &FileRecord) -> Option<
             }
             match (sha256, known.crc32) {
                 (Some(announced), _) => Some(announced == *now),
-                (None, Some(crc32)) => Some(crc32 == entry.crc32),
+                (None, Some(crc32)) => entry.crc32.map(|announced| announced == crc32),
                 (None, None) => None,
             }
         }

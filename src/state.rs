@@ -30,6 +30,8 @@ pub struct ClientFolder {
     root: PathBuf,
     layout: LayoutKind,
     version_file: String,
+    /// What is installed where no file says it.
+    assumed: Option<Version>,
 }
 
 /// The links of the snapshot layout, below `versions/`.
@@ -61,6 +63,7 @@ impl ClientFolder {
             root: root.into(),
             layout: LayoutKind::InPlace,
             version_file: version_file.into(),
+            assumed: None,
         }
     }
 
@@ -68,6 +71,14 @@ impl ClientFolder {
     #[must_use]
     pub fn with_layout(mut self, layout: LayoutKind) -> Self {
         self.layout = layout;
+        self
+    }
+
+    /// The same folder, in which `version` is installed where the version file is missing and there is
+    /// something.
+    #[must_use]
+    pub fn assuming(mut self, version: Option<&Version>) -> Self {
+        self.assumed = version.cloned();
         self
     }
 
@@ -214,7 +225,11 @@ impl ClientFolder {
                 update_time: None,
             });
         }
-        let bytes = disk::in_use::read(&self.version_file()).ok()?;
+        let bytes = match disk::in_use::read(&self.version_file()) {
+            Ok(bytes) => bytes,
+            Err(_) if self.version_file().exists() => return None,
+            Err(_) => return self.assumed_version(),
+        };
         match serde_json::from_slice(&bytes) {
             Ok(version) => Some(version),
             Err(error) => {
@@ -222,6 +237,16 @@ impl ClientFolder {
                 None
             }
         }
+    }
+
+    fn assumed_version(&self) -> Option<LocalVersion> {
+        let version = self.assumed.as_ref()?;
+        let mut entries = std::fs::read_dir(&self.root).ok()?.flatten();
+        let any = entries.any(|entry| !self.is_own(&entry.file_name().to_string_lossy()));
+        any.then(|| LocalVersion {
+            version: version.clone(),
+            update_time: None,
+        })
     }
 
     /// The raw text of `local_version.json`, for a backup.

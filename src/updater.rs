@@ -11,6 +11,7 @@
 //!
 //! The plan comes after the package: a check answer carries no file list, the package does.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,16 +27,17 @@ use crate::fetch::{self, Client};
 use crate::layout::backup;
 use crate::layout::journal::{Journal, Mark};
 use crate::layout::locks::{ChangeLock, RunLock, UpdateLock};
+use crate::layout::tree;
 use crate::layout::{self, Committed, Keep, Kept, Ready, Site, Transaction, links, snapshot};
-use crate::plan::Plan;
+use crate::plan::{self, Plan};
 use crate::progress::{Event, Observer, Phase};
-use crate::release::Release;
+use crate::release::{Manifest, Release};
 use crate::repair::{self, Findings, Repaired};
 use crate::selfupdate::SelfUpdate;
-use crate::source::{self, Answers, Ask};
+use crate::source::{self, Announced, Answers, Ask};
 use crate::stage::{self, Staged};
 use crate::state::{
-    Bad, ClientFolder, Link, Over, State, Trial, WayBack, blames_the_package, comes_again,
+    Bad, ClientFolder, Content, Link, Over, State, Trial, WayBack, blames_the_package, comes_again,
 };
 use crate::steps::{Step, reach};
 use crate::trust::{self, Anchor, Level, Sha256, Trust, Trusted};
@@ -57,6 +59,9 @@ const CHANGE_PATIENCE: Duration = Duration::from_secs(10);
 /// How long to wait for a commit or an undo by another launcher: they take seconds, and to start
 /// the app meanwhile would be to start a mixture.
 const COMMIT_PATIENCE: Duration = Duration::from_mins(1);
+
+/// What the files of a release that has no archive are kept in, beside them.
+const MANIFEST_NAME: &str = "files.json";
 
 /// How long a check may take when there is nothing yet that could be started instead.
 const FIRST_CHECK_TIMEOUT: Duration = Duration::from_secs(30);
@@ -162,7 +167,9 @@ impl<'a> Updater<'a> {
     pub fn new(config: &'a Config, root: &Path, observer: &'a dyn Observer) -> Result<Self> {
         Ok(Self {
             config,
-            folder: ClientFolder::new(root, &config.version_file).with_layout(config.layout),
+            folder: ClientFolder::new(root, &config.version_file)
+                .with_layout(config.layout)
+                .assuming(config.installed_version.as_ref()),
             base: None,
             observer,
             rules: Rules::of(&config.update)?,
@@ -411,6 +418,14 @@ impl<'a> Updater<'a> {
         Ok((Offer { installed, release }, kept))
     }
 
+    /// The releases that the source tells of, the newest first, `count` at most.
+    pub fn releases(&self, count: usize) -> Result<Vec<Announced>> {
+        let mut trust = self.trust()?;
+        let client = Client::new(&self.config.network, &self.config.source)?;
+        let ask = Ask::within(&client, None, FIRST_CHECK_TIMEOUT);
+        source::open(self.config).history(&ask, &mut trust, count)
+    }
+
     /// Whether an offer is none that leads back against the rules.
     fn leads_on(&self, offer: &Offer) -> Result<()> {
         let release = &offer.release;
@@ -522,6 +537,9 @@ impl<'a> Updater<'a> {
         let package = &release.package;
         self.observer.event(&Event::Phase(Phase::Fetch));
         disk::create_folders(&folder.downloads())?;
+        if package.by_file {
+            return self.obtain_files(release);
+        }
         fetch::clear_others(&folder.downloads(), package)?;
         disk::need_space(folder.root(), package.size.unwrap_or(0))?;
         let client = Client::new(&self.config.network, &self.config.source)?;
@@ -529,6 +547,66 @@ impl<'a> Updater<'a> {
         self.observer.event(&Event::Phase(Phase::Verify));
         let verified = trust::verify(fetched, package)?;
         Archive::open(verified.into_file(), &package.url)
+    }
+
+    /// The same, file by file: what is not installed already. An archive is made of it that holds what
+    /// has changed.
+    fn obtain_files(&self, release: &Trusted) -> Result<Archive> {
+        let folder = &self.folder;
+        let manifest = self.manifest(release)?;
+        let installed = plan::installed(folder, &self.rules)?;
+        let mut wanted = BTreeMap::new();
+        for (path, file) in &manifest.files {
+            let known = installed.files.get(path).filter(|known| {
+                matches!(&known.content, Content::File { sha256, .. } if *sha256 == file.sha256)
+            });
+            let there = match known {
+                Some(known) => known.looks_like(&tree::look(&path.below(&folder.tree()))?),
+                None => false,
+            };
+            if !there && !folder.is_own(path.as_str()) {
+                wanted.insert(path, file);
+            }
+        }
+        disk::need_space(folder.root(), wanted.values().map(|file| file.size).sum())?;
+        let client = Client::new(&self.config.network, &self.config.source)?;
+        let loose = fetch::download_files(
+            &client,
+            &wanted,
+            &folder.downloads(),
+            MANIFEST_NAME,
+            self.observer,
+        )?;
+        self.observer.event(&Event::Phase(Phase::Verify));
+        let list = manifest.list(&release.version);
+        Archive::of_files(&folder.downloads(), loose, list)
+    }
+
+    /// The files of a release that has no archive: as they were announced just now, or when it was
+    /// fetched. Kept beside what is fetched.
+    fn manifest(&self, release: &Trusted) -> Result<Manifest> {
+        let path = self.folder.downloads().join(MANIFEST_NAME);
+        if let Some(manifest) = &release.manifest {
+            let text = serde_json::to_vec(manifest).map_err(|error| Error::Internal {
+                what: error.to_string(),
+            })?;
+            disk::write_atomic(&path, &text)?;
+            return Ok((**manifest).clone());
+        }
+        let bytes = disk::in_use::read(&path)?;
+        let manifest: Manifest =
+            serde_json::from_slice(&bytes).map_err(|error| Error::FileListInvalid {
+                problem: error.to_string(),
+            })?;
+        let got = manifest.id(&release.version);
+        if got != release.package.id() {
+            return Err(Error::HashMismatch {
+                subject: path.display().to_string(),
+                expected: release.package.id().to_string(),
+                got: got.to_string(),
+            });
+        }
+        Ok(manifest)
     }
 
     /// Makes the copy what the read-only installation is, where that is what is in use, so that

@@ -26,6 +26,7 @@ use crate::{Error, Result};
 mod hours;
 pub mod keys;
 mod layers;
+mod otrs;
 mod patterns;
 mod places;
 mod value;
@@ -88,6 +89,8 @@ pub struct Config {
     pub client_dir: PathBuf,
     /// What to start when the release names nothing.
     pub entry_point: Option<String>,
+    /// What is installed where the version file is missing.
+    pub installed_version: Option<Version>,
     /// The version file's name in the client folder.
     pub version_file: String,
     /// How versions lie on disk.
@@ -462,6 +465,14 @@ impl Config {
         let path = named.clone().unwrap_or_else(|| exe_dir.join(FILE_NAME));
 
         let mut layers = Layers::defaults();
+        let otrs = if baked.is_none() && !says_source(&path, &said) {
+            otrs::Variables::find(exe_dir, env)
+        } else {
+            None
+        };
+        if let Some(variables) = &otrs {
+            variables.lay(&mut layers)?;
+        }
         if let Some(text) = baked {
             layers.lay_document(text, Document::Baked)?;
             layers.settle_address();
@@ -470,7 +481,7 @@ impl Config {
         match fs::read(&path) {
             Ok(bytes) => layers.lay_document(text(&bytes, &path)?, Document::File(&path))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if baked.is_none() && said("CASTOFF_SOURCE_URL").is_none() {
+                if baked.is_none() && otrs.is_none() && said("CASTOFF_SOURCE_URL").is_none() {
                     return Err(Error::ConfigMissing { path });
                 }
                 // A file that was asked for by name is not optional.
@@ -484,6 +495,18 @@ impl Config {
         layers.lay_environment(env)?;
         Reader(layers).config(exe_dir, &path)
     }
+}
+
+/// Whether the file or the environment says where releases are.
+fn says_source(path: &Path, said: &dyn Fn(&str) -> Option<String>) -> bool {
+    let file = fs::read(path).unwrap_or_default();
+    let kinds = [
+        "CASTOFF_SOURCE_URL",
+        "CASTOFF_SOURCE_KIND",
+        "CASTOFF_SOURCE_REPO",
+    ];
+    kinds.iter().any(|name| said(name).is_some())
+        || layers::has_table(&String::from_utf8_lossy(&file), "source")
 }
 
 fn text<'a>(bytes: &'a [u8], path: &Path) -> Result<&'a str> {
@@ -510,6 +533,10 @@ impl Reader {
         let skip = self.list("update.skip");
         let skip = skip.iter().map(|text| self.version("update.skip", text));
         let skip = skip.collect::<Result<_>>()?;
+        let installed_version = self.text("installed_version");
+        let installed_version = installed_version
+            .map(|text| self.version("installed_version", &text))
+            .transpose()?;
         let pin = self.text("update.pin");
         let pin = pin
             .map(|text| self.version("update.pin", &text))
@@ -537,6 +564,7 @@ impl Reader {
             icon: self.text("icon").map(PathBuf::from),
             client_dir: self.word("client_dir").into(),
             entry_point: self.text("entry_point"),
+            installed_version,
             version_file: self.word("version_file"),
             layout: match self.word("layout").as_str() {
                 "snapshot" => LayoutKind::Snapshot,

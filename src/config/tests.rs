@@ -148,7 +148,7 @@ fn every_key_can_be_set_by_its_variable() {
         Kind::Headers => "X-Token: secret",
         Kind::Codes if key.name == "run.ok_codes" => "1, 2",
         Kind::Codes => "3",
-        _ if matches!(key.name, "update.skip" | "update.pin") => "1.2.3",
+        _ if matches!(key.name, "update.skip" | "update.pin" | "installed_version") => "1.2.3",
         _ if key.name == "update.quiet_hours" => "22:00-06:00",
         _ => key
             .default

@@ -10,6 +10,7 @@
 pub(crate) mod aside;
 mod client;
 mod download;
+mod files;
 pub mod local;
 mod proxy;
 mod stall;
@@ -19,6 +20,7 @@ mod url;
 pub use client::{Answer, Client};
 
 pub use download::{Fetched, clear_others, download};
+pub use files::download_files;
 pub(crate) use url::Url;
 pub use url::resolve;
 #[cfg(fuzzing)]

@@ -124,11 +124,13 @@ pub(crate) fn stage(
             sha256: None,
             size: None,
             files: None,
+            by_file: false,
         },
         launcher: None,
         critical_below: None,
         rollout: None,
         document: None,
+        manifest: None,
     };
     let mut plan = Plan::empty(release, plan::installed(copy, rules)?, None);
     // Without a list nothing tells what came with the version, so all of it did.

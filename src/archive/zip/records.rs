@@ -55,7 +55,8 @@ const DIRECTORY_LIMIT: u64 = 128 << 20;
 /// An archive's bytes, read by position, so that several threads can.
 #[derive(Debug)]
 pub(super) struct Source {
-    file: File,
+    /// `None`: there is no archive, only files.
+    file: Option<File>,
     pub(super) length: u64,
     pub(super) subject: String,
 }
@@ -95,16 +96,28 @@ impl Source {
             .map_err(Error::io("read the size of", subject))?
             .len();
         Ok(Self {
-            file,
+            file: Some(file),
             length,
             subject: subject.to_owned(),
         })
     }
 
+    /// The want of an archive.
+    pub(super) fn none(subject: &str) -> Self {
+        Self {
+            file: None,
+            length: 0,
+            subject: subject.to_owned(),
+        }
+    }
+
     /// Fills `bytes` from `offset` on.
     pub(super) fn read(&self, mut bytes: &mut [u8], mut offset: u64) -> Result<()> {
+        let Some(file) = &self.file else {
+            return Err(self.invalid("it is none"));
+        };
         while !bytes.is_empty() {
-            match read_at(&self.file, bytes, offset) {
+            match read_at(file, bytes, offset) {
                 Ok(0) => return Err(self.invalid("it ends before its records do")),
                 Ok(count) => {
                     bytes = &mut bytes[count..];

@@ -530,22 +530,11 @@ impl Reader {
         let trust = self.trust(path)?;
         let (kind, url) = self.source(exe_dir, path, trust.is_some())?;
         let repo = self.repo(kind, path)?;
-        let skip = self.list("update.skip");
-        let skip = skip.iter().map(|text| self.version("update.skip", text));
-        let skip = skip.collect::<Result<_>>()?;
         let installed_version = self.text("installed_version");
         let installed_version = installed_version
             .map(|text| self.version("installed_version", &text))
             .transpose()?;
-        let pin = self.text("update.pin");
-        let pin = pin
-            .map(|text| self.version("update.pin", &text))
-            .transpose()?;
-        let hours = self.text("update.quiet_hours");
-        let hours = hours.map(|text| text.parse().map_err(|problem| (text, problem)));
-        let quiet_hours = hours.transpose().map_err(|(text, problem): (_, &str)| {
-            self.unfit("update.quiet_hours", format!("{problem}, not {text:?}"))
-        })?;
+        let update = self.update()?;
         let run = self.run()?;
         let http = self.flag("network.allow_http");
         let other = self.dump(path)?;
@@ -616,29 +605,7 @@ impl Reader {
                 max_package_size: self.number("network.max_package_size"),
             },
             trust,
-            update: UpdateConfig {
-                when: match self.word("update.when").as_str() {
-                    "before-launch" => When::BeforeLaunch,
-                    "background" => When::Background,
-                    _ => When::Manual,
-                },
-                interval: self.time("update.interval"),
-                skip,
-                pin,
-                metered_limit: self.number("update.metered_limit"),
-                quiet_hours,
-                block_critical: self.flag("update.block_critical"),
-                downgrade: match self.word("update.downgrade").as_str() {
-                    "follow" => Downgrade::Follow,
-                    _ => Downgrade::Refuse,
-                },
-                preserve: self.list("update.preserve"),
-                mutable: self.list("update.mutable"),
-                backup_excludes: self.list("update.backup_excludes"),
-                keep: self.number("update.keep"),
-                keep_space: self.number("update.keep_space"),
-                launcher: self.flag("update.launcher"),
-            },
+            update,
             run,
             hooks: self.hooks(),
             databases: DatabasesConfig {
@@ -682,6 +649,44 @@ impl Reader {
             return Err(self.unfit("source.url", format!("{problem}, not {url:?}")));
         }
         Ok((kind, url))
+    }
+
+    fn update(&mut self) -> Result<UpdateConfig> {
+        let skip = self.list("update.skip");
+        let skip = skip.iter().map(|text| self.version("update.skip", text));
+        let skip = skip.collect::<Result<_>>()?;
+        let pin = self.text("update.pin");
+        let pin = pin
+            .map(|text| self.version("update.pin", &text))
+            .transpose()?;
+        let hours = self.text("update.quiet_hours");
+        let hours = hours.map(|text| text.parse().map_err(|problem| (text, problem)));
+        let quiet_hours = hours.transpose().map_err(|(text, problem): (_, &str)| {
+            self.unfit("update.quiet_hours", format!("{problem}, not {text:?}"))
+        })?;
+        Ok(UpdateConfig {
+            when: match self.word("update.when").as_str() {
+                "before-launch" => When::BeforeLaunch,
+                "background" => When::Background,
+                _ => When::Manual,
+            },
+            interval: self.time("update.interval"),
+            skip,
+            pin,
+            metered_limit: self.number("update.metered_limit"),
+            quiet_hours,
+            block_critical: self.flag("update.block_critical"),
+            downgrade: match self.word("update.downgrade").as_str() {
+                "follow" => Downgrade::Follow,
+                _ => Downgrade::Refuse,
+            },
+            preserve: self.list("update.preserve"),
+            mutable: self.list("update.mutable"),
+            backup_excludes: self.list("update.backup_excludes"),
+            keep: self.number("update.keep"),
+            keep_space: self.number("update.keep_space"),
+            launcher: self.flag("update.launcher"),
+        })
     }
 
     /// The repository at a forge.

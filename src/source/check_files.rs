@@ -10,6 +10,8 @@
 //! With pinned keys, the signed release is what counts, with the package that its document names; this
 //! answer only says that there is one.
 
+use std::fmt::Write as _;
+
 use super::check::{self, Fields};
 use super::{Announced, Ask, Source};
 use crate::archive::SafePath;
@@ -50,7 +52,9 @@ impl CheckFiles {
         for c in installed.as_str().chars() {
             match c {
                 // All that could end the value or mean something else in it.
-                '%' | '+' | '&' | '#' => address.push_str(&format!("%{:02X}", u32::from(c))),
+                '%' | '+' | '&' | '#' => {
+                    let _ = write!(address, "%{:02X}", u32::from(c));
+                }
                 c => address.push(c),
             }
         }

@@ -3,6 +3,7 @@ use chrono::Utc;
 use serde_json::{Value, json};
 
 use super::CheckFiles;
+use crate::archive::SafePath;
 use crate::fetch::tests::{PATIENT, client, network, source};
 use crate::release::Release;
 use crate::source::{Ask, Source as _};
@@ -60,12 +61,12 @@ fn what_is_added_and_what_is_in_both_versions_makes_the_release() {
     let package = &release.package;
     assert!(package.by_file && package.size == Some(9), "{package:?}");
     let manifest = release.manifest.unwrap();
-    let paths: Vec<&str> = manifest.files.keys().map(|path| path.as_str()).collect();
+    let paths: Vec<&str> = manifest.files.keys().map(SafePath::as_str).collect();
     assert_eq!(paths, ["main.py", "sub/nf.txt"]);
     let file = &manifest.files[&"sub/nf.txt".try_into().unwrap()];
     let url = format!("/media/nuitkal-pack/{}", file.sha256);
     assert_eq!(file.url, server.url(&url));
-    let gone: Vec<&str> = manifest.gone.iter().map(|path| path.as_str()).collect();
+    let gone: Vec<&str> = manifest.gone.iter().map(SafePath::as_str).collect();
     assert_eq!(
         gone,
         ["old.txt", "older.txt"],

@@ -388,7 +388,8 @@ fn fold(text: &str) -> String {
     if text.is_ascii() {
         return text.to_ascii_lowercase();
     }
-    text.nfd()
+    let folded: String = text
+        .nfd()
         // twice: only the lower ß has an upper form of two letters
         .flat_map(char::to_lowercase)
         .flat_map(|c| {
@@ -397,8 +398,8 @@ fn fold(text: &str) -> String {
             upper.into_iter().flatten().chain(kept)
         })
         .flat_map(char::to_lowercase)
-        .nfc()
-        .collect()
+        .collect();
+    folded.nfc().collect()
 }
 
 #[cfg(test)]

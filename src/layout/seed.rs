@@ -137,7 +137,7 @@ pub(crate) fn stage(
     decide(&mut plan, copy, &files, &came_with_it, rules)?;
     plan.fold(copy)?;
     let parents = plan.writes.iter().flat_map(|write| write.path.parents());
-    plan.folders = parents.collect();
+    plan.folders = order::set(parents);
     disk::need_space(copy.root(), plan.bytes())?;
     let staged = stage::fill(
         copy,

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use chrono::{DateTime, SubsecRound, Utc};
+use chrono::{DateTime, SecondsFormat, SubsecRound, Utc};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::archive::SafePath;
@@ -261,8 +261,10 @@ impl ClientFolder {
             // As Python's datetime.now().isoformat() has it: local time, no zone.
             update_time: Some(
                 chrono::Local::now()
-                    .format("%Y-%m-%dT%H:%M:%S%.6f")
-                    .to_string(),
+                    .naive_local()
+                    .and_utc()
+                    .to_rfc3339_opts(SecondsFormat::Micros, true)
+                    .replace('Z', ""),
             ),
         };
         disk::write_atomic(&self.version_file(), &pretty(&local)?)

@@ -14,7 +14,7 @@ use toml::de::{DeTable, DeValue};
 use super::SourceKind;
 use super::keys::{self, KEYS, Key};
 use super::value::{Problem, Value, article};
-use crate::{Error, Result};
+use crate::{Error, Result, order};
 
 /// Where a value came from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -105,7 +105,7 @@ impl Layers {
             Some((key.name, value.expect("the table's defaults are tested")))
         };
         Self {
-            values: KEYS.iter().filter_map(default).collect(),
+            values: order::map(KEYS.iter().filter_map(default)),
             origins: Origins::default(),
             pinned: None,
         }

@@ -721,7 +721,9 @@ impl Part {
     /// resumed without a condition, and the digest decides.
     fn origin(&self, url: &str) -> Option<Origin> {
         let file = File::open(self.origin_path()).ok()?;
-        let origin: Origin = serde_json::from_reader(file.take(ORIGIN_LIMIT)).ok()?;
+        let mut json = Vec::new();
+        file.take(ORIGIN_LIMIT).read_to_end(&mut json).ok()?;
+        let origin: Origin = serde_json::from_slice(&json).ok()?;
         (origin.url == url).then_some(origin)
     }
 

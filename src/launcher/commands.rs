@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use chrono::SubsecRound as _;
 use serde_json::{Value, json};
 
 use crate::config::{self, Config, Rules, Why};
@@ -679,7 +680,7 @@ pub(super) fn kept_line(kept: &Kept) -> String {
         .version
         .as_ref()
         .map_or("?", |version| version.as_str());
-    let made = kept.created.format("%Y-%m-%d %H:%M:%S UTC");
+    let made = kept.created.trunc_subsecs(0);
     let bytes = size(kept.size);
     format!("{version:<16} {made}  {bytes:>10}  {}\n", kept.reason)
 }

@@ -32,6 +32,7 @@ pub(crate) fn sort<T: Ord>(list: &mut [T]) {
 /// The numbers below `length` in an order.
 fn sorted(length: usize, order: &dyn Fn(usize, usize) -> Ordering) -> Vec<usize> {
     let mut numbers: Vec<usize> = (0..length).collect();
+    #[expect(clippy::disallowed_methods, reason = "the one for all")]
     numbers.sort_by(|a, b| order(*a, *b));
     numbers
 }

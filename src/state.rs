@@ -296,19 +296,28 @@ impl ClientFolder {
     /// fails rather than take its place; what is no state at all counts as empty.
     pub(crate) fn change_state<T>(&self, change: impl FnOnce(&mut State) -> T) -> Result<T> {
         let _lock = StateLock::take(self)?;
-        let before: State = match read_json(&self.state()) {
-            Err(error) if error.code() == Code::StateInvalid => {
-                log::warn!("{}; going on without it", error.chain());
-                State::default()
-            }
-            state => state?.unwrap_or_default(),
-        };
+        let before = self.state_to_change()?;
         let mut state = before.clone();
         let result = change(&mut state);
-        if state != before {
-            disk::write_atomic(&self.state(), &pretty(&state)?)?;
-        }
+        self.replace_state(&before, &state)?;
         Ok(result)
+    }
+
+    fn state_to_change(&self) -> Result<State> {
+        match read_json(&self.state()) {
+            Err(error) if error.code() == Code::StateInvalid => {
+                log::warn!("{}; going on without it", error.chain());
+                Ok(State::default())
+            }
+            state => Ok(state?.unwrap_or_default()),
+        }
+    }
+
+    fn replace_state(&self, before: &State, state: &State) -> Result<()> {
+        if state == before {
+            return Ok(());
+        }
+        disk::write_atomic(&self.state(), &pretty(state)?)
     }
 
     /// The list of what is installed, where there is a usable one.

@@ -53,5 +53,6 @@ pub mod trust;
 pub mod uninstall;
 pub mod updater;
 pub mod version;
+pub mod when;
 
 pub use error::{Code, Error, Result};

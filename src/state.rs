@@ -428,6 +428,13 @@ pub struct State {
     pub backing_off: Vec<BackOff>,
     /// A release that is fetched and waits for the app to be closed.
     pub pending: Option<Release>,
+    /// When the source was last asked, and what it has said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Asked>,
+    /// A number of this folder's own, at random, by which a release that goes to some installations
+    /// first finds them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lot: Option<u32>,
     /// How the last update went.
     pub last: Option<LastOutcome>,
     /// In a copy per user: the read-only installation that it stands in for.
@@ -435,6 +442,29 @@ pub struct State {
     /// The launcher's executable as it was hashed, so that it is not hashed at every start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub launcher: Option<Hashed>,
+}
+
+/// How the last question to the source ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Asked {
+    /// When it ended.
+    pub at: DateTime<Utc>,
+    /// The code of the error, if it failed.
+    pub error: Option<String>,
+    /// The last answer, which may be older.
+    pub offer: Option<Offered>,
+}
+
+/// An answer of the source, to be shown and to know a critical release by. Nothing is installed for
+/// what it says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Offered {
+    /// When it came.
+    pub at: DateTime<Utc>,
+    /// What was offered, without its document.
+    pub release: Release,
+    /// What vouched for it ([`Level`](crate::trust::Level)).
+    pub trust: String,
 }
 
 /// A read-only installation, as the last update of its copy saw it.

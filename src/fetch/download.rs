@@ -91,6 +91,22 @@ pub(super) fn clear_all_but(folder: &Path, keep: &dyn Fn(&str) -> bool) -> Resul
     Ok(())
 }
 
+/// Whether a package lies in `folder` whole, as its size says.
+pub fn lies_in(folder: &Path, package: &Package) -> bool {
+    fs::symlink_metadata(finished_path(folder, package))
+        .is_ok_and(|found| found.is_file() && package.size.is_none_or(|size| size == found.len()))
+}
+
+/// A package that was fetched into `folder` before, hashed again. One that is not what it should be
+/// is removed.
+pub fn at_hand(folder: &Path, package: &Package) -> Result<Option<Fetched>> {
+    reuse(&finished_path(folder, package), package)
+}
+
+fn finished_path(folder: &Path, package: &Package) -> PathBuf {
+    folder.join(finished_name(package))
+}
+
 /// Fetches a package into `folder`, unless it is there already; from its next mirror, where it cannot
 /// be had from the one before, or is something else there. The error is then that of the first.
 ///
@@ -111,7 +127,7 @@ pub fn download(
     }
     disk::create_folders(folder)?;
     let name = file_stem(package);
-    let finished = folder.join(finished_name(package));
+    let finished = finished_path(folder, package);
     if let Some(fetched) = reuse(&finished, package)? {
         log::debug!("{} is there already", finished.display());
         return Ok(fetched);

@@ -7,6 +7,7 @@
 //! - [`dialog`]: the error after which nothing starts, in a window where there is no terminal.
 //! - [`logfile`]: the log, rotated, which fails without telling anyone.
 //! - [`shortcut`]: shortcuts to the launcher, on the desktop and in the menu.
+//! - `worker`: a process of its own that looks for updates while the app runs.
 //! - [`mod@panic`]: a fault of Castoff itself, survived by starting anew.
 //!
 //! Only binaries use this module; the engine does not know it. It decides nothing about an update.
@@ -45,6 +46,7 @@ mod session;
 pub mod shortcut;
 pub mod terminal;
 mod uninstall;
+mod worker;
 
 pub use session::Session;
 

@@ -304,7 +304,7 @@ fn same_file(one: &Path, other: &Path) -> bool {
 /// Arguments as programs on Windows take them apart again. Paths and plain words, which have no
 /// quotes.
 #[cfg(any(windows, test))]
-fn command_line(arguments: &[OsString]) -> OsString {
+pub(super) fn command_line(arguments: &[OsString]) -> OsString {
     let mut line = OsString::new();
     for argument in arguments {
         if !line.is_empty() {

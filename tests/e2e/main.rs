@@ -30,6 +30,7 @@ mod snapshot;
 mod start;
 mod trial;
 mod uninstall;
+mod when;
 #[cfg(windows)]
 mod windows;
 #[cfg(windows)]

@@ -38,6 +38,7 @@ pub mod hooks;
 mod json;
 pub mod launcher;
 pub mod layout;
+mod order;
 mod packed;
 pub mod plan;
 pub mod progress;

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use chrono::{DateTime, SubsecRound, Utc};
+use chrono::{DateTime, SecondsFormat, SubsecRound, Utc};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::archive::SafePath;
@@ -30,6 +30,8 @@ pub struct ClientFolder {
     root: PathBuf,
     layout: LayoutKind,
     version_file: String,
+    /// What is installed where no file says it.
+    assumed: Option<Version>,
 }
 
 /// The links of the snapshot layout, below `versions/`.
@@ -61,6 +63,7 @@ impl ClientFolder {
             root: root.into(),
             layout: LayoutKind::InPlace,
             version_file: version_file.into(),
+            assumed: None,
         }
     }
 
@@ -68,6 +71,14 @@ impl ClientFolder {
     #[must_use]
     pub fn with_layout(mut self, layout: LayoutKind) -> Self {
         self.layout = layout;
+        self
+    }
+
+    /// The same folder, in which `version` is installed where the version file is missing and there is
+    /// something.
+    #[must_use]
+    pub fn assuming(mut self, version: Option<&Version>) -> Self {
+        self.assumed = version.cloned();
         self
     }
 
@@ -214,7 +225,11 @@ impl ClientFolder {
                 update_time: None,
             });
         }
-        let bytes = disk::in_use::read(&self.version_file()).ok()?;
+        let bytes = match disk::in_use::read(&self.version_file()) {
+            Ok(bytes) => bytes,
+            Err(_) if self.version_file().exists() => return None,
+            Err(_) => return self.assumed_version(),
+        };
         match serde_json::from_slice(&bytes) {
             Ok(version) => Some(version),
             Err(error) => {
@@ -222,6 +237,16 @@ impl ClientFolder {
                 None
             }
         }
+    }
+
+    fn assumed_version(&self) -> Option<LocalVersion> {
+        let version = self.assumed.as_ref()?;
+        let mut entries = std::fs::read_dir(&self.root).ok()?.flatten();
+        let any = entries.any(|entry| !self.is_own(&entry.file_name().to_string_lossy()));
+        any.then(|| LocalVersion {
+            version: version.clone(),
+            update_time: None,
+        })
     }
 
     /// The raw text of `local_version.json`, for a backup.
@@ -236,8 +261,10 @@ impl ClientFolder {
             // As Python's datetime.now().isoformat() has it: local time, no zone.
             update_time: Some(
                 chrono::Local::now()
-                    .format("%Y-%m-%dT%H:%M:%S%.6f")
-                    .to_string(),
+                    .naive_local()
+                    .and_utc()
+                    .to_rfc3339_opts(SecondsFormat::Micros, true)
+                    .replace('Z', ""),
             ),
         };
         disk::write_atomic(&self.version_file(), &pretty(&local)?)
@@ -269,19 +296,28 @@ impl ClientFolder {
     /// fails rather than take its place; what is no state at all counts as empty.
     pub(crate) fn change_state<T>(&self, change: impl FnOnce(&mut State) -> T) -> Result<T> {
         let _lock = StateLock::take(self)?;
-        let before: State = match read_json(&self.state()) {
-            Err(error) if error.code() == Code::StateInvalid => {
-                log::warn!("{}; going on without it", error.chain());
-                State::default()
-            }
-            state => state?.unwrap_or_default(),
-        };
+        let before = self.state_to_change()?;
         let mut state = before.clone();
         let result = change(&mut state);
-        if state != before {
-            disk::write_atomic(&self.state(), &pretty(&state)?)?;
-        }
+        self.replace_state(&before, &state)?;
         Ok(result)
+    }
+
+    fn state_to_change(&self) -> Result<State> {
+        match read_json(&self.state()) {
+            Err(error) if error.code() == Code::StateInvalid => {
+                log::warn!("{}; going on without it", error.chain());
+                Ok(State::default())
+            }
+            state => Ok(state?.unwrap_or_default()),
+        }
+    }
+
+    fn replace_state(&self, before: &State, state: &State) -> Result<()> {
+        if state == before {
+            return Ok(());
+        }
+        disk::write_atomic(&self.state(), &pretty(state)?)
     }
 
     /// The list of what is installed, where there is a usable one.
@@ -436,7 +472,7 @@ impl Asked {
 pub struct Offered {
     /// When it came.
     pub at: DateTime<Utc>,
-    /// What was offered, without its document.
+    /// What was offered, without its document and its list of files.
     pub release: Release,
     /// What vouched for it ([`Level`](crate::trust::Level)).
     pub trust: String,

@@ -32,7 +32,7 @@ use crate::progress::{Event, Observer, Phase};
 use crate::release::Release;
 use crate::repair::{self, Findings, Repaired};
 use crate::selfupdate::SelfUpdate;
-use crate::source::{self, Answers, Ask};
+use crate::source::{self, Announced, Answers, Ask};
 use crate::stage::{self, Staged};
 use crate::state::{
     Asked, Bad, ClientFolder, Link, Over, State, Trial, WayBack, blames_the_package, comes_again,
@@ -45,6 +45,7 @@ use crate::when;
 use crate::{Code, Error, Result};
 
 mod ahead;
+mod files;
 #[cfg(all(test, windows))]
 mod in_use_tests;
 
@@ -176,7 +177,9 @@ impl<'a> Updater<'a> {
     pub fn new(config: &'a Config, root: &Path, observer: &'a dyn Observer) -> Result<Self> {
         Ok(Self {
             config,
-            folder: ClientFolder::new(root, &config.version_file).with_layout(config.layout),
+            folder: ClientFolder::new(root, &config.version_file)
+                .with_layout(config.layout)
+                .assuming(config.installed_version.as_ref()),
             base: None,
             observer,
             rules: Rules::of(&config.update)?,
@@ -459,6 +462,14 @@ impl<'a> Updater<'a> {
         Ok((Offer { installed, release }, kept))
     }
 
+    /// The releases that the source tells of, the newest first, `count` at most.
+    pub fn releases(&self, count: usize) -> Result<Vec<Announced>> {
+        let mut trust = self.trust()?;
+        let client = Client::new(&self.config.network, &self.config.source)?;
+        let ask = Ask::within(&client, None, FIRST_CHECK_TIMEOUT);
+        source::open(self.config).history(&ask, &mut trust, count)
+    }
+
     /// Whether an offer is none that leads back against the rules.
     fn leads_on(&self, offer: &Offer) -> Result<()> {
         let release = &offer.release;
@@ -596,6 +607,9 @@ impl<'a> Updater<'a> {
         let package = &release.package;
         self.observer.event(&Event::Phase(Phase::Fetch));
         disk::create_folders(&folder.downloads())?;
+        if package.by_file {
+            return self.fetch_files(release);
+        }
         fetch::clear_others(&folder.downloads(), package)?;
         disk::need_space(folder.root(), package.size.unwrap_or(0))?;
         let client = Client::new(&self.config.network, &self.config.source)?;

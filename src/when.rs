@@ -220,11 +220,13 @@ mod tests {
                 sha256: Some(Sha256::of(text.as_bytes())),
                 size: Some(1000),
                 files: None,
+                by_file: false,
             },
             launcher: None,
             critical_below: None,
             rollout: None,
             document: None,
+            manifest: None,
         }
     }
 

@@ -62,19 +62,29 @@ pub struct Fetched {
 }
 
 /// Half of the digest: enough to be unique, short enough for every file system's paths.
-fn file_stem(package: &Package) -> String {
+pub(super) fn file_stem(package: &Package) -> String {
     let mut digest = package.id().to_string();
     digest.truncate(32);
     digest
+}
+
+/// What a package is called when it is whole.
+pub(super) fn finished_name(package: &Package) -> String {
+    format!("{}.package", file_stem(package))
 }
 
 /// Removes from `folder` what was fetched of other packages: releases that were replaced before
 /// they were whole.
 pub fn clear_others(folder: &Path, package: &Package) -> Result<()> {
     let stem = file_stem(package);
+    clear_all_but(folder, &|name| name.starts_with(&stem))
+}
+
+/// Removes from `folder` what has none of these names.
+pub(super) fn clear_all_but(folder: &Path, keep: &dyn Fn(&str) -> bool) -> Result<()> {
     for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
         let entry = entry.map_err(Error::io("read", folder))?;
-        if !entry.file_name().to_string_lossy().starts_with(&stem) {
+        if !keep(&entry.file_name().to_string_lossy()) {
             disk::remove_file(&entry.path())?;
         }
     }
@@ -94,7 +104,7 @@ pub fn at_hand(folder: &Path, package: &Package) -> Result<Option<Fetched>> {
 }
 
 fn finished_path(folder: &Path, package: &Package) -> PathBuf {
-    folder.join(format!("{}.package", file_stem(package)))
+    folder.join(finished_name(package))
 }
 
 /// Fetches a package into `folder`, unless it is there already; from its next mirror, where it cannot
@@ -727,7 +737,9 @@ impl Part {
     /// resumed without a condition, and the digest decides.
     fn origin(&self, url: &str) -> Option<Origin> {
         let file = File::open(self.origin_path()).ok()?;
-        let origin: Origin = serde_json::from_reader(file.take(ORIGIN_LIMIT)).ok()?;
+        let mut json = Vec::new();
+        file.take(ORIGIN_LIMIT).read_to_end(&mut json).ok()?;
+        let origin: Origin = serde_json::from_slice(&json).ok()?;
         (origin.url == url).then_some(origin)
     }
 

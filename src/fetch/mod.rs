@@ -10,6 +10,7 @@
 pub(crate) mod aside;
 mod client;
 mod download;
+mod files;
 pub mod local;
 pub(crate) mod metered;
 mod proxy;
@@ -20,6 +21,7 @@ mod url;
 pub use client::{Answer, Client};
 
 pub use download::{Fetched, at_hand, clear_others, download, lies_in};
+pub use files::download_files;
 pub(crate) use url::Url;
 pub use url::resolve;
 #[cfg(fuzzing)]

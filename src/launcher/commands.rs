@@ -5,15 +5,16 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat, SubsecRound as _, Utc};
 use serde_json::{Value, json};
 
 use crate::config::{self, Config, Rules, When, Why};
 use crate::fetch::Client;
 use crate::fetch::metered::is_metered;
+use crate::launcher::markdown;
 use crate::launcher::messages::{self, Text, sanitise, size};
 use crate::launcher::shortcut::Place;
 use crate::launcher::{EXIT_CONFIG, EXIT_DISK, Session, exit_code, worker};
@@ -26,6 +27,9 @@ use crate::trust::{PublicKey, Role};
 use crate::updater::{Outcome, Updater};
 use crate::version::Version;
 use crate::{Error, Result, disk};
+
+/// How many releases are listed: as many as the upgrade page of OTRS Web shows.
+pub const USUAL_RELEASES: usize = 10;
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +61,11 @@ pub enum Command {
     },
     /// List the older versions that are kept.
     Backups,
+    /// List the releases that the source tells of, with their notes.
+    Releases {
+        /// How many at most.
+        count: usize,
+    },
     /// Remove one of them.
     Delete {
         /// A version, or the name of what is kept of it.
@@ -107,6 +116,13 @@ impl Command {
             ["update"] => Ok(Self::Update { force: false }),
             ["update", "--force"] => Ok(Self::Update { force: true }),
             ["backups"] | ["backups", "list"] => Ok(Self::Backups),
+            ["releases"] => Ok(Self::Releases {
+                count: USUAL_RELEASES,
+            }),
+            ["releases", count] => match count.parse() {
+                Ok(count) => Ok(Self::Releases { count }),
+                Err(_) => Err(text.join(" ")),
+            },
             ["rollback"] => Ok(Self::rollback(Link::Previous.as_str(), false)),
             ["rollback", "--with-data"] => Ok(Self::rollback(Link::Previous.as_str(), true)),
             ["rollback", to, "--with-data"] | ["rollback", "--with-data", to] => {
@@ -221,6 +237,7 @@ impl Session {
             Command::Check { force } => self.check(*force),
             Command::Update { force } => self.update(*force),
             Command::Backups => self.backups(),
+            Command::Releases { count } => self.releases(*count),
             Command::Rollback { to, with_data } => self.roll_back(to, *with_data),
             Command::Delete { backup } => self.delete(backup),
             Command::Retry { version } => self.retry(version.as_deref()),
@@ -257,7 +274,7 @@ impl Session {
              --castoff update [--force] [--json]\n  --castoff rollback [VERSION] [--with-data] [--json]\n  \
              --castoff retry [VERSION] [--json]\n  --castoff backups [list] [--json]\n  \
              --castoff backups restore VERSION [--json]\n  \
-             --castoff backups delete VERSION [--json]\n  --castoff doctor [--repair] [--json]\n  \
+             --castoff backups delete VERSION [--json]\n  --castoff releases [COUNT] [--json]\n  --castoff doctor [--repair] [--json]\n  \
              --castoff shortcut [--desktop] [--menu] [--json]\n  \
              --castoff shortcut remove [--desktop] [--menu] [--json]\n  \
              --castoff uninstall [--yes] [--everything] [--json]\n  --castoff version [--json]",
@@ -342,6 +359,48 @@ impl Session {
             text.push_str(&kept_line(one));
         }
         Ok(Told::good(text, kept.iter().map(kept_json).collect()))
+    }
+
+    fn releases(&self, count: usize) -> Result<Told> {
+        let updater = self.updater()?;
+        let releases = updater.releases(count)?;
+        let installed = self.startable()?.installed();
+        let styles = io::stdout().is_terminal();
+        let mut text = String::new();
+        let mut rows = Vec::new();
+        for release in &releases {
+            let is_installed = installed.as_ref() == Some(&release.version);
+            let mark = if is_installed {
+                self.say(Text::LabelCurrent)
+            } else {
+                ""
+            };
+            // The day is enough for people; times are for programs.
+            let published = release.published.as_deref().unwrap_or_default();
+            let day = published.split('T').next().unwrap_or_default();
+            let name = if release.name == release.version.as_str() {
+                ""
+            } else {
+                &release.name
+            };
+            let head = [release.version.as_str(), day, name, mark];
+            let head = head.iter().filter(|part| !part.is_empty());
+            let head: Vec<_> = head.map(|part| sanitise(part)).collect();
+            let _ = writeln!(text, "{}", head.join("  "));
+            if let Some(page) = &release.page {
+                let _ = writeln!(text, "  {}", sanitise(page));
+            }
+            text.push_str(&markdown::render(&release.notes, "  ", styles));
+            text.push('\n');
+            rows.push(json!({
+                "version": release.version, "name": release.name, "notes": release.notes,
+                "published": release.published, "page": release.page, "installed": is_installed,
+            }));
+        }
+        if releases.is_empty() {
+            text.push_str(self.say(Text::LabelNone));
+        }
+        Ok(Told::good(text, rows.into()))
     }
 
     fn roll_back(&self, to: &str, with_data: bool) -> Result<Told> {
@@ -723,7 +782,7 @@ pub(super) fn kept_line(kept: &Kept) -> String {
         .version
         .as_ref()
         .map_or("?", |version| version.as_str());
-    let made = kept.created.format("%Y-%m-%d %H:%M:%S UTC");
+    let made = kept.created.trunc_subsecs(0);
     let bytes = size(kept.size);
     format!("{version:<16} {made}  {bytes:>10}  {}\n", kept.reason)
 }

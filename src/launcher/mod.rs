@@ -2,6 +2,7 @@
 //!
 //! - [`messages`]: the texts, in the languages of `assets/messages`, and the rule that nothing
 //!   from outside reaches a terminal uncleaned.
+//! - [`markdown`]: release notes, for a terminal.
 //! - [`terminal`]: the observer that shows progress, outcomes and errors, on stderr only.
 //! - [`dialog`]: the error after which nothing starts, in a window where there is no terminal.
 //! - [`logfile`]: the log, rotated, which fails without telling anyone.
@@ -37,6 +38,7 @@
 pub mod commands;
 pub mod dialog;
 pub mod logfile;
+pub mod markdown;
 pub mod messages;
 pub mod operations;
 pub mod panic;

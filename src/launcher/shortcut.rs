@@ -23,7 +23,7 @@ use directories::UserDirs;
 
 use crate::launcher::Session;
 use crate::launcher::messages::sanitise;
-use crate::{Error, Result, config, disk};
+use crate::{Error, Result, config, disk, order};
 
 /// Where a shortcut can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -240,7 +240,7 @@ impl Link {
                     && self.starts_the_same(path)
             })
             .collect();
-        found.sort();
+        order::sort(&mut found);
         found
     }
 

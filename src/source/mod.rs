@@ -17,6 +17,7 @@ use crate::version::Version;
 
 mod answers;
 mod check;
+mod check_files;
 pub mod documents;
 mod folder;
 mod index;
@@ -130,6 +131,7 @@ pub fn open(config: &Config) -> Box<dyn Source> {
         SourceKind::Check => Box::new(check::Check::new(source)),
         SourceKind::Index => Box::new(index::Index::new(source)),
         SourceKind::Folder => Box::new(folder::Folder::new(source)),
+        SourceKind::CheckFiles => Box::new(check_files::CheckFiles::new(source)),
         kind => unreachable!("{kind:?} has no source yet"),
     }
 }

@@ -622,6 +622,7 @@ impl Trust {
             critical_below: document.critical_below,
             rollout: named.and(self.last_index()).and_then(|index| index.rollout),
             document: Some(seal(envelope.payload(), envelope.signatures())),
+            manifest: None,
         })
     }
 
@@ -684,6 +685,7 @@ impl SignedPackage {
             sha256: Some(self.sha256),
             size: Some(self.size),
             files: self.files,
+            by_file: false,
         })
     }
 }

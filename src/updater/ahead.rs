@@ -51,10 +51,11 @@ impl Updater<'_> {
         state.asked = None;
         let fixed = when::known_critical(config, &state, Some(&installed))
             .filter(|_| config.block_critical)?;
-        fetch::lies_in(&self.folder.downloads(), &fixed.package).then(|| Error::CriticalBlocked {
-            installed: installed.to_string(),
-            offered: fixed.version.to_string(),
-        })
+        self.lies_by(&fixed.package)
+            .then(|| Error::CriticalBlocked {
+                installed: installed.to_string(),
+                offered: fixed.version.to_string(),
+            })
     }
 
     /// Installs what waits, if anything does, without asking anybody.
@@ -133,7 +134,7 @@ impl Updater<'_> {
             return Ok(Outcome::UpToDate { version });
         }
         self.admit(offer, false)?;
-        let there = fetch::lies_in(&self.folder.downloads(), &offer.release.package);
+        let there = self.lies_by(&offer.release.package);
         if there && when::waits(&self.folder.load_state(), &offer.release) {
             return Ok(Outcome::Pending { version });
         }
@@ -150,6 +151,13 @@ impl Updater<'_> {
     /// What waits, verified again; `None` where it is gone.
     pub(super) fn at_hand(&self, release: &Trusted) -> Result<Option<Archive>> {
         let package = &release.package;
+        if package.by_file {
+            // Each is there already, and is hashed again.
+            return self
+                .lies_by(package)
+                .then(|| self.fetch_files(release))
+                .transpose();
+        }
         self.observer.event(&Event::Phase(Phase::Verify));
         let Some(fetched) = fetch::at_hand(&self.folder.downloads(), package)? else {
             return Ok(None);
@@ -196,6 +204,7 @@ impl Updater<'_> {
         let offer = answer.as_ref().ok().map(|release| {
             let mut kept = release.release().clone();
             kept.document = None;
+            kept.manifest = None;
             Offered {
                 at,
                 release: kept,

@@ -6,6 +6,7 @@
 
 mod attacks;
 mod bad_input;
+mod check_files;
 #[cfg(unix)]
 mod companions;
 mod dialogs;

@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use castoff::launcher::commands::Command as Work;
+use castoff::launcher::commands::{Command as Work, USUAL_RELEASES};
 use castoff::launcher::operations::Operation;
 use castoff::launcher::{Session, dialog, panic, shortcut};
 use clap::{Args, Parser, Subcommand};
@@ -91,6 +91,14 @@ enum Command {
         place: Place,
         #[command(subcommand)]
         action: Option<Backups>,
+    },
+    /// Lists the releases that the source tells of, the newest first, with their notes
+    Releases {
+        #[command(flatten)]
+        place: Place,
+        /// How many at most
+        #[arg(long, short = 'n', default_value_t = USUAL_RELEASES)]
+        limit: usize,
     },
     /// Forgets what speaks against versions (failed trials and checks), so that they are installed
     /// when they are offered
@@ -242,6 +250,7 @@ fn job(command: Command) -> Option<(Place, Job)> {
             };
             (place, work)
         }
+        Command::Releases { place, limit } => (place, Work::Releases { count: limit }),
         Command::Retry { place, version } => (place, Work::Retry { version }),
         Command::Doctor { place, repair } => (place, Work::Doctor { repair }),
         Command::Shortcut {

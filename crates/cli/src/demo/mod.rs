@@ -323,6 +323,7 @@ fn package(version: &str, files: &[(&str, &str)], with_entry: bool) -> Result<Ve
         fits: Vec::new(),
         files: listed.collect::<castoff::Result<_>>()?,
         hooks: Commands::default(),
+        gone: std::collections::BTreeSet::new(),
     };
     let list = serde_json::to_string(&list)?;
     let mut zip = zip::ZipWriter::new(io::Cursor::new(Vec::new()));

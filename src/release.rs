@@ -109,6 +109,10 @@ pub struct Package {
     /// The digest of the file list in it, where the release says that there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<Sha256>,
+    /// Whether everything lies in one top folder that is no part of the app, as in the archives that
+    /// forges make of a tag.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub wrapped: bool,
 }
 
 impl Package {

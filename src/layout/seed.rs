@@ -124,6 +124,7 @@ pub(crate) fn stage(
             sha256: None,
             size: None,
             files: None,
+            wrapped: false,
         },
         launcher: None,
         critical_below: None,

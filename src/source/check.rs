@@ -171,14 +171,16 @@ fn is_no_active_version(text: &str) -> bool {
         .any(|words| text.contains(words))
 }
 
-fn invalid(answer: &Answer, problem: String) -> Error {
+/// What is wrong with an answer.
+pub(super) fn invalid(answer: &Answer, problem: String) -> Error {
     Error::AnswerInvalid {
         url: answer.url.clone(),
         problem,
     }
 }
 
-fn parse(answer: &Answer) -> Result<Value> {
+/// The JSON document that an answer is.
+pub(super) fn parse(answer: &Answer) -> Result<Value> {
     json::parse(&answer.body).map_err(|error| {
         let sent_as = answer
             .content_type
@@ -271,6 +273,7 @@ impl Fields<'_> {
             mirrors: Vec::new(),
             size: self.number(size)?,
             files: None,
+            wrapped: false,
         })
     }
 

@@ -16,6 +16,7 @@ mod stall;
 mod system_proxy;
 mod url;
 
+pub(crate) use client::BYTES;
 pub use client::{Answer, Client};
 
 pub use download::{Fetched, clear_others, download};

@@ -149,3 +149,6 @@ pub fn open(config: &Config) -> Box<dyn Source> {
         kind @ SourceKind::CheckFiles => unreachable!("{kind:?} has no source yet"),
     }
 }
+
+#[cfg(test)]
+mod tests;

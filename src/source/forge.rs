@@ -371,10 +371,8 @@ impl Forge {
         }
         let mut listed = self.list(ask, stable)?;
         let Some(pin) = &self.pin else {
-            return match listed.candidates.is_empty() {
-                true => Err(listed.nothing()),
-                false => Ok(listed.candidates.remove(0)),
-            };
+            let nothing = listed.nothing();
+            return listed.candidates.into_iter().next().ok_or(nothing);
         };
         let found = listed.candidates.iter().position(|it| it.version == *pin);
         match found {

@@ -398,7 +398,7 @@ impl Question<'_> {
     }
 
     fn latest(&self) -> Result<Trusted> {
-        self.ask(|forge, ask, trust| forge.latest(ask, trust))
+        self.ask(Forge::latest)
     }
 
     fn history(&self, count: usize) -> Result<Vec<Announced>> {

@@ -13,6 +13,7 @@ use crate::environments;
 use crate::hooks::{self, Hook, Occasion, Runner};
 use crate::layout;
 use crate::layout::locks::{ChangeLock, UpdateLock};
+use crate::order;
 use crate::release::Commands;
 use crate::state::{ClientFolder, Link};
 use crate::version::Version;
@@ -264,7 +265,7 @@ impl<'a> Companions<'a> {
                 others.push((data.created, name));
             }
         }
-        others.sort();
+        order::sort(&mut others);
         let surplus = others.len().saturating_sub(self.config.update.keep);
         for (_, name) in others.into_iter().take(surplus) {
             databases.remove(&name)?;

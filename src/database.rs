@@ -34,6 +34,7 @@ use crate::config::DatabasesConfig;
 use crate::disk;
 use crate::hooks::Runner;
 use crate::layout::locks::ChangeLock;
+use crate::order;
 use crate::state::{self, ClientFolder};
 use crate::trust::{Sha256, hash_file};
 use crate::version::Version;
@@ -239,7 +240,7 @@ impl<'a> Databases<'a> {
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
             .filter(|name| self.all().join(name).join(DESCRIPTION).is_file())
             .collect();
-        names.sort();
+        order::sort(&mut names);
         names
     }
 

@@ -20,6 +20,7 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread::Builder;
 
 use crate::{Error, Result};
@@ -631,48 +632,54 @@ pub fn in_parallel<I: Sync, R: Send>(
     items: &[I],
     work: &(dyn Fn(&I) -> Result<R> + Sync),
 ) -> Result<Vec<R>> {
+    let results = Mutex::new(items.iter().map(|_| None).collect::<Vec<_>>());
+    each(threads, items.len(), &|index| {
+        let result = work(&items[index])?;
+        results.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(result);
+        Ok(())
+    })?;
+    let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(results.into_iter().flatten().collect())
+}
+
+/// Does `work` for every number below `count`, as [`in_parallel`] says.
+fn each(threads: usize, count: usize, work: &(dyn Fn(usize) -> Result<()> + Sync)) -> Result<()> {
     use std::sync::atomic::AtomicUsize;
-    let threads = threads.min(items.len());
+    let threads = threads.min(count);
     if threads <= 1 {
-        return items.iter().map(work).collect();
+        return (0..count).try_for_each(work);
     }
     let next = AtomicUsize::new(0);
     let failed = AtomicBool::new(false);
     let worker = || {
-        let mut results = Vec::new();
         while !failed.load(Ordering::Relaxed) {
             let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(item) = items.get(index) else { break };
-            match work(item) {
-                Ok(result) => results.push((index, result)),
-                Err(error) => {
-                    failed.store(true, Ordering::Relaxed);
-                    return Err(error);
-                }
+            if index >= count {
+                break;
+            }
+            if let Err(error) = work(index) {
+                failed.store(true, Ordering::Relaxed);
+                return Err(error);
             }
         }
-        Ok(results)
+        Ok(())
     };
-    let mut all = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let started = (0..threads).map_while(|_| Builder::new().spawn_scoped(scope, worker).ok());
         let handles: Vec<_> = started.collect();
-        let mut all = Vec::with_capacity(items.len());
         if handles.is_empty() {
-            all = worker()?;
+            worker()?;
         }
-        let mut error = None;
+        let mut done = Ok(());
         for handle in handles {
             match handle.join() {
-                Ok(Ok(results)) => all.extend(results),
-                Ok(Err(worker_error)) => error = Some(worker_error),
+                Ok(result) => done = done.and(result),
                 // Where panics do not end the process at once, as in tests.
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }
-        error.map_or(Ok(all), Err)
-    })?;
-    all.sort_unstable_by_key(|(index, _)| *index);
-    Ok(all.into_iter().map(|(_, result)| result).collect())
+        done
+    })
 }
 
 #[cfg(test)]

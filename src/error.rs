@@ -216,7 +216,7 @@ impl fmt::Display for Code {
 }
 
 /// What went wrong.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[expect(
     missing_docs,
     reason = "the message above each variant says what its fields are"
@@ -855,6 +855,14 @@ impl Error {
             cause = next.source();
         }
         text
+    }
+}
+
+/// The code and the chain. Every field of every variant by its name would be for nobody, and is 5 kB
+/// of the launcher, as every `dyn Error` can be shown so.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code(), self.chain())
     }
 }
 

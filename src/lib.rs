@@ -38,6 +38,7 @@ pub mod hooks;
 mod json;
 pub mod launcher;
 pub mod layout;
+mod order;
 mod packed;
 pub mod plan;
 pub mod progress;
@@ -52,5 +53,6 @@ pub mod trust;
 pub mod uninstall;
 pub mod updater;
 pub mod version;
+pub mod when;
 
 pub use error::{Code, Error, Result};

@@ -17,10 +17,7 @@ use castoff::launcher::{Session, dialog, panic};
 
 fn main() -> ExitCode {
     #[cfg(windows)]
-    {
-        castoff_windows::process::harden();
-        castoff_windows::console::attach();
-    }
+    castoff_windows::process::harden();
     let executable = std::env::current_exe().ok();
     let home = executable
         .as_deref()
@@ -39,6 +36,10 @@ fn main() -> ExitCode {
     } else {
         (Ok(Command::Run { args }), false)
     };
+    #[cfg(windows)]
+    if command != Ok(Command::Background) {
+        castoff_windows::console::attach();
+    }
     let after = match command {
         Ok(Command::Run { .. }) => panic::After::StartTheApp,
         _ => panic::After::Report,

@@ -17,6 +17,7 @@ use crate::config::{LayoutKind, Patterns, Rules};
 use crate::disk;
 use crate::error::in_short;
 use crate::layout::tree::{self, Found};
+use crate::order;
 use crate::release::{Commands, FileList, Listed, Release};
 use crate::state::{ClientFolder, Content, FileRecord, Installed};
 use crate::trust::Sha256;
@@ -212,12 +213,8 @@ impl Plan {
         list: &FileList,
         preserve: &Patterns,
     ) -> Result<()> {
-        let in_package: BTreeSet<SafePath> = self
-            .writes
-            .iter()
-            .map(|write| write.path.clone())
-            .chain(self.kept.keys().cloned())
-            .collect();
+        let written = self.writes.iter().map(|write| write.path.clone());
+        let in_package = order::set(written.chain(self.kept.keys().cloned()));
         for (path, listed) in &list.files {
             if in_package.contains(path) || folder.is_own(path.as_str()) {
                 continue;
@@ -236,7 +233,7 @@ impl Plan {
             // The rest was found to be preserved, or else refused by `check_list`.
         }
         for (path, record) in &self.installed.files {
-            let goes = record.owned
+            let goes = (record.owned || list.gone.contains(path))
                 && !list.files.contains_key(path)
                 && !preserve.matches(path.as_str(), false)
                 && tree::look(&path.below(&folder.tree()))? != Found::Nothing;
@@ -250,7 +247,7 @@ impl Plan {
     /// Without a list: everything that is there stays, and what came with a release is the new
     /// version's too.
     fn keep_the_rest(&mut self, folder: &ClientFolder) -> Result<()> {
-        let written: BTreeSet<&SafePath> = self.writes.iter().map(|write| &write.path).collect();
+        let written = order::set(self.writes.iter().map(|write| &write.path));
         for (path, record) in &self.installed.files {
             if !written.contains(path)
                 && !self.kept.contains_key(path)
@@ -267,12 +264,8 @@ impl Plan {
     /// Where the file system takes `Readme` and `README` for one, a file that only changes its
     /// case is removed under its old name first.
     pub(crate) fn fold(&mut self, folder: &ClientFolder) -> Result<()> {
-        let names: BTreeMap<String, &SafePath> = self
-            .installed
-            .files
-            .keys()
-            .map(|path| (path.folded(), path))
-            .collect();
+        let paths = self.installed.files.keys();
+        let names = order::map(paths.map(|path| (path.folded(), path)));
         let pairs: Vec<(SafePath, SafePath)> = self
             .writes
             .iter()
@@ -309,7 +302,7 @@ fn is_same(entry: &Entry, sha256: Option<Sha256>, known: &FileRecord) -> Option<
             }
             match (sha256, known.crc32) {
                 (Some(announced), _) => Some(announced == *now),
-                (None, Some(crc32)) => Some(crc32 == entry.crc32),
+                (None, Some(crc32)) => entry.crc32.map(|announced| announced == crc32),
                 (None, None) => None,
             }
         }

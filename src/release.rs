@@ -1,14 +1,14 @@
 //! What every source yields: a release and its package; and what a package may carry: its file
 //! list.
 
-use std::collections::{BTreeMap, btree_map};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 
 use serde::{Deserialize, Serialize};
 
 use crate::archive::SafePath;
 use crate::archive::guard::{Node, check_tree};
 use crate::error::in_short;
-use crate::trust::Sha256;
+use crate::trust::{Hasher, Sha256};
 use crate::version::Version;
 use crate::{Error, Result};
 
@@ -42,6 +42,10 @@ pub struct Release {
     /// The signed document that says all this, in its envelope.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document: Option<String>,
+    /// Its files one by one, where it has no archive ([`Package::by_file`]). Kept beside what is fetched,
+    /// and not here.
+    #[serde(skip)]
+    pub manifest: Option<Box<Manifest>>,
 }
 
 impl Release {
@@ -111,8 +115,77 @@ pub struct Package {
     pub files: Option<Sha256>,
     /// Whether everything lies in one top folder that is no part of the app, as in the archives that
     /// forges make of a tag.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "is_false")]
     pub wrapped: bool,
+    /// Whether there is no archive, and each file has an address of its own ([`Manifest`]). The digest is
+    /// then that of their list.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub by_file: bool,
+}
+
+/// For flags that are left out where they say nothing.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands on a reference"
+)]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+/// The files of a release that has no archive.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Every file of the release.
+    pub files: BTreeMap<SafePath, Remote>,
+    /// What only the installed version had.
+    pub gone: Vec<SafePath>,
+}
+
+/// A file with an address of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remote {
+    /// Bytes.
+    pub size: u64,
+    /// The digest of its content.
+    pub sha256: Sha256,
+    /// Where it is.
+    pub url: String,
+}
+
+impl Manifest {
+    /// What stands for the digest of a package: that of the version's files, wherever they are and
+    /// whatever they replace.
+    pub fn id(&self, version: &Version) -> Sha256 {
+        let mut hasher = Hasher::default();
+        hasher.update(version.file_name().as_bytes());
+        for (path, file) in &self.files {
+            // No path has a line's end in it.
+            let line = format!("\n{} {} {path}", file.sha256, file.size);
+            hasher.update(line.as_bytes());
+        }
+        hasher.finish()
+    }
+
+    /// The file list that an archive would have.
+    pub fn list(&self, version: &Version) -> FileList {
+        let listed = |file: &Remote| Listed::File {
+            size: file.size,
+            sha256: file.sha256,
+            executable: false,
+        };
+        let files = self.files.iter();
+        FileList {
+            castoff: 1,
+            version: version.as_str().to_owned(),
+            whole: false,
+            fits: Vec::new(),
+            files: files
+                .map(|(path, file)| (path.clone(), listed(file)))
+                .collect(),
+            hooks: Commands::default(),
+            gone: self.gone.iter().cloned().collect(),
+        }
+    }
 }
 
 impl Package {
@@ -150,6 +223,10 @@ pub struct FileList {
     /// Command lines to run with it.
     #[serde(default, skip_serializing_if = "Commands::is_empty")]
     pub hooks: Commands,
+    /// What a source, not the list itself, says that only the installed version had: whoever installed
+    /// it may have kept no list.
+    #[serde(skip)]
+    pub gone: BTreeSet<SafePath>,
 }
 
 /// Command lines that a package brings, by hook, as the configuration has them. Only what belongs to

@@ -15,7 +15,7 @@
 //!
 //! Does not promise to notice files that the list does not name.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -29,6 +29,7 @@ use crate::layout::backup::written_in_place;
 use crate::layout::locks::ChangeLock;
 use crate::layout::tree::{self, Found};
 use crate::layout::{self, snapshot};
+use crate::order;
 use crate::plan::Write;
 use crate::progress::{Event, Observer, Phase};
 use crate::stage;
@@ -379,7 +380,7 @@ impl Job<'_> {
         self.observer.event(&Event::Phase(Phase::Stage));
         let staging = self.folder.staging().join("repair");
         let folders = writes.iter().flat_map(|write| write.path.parents());
-        let folders: BTreeSet<SafePath> = folders.collect();
+        let folders = order::set(folders);
         let make = |staging: &Path, write: &Write| self.make(staging, write, archive, older);
         let outcomes = stage::make_all(
             self.folder,
@@ -457,10 +458,8 @@ impl Job<'_> {
     /// Puts what is staged also into the place of files of older versions that are damaged alike, as
     /// far as it can be. Returns how many.
     fn mend_older(&self, staging: &Path, writes: &[Write], older: &Older<'_>) -> usize {
-        let staged: BTreeMap<Sha256, &SafePath> = writes
-            .iter()
-            .filter_map(|write| Some((write.sha256?, &write.path)))
-            .collect();
+        let digests = writes.iter().map(|write| (write.sha256, &write.path));
+        let staged = order::map(digests.filter_map(|(sha256, path)| Some((sha256?, path))));
         let (temporary, aside) = (self.folder.restoring(), self.folder.aside());
         let put = |from: &Path, to: &Path, record| {
             in_use::remove(&temporary, &aside)?;

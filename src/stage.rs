@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::archive::{Archive, EntryKind, SafePath};
 use crate::disk;
 use crate::layout::tree::{self, Found};
+use crate::order;
 use crate::plan::{Plan, Write};
 use crate::progress::{Event, Observer};
 use crate::state::{ClientFolder, Content, FileRecord, Installed};
@@ -120,7 +121,7 @@ pub(crate) fn make_all<T: Send>(
         disk::create_folders(&parent.below(staging))?;
     }
     // The largest first, so that no thread is left with a large one when the others are done.
-    writes.sort_by_key(|write| std::cmp::Reverse(write.size));
+    order::sort_by(writes, |a, b| b.size.cmp(&a.size));
     let done = AtomicU64::new(0);
     disk::in_parallel(disk::cores(), writes, &|write: &Write| {
         let result = make(staging, write)?;

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use chrono::{DateTime, SubsecRound, Utc};
+use chrono::{DateTime, SecondsFormat, SubsecRound, Utc};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::archive::SafePath;
@@ -30,6 +30,8 @@ pub struct ClientFolder {
     root: PathBuf,
     layout: LayoutKind,
     version_file: String,
+    /// What is installed where no file says it.
+    assumed: Option<Version>,
 }
 
 /// The links of the snapshot layout, below `versions/`.
@@ -61,6 +63,7 @@ impl ClientFolder {
             root: root.into(),
             layout: LayoutKind::InPlace,
             version_file: version_file.into(),
+            assumed: None,
         }
     }
 
@@ -68,6 +71,14 @@ impl ClientFolder {
     #[must_use]
     pub fn with_layout(mut self, layout: LayoutKind) -> Self {
         self.layout = layout;
+        self
+    }
+
+    /// The same folder, in which `version` is installed where the version file is missing and there is
+    /// something.
+    #[must_use]
+    pub fn assuming(mut self, version: Option<&Version>) -> Self {
+        self.assumed = version.cloned();
         self
     }
 
@@ -214,7 +225,11 @@ impl ClientFolder {
                 update_time: None,
             });
         }
-        let bytes = disk::in_use::read(&self.version_file()).ok()?;
+        let bytes = match disk::in_use::read(&self.version_file()) {
+            Ok(bytes) => bytes,
+            Err(_) if self.version_file().exists() => return None,
+            Err(_) => return self.assumed_version(),
+        };
         match serde_json::from_slice(&bytes) {
             Ok(version) => Some(version),
             Err(error) => {
@@ -222,6 +237,16 @@ impl ClientFolder {
                 None
             }
         }
+    }
+
+    fn assumed_version(&self) -> Option<LocalVersion> {
+        let version = self.assumed.as_ref()?;
+        let mut entries = std::fs::read_dir(&self.root).ok()?.flatten();
+        let any = entries.any(|entry| !self.is_own(&entry.file_name().to_string_lossy()));
+        any.then(|| LocalVersion {
+            version: version.clone(),
+            update_time: None,
+        })
     }
 
     /// The raw text of `local_version.json`, for a backup.
@@ -236,8 +261,10 @@ impl ClientFolder {
             // As Python's datetime.now().isoformat() has it: local time, no zone.
             update_time: Some(
                 chrono::Local::now()
-                    .format("%Y-%m-%dT%H:%M:%S%.6f")
-                    .to_string(),
+                    .naive_local()
+                    .and_utc()
+                    .to_rfc3339_opts(SecondsFormat::Micros, true)
+                    .replace('Z', ""),
             ),
         };
         disk::write_atomic(&self.version_file(), &pretty(&local)?)
@@ -269,19 +296,28 @@ impl ClientFolder {
     /// fails rather than take its place; what is no state at all counts as empty.
     pub(crate) fn change_state<T>(&self, change: impl FnOnce(&mut State) -> T) -> Result<T> {
         let _lock = StateLock::take(self)?;
-        let before: State = match read_json(&self.state()) {
-            Err(error) if error.code() == Code::StateInvalid => {
-                log::warn!("{}; going on without it", error.chain());
-                State::default()
-            }
-            state => state?.unwrap_or_default(),
-        };
+        let before = self.state_to_change()?;
         let mut state = before.clone();
         let result = change(&mut state);
-        if state != before {
-            disk::write_atomic(&self.state(), &pretty(&state)?)?;
-        }
+        self.replace_state(&before, &state)?;
         Ok(result)
+    }
+
+    fn state_to_change(&self) -> Result<State> {
+        match read_json(&self.state()) {
+            Err(error) if error.code() == Code::StateInvalid => {
+                log::warn!("{}; going on without it", error.chain());
+                Ok(State::default())
+            }
+            state => Ok(state?.unwrap_or_default()),
+        }
+    }
+
+    fn replace_state(&self, before: &State, state: &State) -> Result<()> {
+        if state == before {
+            return Ok(());
+        }
+        disk::write_atomic(&self.state(), &pretty(state)?)
     }
 
     /// The list of what is installed, where there is a usable one.
@@ -392,6 +428,13 @@ pub struct State {
     pub backing_off: Vec<BackOff>,
     /// A release that is fetched and waits for the app to be closed.
     pub pending: Option<Release>,
+    /// When the source was last asked, and what it has said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Asked>,
+    /// A number of this folder's own, at random, by which a release that goes to some installations
+    /// first finds them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lot: Option<u32>,
     /// How the last update went.
     pub last: Option<LastOutcome>,
     /// In a copy per user: the read-only installation that it stands in for.
@@ -399,6 +442,29 @@ pub struct State {
     /// The launcher's executable as it was hashed, so that it is not hashed at every start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub launcher: Option<Hashed>,
+}
+
+/// How the last question to the source ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Asked {
+    /// When it ended.
+    pub at: DateTime<Utc>,
+    /// The code of the error, if it failed.
+    pub error: Option<String>,
+    /// The last answer, which may be older.
+    pub offer: Option<Offered>,
+}
+
+/// An answer of the source, to be shown and to know a critical release by. Nothing is installed for
+/// what it says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Offered {
+    /// When it came.
+    pub at: DateTime<Utc>,
+    /// What was offered, without its document.
+    pub release: Release,
+    /// What vouched for it ([`Level`](crate::trust::Level)).
+    pub trust: String,
 }
 
 /// A read-only installation, as the last update of its copy saw it.

@@ -24,6 +24,7 @@ use crate::layout::backup::{self, Backup};
 use crate::layout::journal::Journal;
 use crate::layout::locks::{ChangeLock, UpdateLock};
 use crate::layout::tree;
+use crate::order;
 use crate::state::{ClientFolder, Installed};
 use crate::steps::{Step, reach};
 use crate::{Error, Result};
@@ -84,8 +85,8 @@ impl<'a> Uninstall<'a> {
         };
         found.look_through(&search, Path::new(""))?;
         let is_start = |path: &Path| starts.iter().any(|start| path == Path::new(start));
-        found.brought.sort_by_key(|path| !is_start(path));
-        found.users.sort();
+        order::sort_by(&mut found.brought, |a, b| is_start(b).cmp(&is_start(a)));
+        order::sort(&mut found.users);
         Ok(found)
     }
 

@@ -25,14 +25,14 @@ use crate::entry::{self, Launch, Prepared, Proof, Running, Verdict};
 use crate::fetch::{self, Client};
 use crate::layout::backup;
 use crate::layout::journal::{Journal, Mark};
-use crate::layout::locks::{ChangeLock, RunLock, UpdateLock};
+use crate::layout::locks::{ChangeLock, FetchLock, RunLock, UpdateLock};
 use crate::layout::{self, Committed, Keep, Kept, Ready, Site, Transaction, links, snapshot};
 use crate::plan::Plan;
 use crate::progress::{Event, Observer, Phase};
 use crate::release::Release;
 use crate::repair::{self, Findings, Repaired};
 use crate::selfupdate::SelfUpdate;
-use crate::source::{self, Answers, Ask};
+use crate::source::{self, Announced, Answers, Ask};
 use crate::stage::{self, Staged};
 use crate::state::{
     Bad, ClientFolder, Link, Over, State, Trial, WayBack, blames_the_package, comes_again,
@@ -41,8 +41,11 @@ use crate::steps::{Step, reach};
 use crate::trust::{self, Anchor, Level, Sha256, Trust, Trusted};
 use crate::uninstall::Uninstall;
 use crate::version::Version;
+use crate::when;
 use crate::{Code, Error, Result};
 
+mod ahead;
+mod files;
 #[cfg(all(test, windows))]
 mod in_use_tests;
 
@@ -58,7 +61,8 @@ const CHANGE_PATIENCE: Duration = Duration::from_secs(10);
 /// the app meanwhile would be to start a mixture.
 const COMMIT_PATIENCE: Duration = Duration::from_mins(1);
 
-/// How long a check may take when there is nothing yet that could be started instead.
+/// How long a check may take when there is nothing yet that could be started instead, or nobody
+/// waits for it.
 const FIRST_CHECK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An updater of one client folder.
@@ -70,6 +74,8 @@ pub struct Updater<'a> {
     observer: &'a dyn Observer,
     rules: Rules,
     launcher: Option<PathBuf>,
+    /// Whether this is the work of a process of its own, for which nobody waits.
+    ahead: bool,
     /// This process's, for the commands of the configuration.
     environment: Vec<(OsString, OsString)>,
 }
@@ -157,16 +163,28 @@ impl Offer {
     }
 }
 
+/// Where a release comes from that is to be installed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whence {
+    /// It was just offered, and what is missing of it is fetched.
+    Source,
+    /// It waits, and nobody is asked for anything. Nor is anybody waited for: the app is to start.
+    Disk,
+}
+
 impl<'a> Updater<'a> {
     /// An updater of the client folder `root`.
     pub fn new(config: &'a Config, root: &Path, observer: &'a dyn Observer) -> Result<Self> {
         Ok(Self {
             config,
-            folder: ClientFolder::new(root, &config.version_file).with_layout(config.layout),
+            folder: ClientFolder::new(root, &config.version_file)
+                .with_layout(config.layout)
+                .assuming(config.installed_version.as_ref()),
             base: None,
             observer,
             rules: Rules::of(&config.update)?,
             launcher: None,
+            ahead: false,
             environment: std::env::vars_os().collect(),
         })
     }
@@ -262,7 +280,12 @@ impl<'a> Updater<'a> {
     fn look(&self) -> Result<Offer> {
         self.recover()?;
         self.tidy();
-        let (mut offer, kept) = self.ask()?;
+        self.ask_to_follow()
+    }
+
+    /// Asks for what is to be followed.
+    fn ask_to_follow(&self) -> Result<Offer> {
+        let (mut offer, kept) = self.ask(true)?;
         // A number that is not remembered would not keep the next start from being led back.
         match kept {
             Err(error) if offer.is_news() => return Err(error),
@@ -274,17 +297,30 @@ impl<'a> Updater<'a> {
 
     /// Installs what is offered, if it is news and may be taken.
     fn follow(&self, offer: Offer, force: bool) -> Result<Outcome> {
-        let pending = self.folder.load_state().pending;
-        if pending.is_some_and(|it| it.package.id() != offer.release.package.id()) {
-            // Withdrawn while it waited.
+        self.drop_withdrawn(&offer)?;
+        self.take(offer, force, Whence::Source)
+    }
+
+    /// Forgets what waits, where something else is offered: it was withdrawn meanwhile.
+    fn drop_withdrawn(&self, offer: &Offer) -> Result<()> {
+        let state = self.folder.load_state();
+        if state.pending.is_some() && !when::waits(&state, &offer.release) {
             self.folder.change_state(|state| state.pending = None)?;
         }
+        Ok(())
+    }
+
+    /// Installs what is offered or waits, if it is news and may be taken.
+    fn take(&self, offer: Offer, force: bool, whence: Whence) -> Result<Outcome> {
         if !offer.is_news() {
             return Ok(Outcome::UpToDate {
                 version: offer.release.version.clone(),
             });
         }
-        let _lock = self.lock(UPDATE_PATIENCE)?;
+        let _lock = self.lock(match whence {
+            Whence::Source => UPDATE_PATIENCE,
+            Whence::Disk => Duration::ZERO,
+        })?;
         let current = self.current_version();
         if current != offer.installed {
             // Another updater was quicker; what it installed is on trial or good already.
@@ -292,6 +328,9 @@ impl<'a> Updater<'a> {
             return Ok(Outcome::UpToDate { version });
         }
         self.admit(&offer, force)?;
+        if whence == Whence::Source {
+            self.spare_metered(&offer, force)?;
+        }
         self.observer.event(&Event::Found {
             installed: offer.installed.as_ref(),
             offered: &offer.release.version,
@@ -299,21 +338,26 @@ impl<'a> Updater<'a> {
             critical: offer.is_critical(),
         });
         let release = offer.release;
+        let result = self.install(&release, whence);
+        self.blame(&result, &release);
+        result
+    }
+
+    /// Leaves a package alone for a while, if an error says that this is wise.
+    fn blame<T>(&self, result: &Result<T>, release: &Trusted) {
         let digest = release.package.id();
-        let version = release.version.clone();
-        let level = release.level();
-        let result = self.install(&release);
-        if let Err(error) = &result
+        let version = Some(&release.version);
+        if let Err(error) = result
             && comes_again(error.code())
         {
             let noted = self
                 .folder
-                .change_state(|state| state.back_off(Some(&version), digest, Utc::now()));
+                .change_state(|state| state.back_off(version, digest, Utc::now()));
             if let Err(error) = noted {
                 log::warn!("{}", error.chain());
             }
         }
-        if let Err(error) = &result
+        if let Err(error) = result
             && blames_the_package(error.code())
         {
             // What came in a signed package's place is the doing of whoever sent it, and no reason to
@@ -322,19 +366,18 @@ impl<'a> Updater<'a> {
                 error.code(),
                 Code::HashMismatch | Code::SizeMismatch | Code::TooLarge
             );
-            let noted = if level >= Level::Release && others {
+            let noted = if release.level() >= Level::Release && others {
                 Ok(())
             } else {
                 log::warn!("the package is left alone for a while");
                 self.folder
-                    .change_state(|state| state.back_off(Some(&version), digest, Utc::now()))
+                    .change_state(|state| state.back_off(version, digest, Utc::now()))
             };
             let cleared = disk::remove_tree(&self.folder.downloads());
             if let Err(error) = noted.and(cleared) {
                 log::warn!("{}", error.chain());
             }
         }
-        result
     }
 
     /// If an update was interrupted: puts back what was there before it.
@@ -374,16 +417,20 @@ impl<'a> Updater<'a> {
 
     /// Asks the source, and falls back on a release that is fetched already and waits.
     pub fn offer(&self) -> Result<Offer> {
-        self.ask().map(|(offer, _)| offer)
+        // Whoever only looks makes no folder.
+        let there = self.folder.own().exists();
+        self.ask(there).map(|(offer, _)| offer)
     }
 
     /// The same, and whether what was learnt is kept. Who may not write may ask all the same.
-    fn ask(&self) -> Result<(Offer, Result<()>)> {
+    ///
+    /// `note`: what came of it is remembered.
+    fn ask(&self, note: bool) -> Result<(Offer, Result<()>)> {
         self.observer.event(&Event::Phase(Phase::Check));
         let installed = self.current_version();
         let timeout = match installed {
-            Some(_) => self.config.network.check_timeout,
-            None => self.config.network.check_timeout.max(FIRST_CHECK_TIMEOUT),
+            Some(_) if !self.ahead => self.config.network.check_timeout,
+            _ => self.config.network.check_timeout.max(FIRST_CHECK_TIMEOUT),
         };
         let mut trust = self.trust()?;
         let answers = Answers::load(&self.folder.answers());
@@ -393,6 +440,9 @@ impl<'a> Updater<'a> {
         });
         if let Err(error) = answers.save() {
             log::debug!("the answer is not kept: {}", error.chain());
+        }
+        if note {
+            self.note_asked(&answer);
         }
         // Also where it has failed: keys that were learnt must not be forgotten because what came
         // with them was wrong.
@@ -409,6 +459,14 @@ impl<'a> Updater<'a> {
             (Err(error), None) => return Err(error),
         };
         Ok((Offer { installed, release }, kept))
+    }
+
+    /// The releases that the source tells of, the newest first, `count` at most.
+    pub fn releases(&self, count: usize) -> Result<Vec<Announced>> {
+        let mut trust = self.trust()?;
+        let client = Client::new(&self.config.network, &self.config.source)?;
+        let ask = Ask::within(&client, None, FIRST_CHECK_TIMEOUT);
+        source::open(self.config).history(&ask, &mut trust, count)
     }
 
     /// Whether an offer is none that leads back against the rules.
@@ -433,11 +491,21 @@ impl<'a> Updater<'a> {
     /// Whether an offer may be taken.
     fn admit(&self, offer: &Offer, force: bool) -> Result<()> {
         self.leads_on(offer)?;
+        self.admit_release(offer.installed.as_ref(), &offer.release, force)
+    }
+
+    /// The same, whatever its way.
+    fn admit_release(
+        &self,
+        installed: Option<&Version>,
+        release: &Release,
+        force: bool,
+    ) -> Result<()> {
+        let state = self.folder.load_state();
+        when::admit(&self.config.update, &state, release, installed, force)?;
         if force {
             return Ok(());
         }
-        let state = self.folder.load_state();
-        let release = &offer.release;
         if let Some(Bad { why, .. }) = state.bad_mark(release.package.id()) {
             let version = release.version.to_string();
             return Err(Error::BadVersion {
@@ -456,18 +524,28 @@ impl<'a> Updater<'a> {
     }
 
     /// From the fetch to the commit.
-    fn install(&self, trusted: &Trusted) -> Result<Outcome> {
+    fn install(&self, trusted: &Trusted, whence: Whence) -> Result<Outcome> {
         let folder = &self.folder;
         self.clear_leftovers()?;
-        let waiting = folder.load_state().pending;
-        let waits = waiting.is_some_and(|waiting| waiting.package.id() == trusted.package.id());
+        let waits = when::waits(&folder.load_state(), trusted);
         if waits && ChangeLock::take(folder, Duration::ZERO).is_err() {
             // Fetched already, and the app still runs.
             return Ok(Outcome::Pending {
                 version: trusted.version.clone(),
             });
         }
-        let archive = self.obtain(trusted)?;
+        let archive = match whence {
+            Whence::Source => Some(self.obtain(trusted)?),
+            Whence::Disk => self.at_hand(trusted)?,
+        };
+        let Some(archive) = archive else {
+            log::info!("{} waits no longer: its package is gone", trusted.version);
+            folder.change_state(|state| state.pending = None)?;
+            let version = self.current_version();
+            return Ok(Outcome::UpToDate {
+                version: version.unwrap_or_else(|| trusted.version.clone()),
+            });
+        };
         let release = trusted.release().clone();
 
         let change = match ChangeLock::take(folder, Duration::ZERO) {
@@ -516,12 +594,21 @@ impl<'a> Updater<'a> {
         })
     }
 
-    /// Fetches and verifies the package of a release.
+    /// Fetches and verifies the package of a release, unless another is fetching one.
     fn obtain(&self, release: &Trusted) -> Result<Archive> {
+        let _lock = FetchLock::take(&self.folder, UPDATE_PATIENCE)?;
+        self.fetch(release)
+    }
+
+    /// The same for whoever holds the lock.
+    fn fetch(&self, release: &Trusted) -> Result<Archive> {
         let folder = &self.folder;
         let package = &release.package;
         self.observer.event(&Event::Phase(Phase::Fetch));
         disk::create_folders(&folder.downloads())?;
+        if package.by_file {
+            return self.fetch_files(release);
+        }
         fetch::clear_others(&folder.downloads(), package)?;
         disk::need_space(folder.root(), package.size.unwrap_or(0))?;
         let client = Client::new(&self.config.network, &self.config.source)?;
@@ -939,6 +1026,8 @@ impl<'a> Updater<'a> {
         } else {
             self.lock(UPDATE_PATIENCE)?
         };
+        // What is being fetched would come back.
+        drop(FetchLock::take(&self.folder, UPDATE_PATIENCE)?);
         let change = ChangeLock::take(&self.folder, Duration::ZERO)?;
         let starts: Vec<String> = [self.entry_point(), self.config.entry_point.clone()]
             .into_iter()

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization as _;
 
 use crate::error::in_short;
+use crate::order;
 use crate::{Error, Result};
 
 /// The launcher's own folders in the client folder. No package writes there, and no file list
@@ -186,7 +187,7 @@ pub fn check_tree<'a>(nodes: impl IntoIterator<Item = (&'a SafePath, Node<'a>)>)
         .map(|(path, node)| (key(path), path, node))
         .collect();
     // In the order of the keys, what lies below a path comes right after it.
-    nodes.sort_unstable_by(|left, right| left.0.cmp(&right.0));
+    order::sort_by(&mut nodes, |left, right| left.0.cmp(&right.0));
     for pair in nodes.windows(2) {
         let [(above, first, node), (below, path, _)] = pair else {
             continue;
@@ -387,7 +388,8 @@ fn fold(text: &str) -> String {
     if text.is_ascii() {
         return text.to_ascii_lowercase();
     }
-    text.nfd()
+    let folded: String = text
+        .nfd()
         // twice: only the lower ß has an upper form of two letters
         .flat_map(char::to_lowercase)
         .flat_map(|c| {
@@ -396,8 +398,8 @@ fn fold(text: &str) -> String {
             upper.into_iter().flatten().chain(kept)
         })
         .flat_map(char::to_lowercase)
-        .nfc()
-        .collect()
+        .collect();
+    folded.nfc().collect()
 }
 
 #[cfg(test)]

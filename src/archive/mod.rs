@@ -11,7 +11,7 @@ pub mod guard;
 mod zip;
 
 pub use self::guard::SafePath;
-pub use self::zip::{Archive, Entry, EntryKind, Extracted, Limits};
+pub use self::zip::{Archive, Entry, EntryKind, Extracted, Limits, Loose};
 
 /// The CRC-32 of zip, of some bytes.
 pub(crate) fn crc32(bytes: &[u8]) -> u32 {

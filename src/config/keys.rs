@@ -122,6 +122,12 @@ pub const KEYS: &[Key] = &[
         "name of the file in the client folder that says what is installed",
     ),
     key(
+        "installed_version",
+        Kind::Text,
+        None,
+        "version that counts as installed where the version file is missing and the client folder is not empty",
+    ),
+    key(
         "layout",
         Kind::Choice {
             now: if cfg!(unix) {

@@ -14,7 +14,7 @@ use toml::de::{DeTable, DeValue};
 use super::SourceKind;
 use super::keys::{self, KEYS, Key};
 use super::value::{Problem, Value, article};
-use crate::{Error, Result};
+use crate::{Error, Result, order};
 
 /// Where a value came from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -105,7 +105,7 @@ impl Layers {
             Some((key.name, value.expect("the table's defaults are tested")))
         };
         Self {
-            values: KEYS.iter().filter_map(default).collect(),
+            values: order::map(KEYS.iter().filter_map(default)),
             origins: Origins::default(),
             pinned: None,
         }
@@ -187,14 +187,26 @@ impl Layers {
             let Some(text) = env(&variable).filter(|text| !text.trim().is_empty()) else {
                 continue;
             };
-            let value = key
-                .kind
-                .read_text(&text)
-                .map_err(|problem| invalid(variable.clone(), key.name, problem))?;
-            let origin = Origin::Environment(variable.clone());
-            self.set(key, value, || variable.clone(), origin)?;
+            self.set_text(key, &text, &variable)?;
         }
         Ok(())
+    }
+
+    /// Lays what a variable of another name says over what is there.
+    pub(super) fn lay_text(&mut self, name: &str, text: &str, variable: &str) -> Result<()> {
+        match keys::find(name) {
+            Some(key) => self.set_text(key, text, variable),
+            None => unreachable!("there is no key {name}"),
+        }
+    }
+
+    fn set_text(&mut self, key: &'static Key, text: &str, variable: &str) -> Result<()> {
+        let value = key
+            .kind
+            .read_text(text)
+            .map_err(|problem| invalid(variable.to_owned(), key.name, problem))?;
+        let origin = Origin::Environment(variable.to_owned());
+        self.set(key, value, || variable.to_owned(), origin)
     }
 
     fn set(
@@ -228,6 +240,12 @@ impl Layers {
         self.origins.0.insert(key.name, origin);
         Ok(())
     }
+}
+
+/// Whether a document has a table, whatever else is wrong with it.
+pub(super) fn has_table(text: &str, name: &str) -> bool {
+    let (table, _) = DeTable::parse_recoverable(text);
+    table.get_ref().keys().any(|key| key.get_ref() == name)
 }
 
 /// What a document says of a flag that is in no table, whatever else is wrong with it.

@@ -26,6 +26,7 @@ use crate::{Error, Result};
 mod hours;
 pub mod keys;
 mod layers;
+mod otrs;
 mod patterns;
 mod places;
 mod value;
@@ -88,6 +89,8 @@ pub struct Config {
     pub client_dir: PathBuf,
     /// What to start when the release names nothing.
     pub entry_point: Option<String>,
+    /// What is installed where the version file is missing.
+    pub installed_version: Option<Version>,
     /// The version file's name in the client folder.
     pub version_file: String,
     /// How versions lie on disk.
@@ -462,6 +465,14 @@ impl Config {
         let path = named.clone().unwrap_or_else(|| exe_dir.join(FILE_NAME));
 
         let mut layers = Layers::defaults();
+        let otrs = if baked.is_none() && !says_source(&path, &said) {
+            otrs::Variables::find(exe_dir, env)
+        } else {
+            None
+        };
+        if let Some(variables) = &otrs {
+            variables.lay(&mut layers)?;
+        }
         if let Some(text) = baked {
             layers.lay_document(text, Document::Baked)?;
             layers.settle_address();
@@ -470,7 +481,7 @@ impl Config {
         match fs::read(&path) {
             Ok(bytes) => layers.lay_document(text(&bytes, &path)?, Document::File(&path))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if baked.is_none() && said("CASTOFF_SOURCE_URL").is_none() {
+                if baked.is_none() && otrs.is_none() && said("CASTOFF_SOURCE_URL").is_none() {
                     return Err(Error::ConfigMissing { path });
                 }
                 // A file that was asked for by name is not optional.
@@ -484,6 +495,18 @@ impl Config {
         layers.lay_environment(env)?;
         Reader(layers).config(exe_dir, &path)
     }
+}
+
+/// Whether the file or the environment says where releases are.
+fn says_source(path: &Path, said: &dyn Fn(&str) -> Option<String>) -> bool {
+    let file = fs::read(path).unwrap_or_default();
+    let kinds = [
+        "CASTOFF_SOURCE_URL",
+        "CASTOFF_SOURCE_KIND",
+        "CASTOFF_SOURCE_REPO",
+    ];
+    kinds.iter().any(|name| said(name).is_some())
+        || layers::has_table(&String::from_utf8_lossy(&file), "source")
 }
 
 fn text<'a>(bytes: &'a [u8], path: &Path) -> Result<&'a str> {
@@ -507,18 +530,11 @@ impl Reader {
         let trust = self.trust(path)?;
         let (kind, url) = self.source(exe_dir, path, trust.is_some())?;
         let repo = self.repo(kind, path)?;
-        let skip = self.list("update.skip");
-        let skip = skip.iter().map(|text| self.version("update.skip", text));
-        let skip = skip.collect::<Result<_>>()?;
-        let pin = self.text("update.pin");
-        let pin = pin
-            .map(|text| self.version("update.pin", &text))
+        let installed_version = self.text("installed_version");
+        let installed_version = installed_version
+            .map(|text| self.version("installed_version", &text))
             .transpose()?;
-        let hours = self.text("update.quiet_hours");
-        let hours = hours.map(|text| text.parse().map_err(|problem| (text, problem)));
-        let quiet_hours = hours.transpose().map_err(|(text, problem): (_, &str)| {
-            self.unfit("update.quiet_hours", format!("{problem}, not {text:?}"))
-        })?;
+        let update = self.update()?;
         let run = self.run()?;
         let http = self.flag("network.allow_http");
         let other = self.dump(path)?;
@@ -537,6 +553,7 @@ impl Reader {
             icon: self.text("icon").map(PathBuf::from),
             client_dir: self.word("client_dir").into(),
             entry_point: self.text("entry_point"),
+            installed_version,
             version_file: self.word("version_file"),
             layout: match self.word("layout").as_str() {
                 "snapshot" => LayoutKind::Snapshot,
@@ -588,29 +605,7 @@ impl Reader {
                 max_package_size: self.number("network.max_package_size"),
             },
             trust,
-            update: UpdateConfig {
-                when: match self.word("update.when").as_str() {
-                    "before-launch" => When::BeforeLaunch,
-                    "background" => When::Background,
-                    _ => When::Manual,
-                },
-                interval: self.time("update.interval"),
-                skip,
-                pin,
-                metered_limit: self.number("update.metered_limit"),
-                quiet_hours,
-                block_critical: self.flag("update.block_critical"),
-                downgrade: match self.word("update.downgrade").as_str() {
-                    "follow" => Downgrade::Follow,
-                    _ => Downgrade::Refuse,
-                },
-                preserve: self.list("update.preserve"),
-                mutable: self.list("update.mutable"),
-                backup_excludes: self.list("update.backup_excludes"),
-                keep: self.number("update.keep"),
-                keep_space: self.number("update.keep_space"),
-                launcher: self.flag("update.launcher"),
-            },
+            update,
             run,
             hooks: self.hooks(),
             databases: DatabasesConfig {
@@ -654,6 +649,44 @@ impl Reader {
             return Err(self.unfit("source.url", format!("{problem}, not {url:?}")));
         }
         Ok((kind, url))
+    }
+
+    fn update(&mut self) -> Result<UpdateConfig> {
+        let skip = self.list("update.skip");
+        let skip = skip.iter().map(|text| self.version("update.skip", text));
+        let skip = skip.collect::<Result<_>>()?;
+        let pin = self.text("update.pin");
+        let pin = pin
+            .map(|text| self.version("update.pin", &text))
+            .transpose()?;
+        let hours = self.text("update.quiet_hours");
+        let hours = hours.map(|text| text.parse().map_err(|problem| (text, problem)));
+        let quiet_hours = hours.transpose().map_err(|(text, problem): (_, &str)| {
+            self.unfit("update.quiet_hours", format!("{problem}, not {text:?}"))
+        })?;
+        Ok(UpdateConfig {
+            when: match self.word("update.when").as_str() {
+                "before-launch" => When::BeforeLaunch,
+                "background" => When::Background,
+                _ => When::Manual,
+            },
+            interval: self.time("update.interval"),
+            skip,
+            pin,
+            metered_limit: self.number("update.metered_limit"),
+            quiet_hours,
+            block_critical: self.flag("update.block_critical"),
+            downgrade: match self.word("update.downgrade").as_str() {
+                "follow" => Downgrade::Follow,
+                _ => Downgrade::Refuse,
+            },
+            preserve: self.list("update.preserve"),
+            mutable: self.list("update.mutable"),
+            backup_excludes: self.list("update.backup_excludes"),
+            keep: self.number("update.keep"),
+            keep_space: self.number("update.keep_space"),
+            launcher: self.flag("update.launcher"),
+        })
     }
 
     /// The repository at a forge.

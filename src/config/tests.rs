@@ -148,7 +148,7 @@ fn every_key_can_be_set_by_its_variable() {
         Kind::Headers => "X-Token: secret",
         Kind::Codes if key.name == "run.ok_codes" => "1, 2",
         Kind::Codes => "3",
-        _ if matches!(key.name, "update.skip" | "update.pin") => "1.2.3",
+        _ if matches!(key.name, "update.skip" | "update.pin" | "installed_version") => "1.2.3",
         _ if key.name == "update.quiet_hours" => "22:00-06:00",
         _ => key
             .default
@@ -272,6 +272,28 @@ fn wrong_values_are_named_with_their_line() {
             "`entry_point` must stay in the client folder, unlike \"../x\"",
         ),
         (
+            "[source]\nheaders = { A = 1 }",
+            "launcher.toml:2:1",
+            "`source.headers` needs a string for `A`, not an integer",
+        ),
+    ] {
+        let found = refused(text);
+        assert_eq!(
+            (found.0.as_str(), found.1.as_str()),
+            (place, problem),
+            "{text:?}"
+        );
+    }
+    assert_eq!(
+        refused("update.downgrade = 'refsue'").2.as_deref(),
+        Some("refuse")
+    );
+}
+
+#[test]
+fn values_that_do_not_go_together_are_named_with_their_line() {
+    for (text, place, problem) in [
+        (
             "[source]\nkind = 'github'",
             "launcher.toml",
             "`source.repo` is missing: a forge has many",
@@ -291,23 +313,10 @@ fn wrong_values_are_named_with_their_line() {
             "launcher.toml:2",
             "`update.quiet_hours` must be hours of the day such as 22:00-06:00, not \"22-6\"",
         ),
-        (
-            "[source]\nheaders = { A = 1 }",
-            "launcher.toml:2:1",
-            "`source.headers` needs a string for `A`, not an integer",
-        ),
     ] {
         let found = refused(text);
-        assert_eq!(
-            (found.0.as_str(), found.1.as_str()),
-            (place, problem),
-            "{text:?}"
-        );
+        assert_eq!((found.0.as_str(), found.1.as_str()), (place, problem));
     }
-    assert_eq!(
-        refused("update.downgrade = 'refsue'").2.as_deref(),
-        Some("refuse")
-    );
 }
 
 #[test]

@@ -62,23 +62,49 @@ pub struct Fetched {
 }
 
 /// Half of the digest: enough to be unique, short enough for every file system's paths.
-fn file_stem(package: &Package) -> String {
+pub(super) fn file_stem(package: &Package) -> String {
     let mut digest = package.id().to_string();
     digest.truncate(32);
     digest
+}
+
+/// What a package is called when it is whole.
+pub(super) fn finished_name(package: &Package) -> String {
+    format!("{}.package", file_stem(package))
 }
 
 /// Removes from `folder` what was fetched of other packages: releases that were replaced before
 /// they were whole.
 pub fn clear_others(folder: &Path, package: &Package) -> Result<()> {
     let stem = file_stem(package);
+    clear_all_but(folder, &|name| name.starts_with(&stem))
+}
+
+/// Removes from `folder` what has none of these names.
+pub(super) fn clear_all_but(folder: &Path, keep: &dyn Fn(&str) -> bool) -> Result<()> {
     for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
         let entry = entry.map_err(Error::io("read", folder))?;
-        if !entry.file_name().to_string_lossy().starts_with(&stem) {
+        if !keep(&entry.file_name().to_string_lossy()) {
             disk::remove_file(&entry.path())?;
         }
     }
     Ok(())
+}
+
+/// Whether a package lies in `folder` whole, as its size says.
+pub fn lies_in(folder: &Path, package: &Package) -> bool {
+    fs::symlink_metadata(finished_path(folder, package))
+        .is_ok_and(|found| found.is_file() && package.size.is_none_or(|size| size == found.len()))
+}
+
+/// A package that was fetched into `folder` before, hashed again. One that is not what it should be
+/// is removed.
+pub fn at_hand(folder: &Path, package: &Package) -> Result<Option<Fetched>> {
+    reuse(&finished_path(folder, package), package)
+}
+
+fn finished_path(folder: &Path, package: &Package) -> PathBuf {
+    folder.join(finished_name(package))
 }
 
 /// Fetches a package into `folder`, unless it is there already; from its next mirror, where it cannot
@@ -101,7 +127,7 @@ pub fn download(
     }
     disk::create_folders(folder)?;
     let name = file_stem(package);
-    let finished = folder.join(format!("{name}.package"));
+    let finished = finished_path(folder, package);
     if let Some(fetched) = reuse(&finished, package)? {
         log::debug!("{} is there already", finished.display());
         return Ok(fetched);
@@ -714,7 +740,9 @@ impl Part {
     /// resumed without a condition, and the digest decides.
     fn origin(&self, url: &str) -> Option<Origin> {
         let file = File::open(self.origin_path()).ok()?;
-        let origin: Origin = serde_json::from_reader(file.take(ORIGIN_LIMIT)).ok()?;
+        let mut json = Vec::new();
+        file.take(ORIGIN_LIMIT).read_to_end(&mut json).ok()?;
+        let origin: Origin = serde_json::from_slice(&json).ok()?;
         (origin.url == url).then_some(origin)
     }
 

@@ -10,7 +10,9 @@
 pub(crate) mod aside;
 mod client;
 mod download;
+mod files;
 pub mod local;
+pub(crate) mod metered;
 mod proxy;
 mod stall;
 mod system_proxy;
@@ -19,7 +21,8 @@ mod url;
 pub(crate) use client::BYTES;
 pub use client::{Answer, Client};
 
-pub use download::{Fetched, clear_others, download};
+pub use download::{Fetched, at_hand, clear_others, download, lies_in};
+pub use files::download_files;
 pub(crate) use url::Url;
 pub use url::resolve;
 #[cfg(fuzzing)]

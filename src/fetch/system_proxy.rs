@@ -120,23 +120,24 @@ impl System {
         let (read, ask_script) = (self.settings, self.ask_script);
         let script_too = !self.given_up.load(Ordering::Relaxed);
         let asked = origin.to_owned();
-        let work = move |sender: std::sync::mpsc::Sender<Lists>| {
+        let latest = aside::Latest::default();
+        let said = latest.clone();
+        let work = move || {
             let settings = read().unwrap_or_else(|error| {
                 log::debug!("the system's proxy settings cannot be read: {error}");
                 Settings::default()
             });
-            // Whoever waits takes what came last.
-            let _ = sender.send(settings.lists.clone());
+            said.set(settings.lists.clone());
             if script_too && (settings.detect || settings.script.is_some()) {
                 match ask_script(&asked, &settings) {
-                    Ok(lists) => drop(sender.send(lists)),
+                    Ok(lists) => said.set(lists),
                     // The usual case: scripts are looked for everywhere, and are rare.
                     Err(error) => log::debug!("no script chose a proxy: {error}"),
                 }
             }
         };
-        let mut last = None;
-        let ended = aside::collect(self.patience, "proxy", work, |lists| last = Some(lists));
+        let ended = aside::run(self.patience, "proxy", Box::new(work));
+        let last = latest.take();
         if !ended.unwrap_or(false) {
             self.given_up.store(true, Ordering::Relaxed);
             log::warn!(

@@ -5,24 +5,31 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use chrono::{DateTime, SecondsFormat, SubsecRound as _, Utc};
 use serde_json::{Value, json};
 
-use crate::config::{self, Config, Rules, Why};
+use crate::config::{self, Config, Rules, When, Why};
 use crate::fetch::Client;
-use crate::launcher::messages::{Text, sanitise, size};
+use crate::fetch::metered::is_metered;
+use crate::launcher::markdown;
+use crate::launcher::messages::{self, Text, sanitise, size};
 use crate::launcher::shortcut::Place;
-use crate::launcher::{EXIT_CONFIG, EXIT_DISK, Session, exit_code};
+use crate::launcher::{EXIT_CONFIG, EXIT_DISK, Session, exit_code, worker};
 use crate::layout::journal::Journal;
 use crate::layout::{self, Kept};
 use crate::release::target;
 use crate::repair::{Findings, Repaired};
-use crate::state::{ClientFolder, Link};
+use crate::state::{ClientFolder, Link, State};
 use crate::trust::{PublicKey, Role};
 use crate::updater::{Outcome, Updater};
+use crate::version::Version;
 use crate::{Error, Result, disk};
+
+/// How many releases are listed: as many as the upgrade page of OTRS Web shows.
+pub const USUAL_RELEASES: usize = 10;
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,13 +39,19 @@ pub enum Command {
         /// Arguments for the app.
         args: Vec<OsString>,
     },
-    /// Ask the source; change nothing.
-    Check,
-    /// Update without starting the app.
-    Update {
-        /// Also install what failed its checks or its trial here before.
+    /// Ask the source, or within the interval say what it has last said; change nothing.
+    Check {
+        /// Ask in any case.
         force: bool,
     },
+    /// Update without starting the app.
+    Update {
+        /// Also install what failed its checks or its trial here before, what is not yet for this
+        /// installation, and over a metered connection.
+        force: bool,
+    },
+    /// Look for updates while the app runs, and fetch them: not for people.
+    Background,
     /// Go back to an older version.
     Rollback {
         /// A version, the name of what is kept of it, `previous` or `factory`.
@@ -48,6 +61,11 @@ pub enum Command {
     },
     /// List the older versions that are kept.
     Backups,
+    /// List the releases that the source tells of, with their notes.
+    Releases {
+        /// How many at most.
+        count: usize,
+    },
     /// Remove one of them.
     Delete {
         /// A version, or the name of what is kept of it.
@@ -92,10 +110,19 @@ impl Command {
             ["run", args @ ..] => Ok(Self::Run {
                 args: args.iter().map(OsString::from).collect(),
             }),
-            ["check"] => Ok(Self::Check),
+            ["check"] => Ok(Self::Check { force: false }),
+            ["check", "--force"] => Ok(Self::Check { force: true }),
+            ["background"] => Ok(Self::Background),
             ["update"] => Ok(Self::Update { force: false }),
             ["update", "--force"] => Ok(Self::Update { force: true }),
             ["backups"] | ["backups", "list"] => Ok(Self::Backups),
+            ["releases"] => Ok(Self::Releases {
+                count: USUAL_RELEASES,
+            }),
+            ["releases", count] => match count.parse() {
+                Ok(count) => Ok(Self::Releases { count }),
+                Err(_) => Err(text.join(" ")),
+            },
             ["rollback"] => Ok(Self::rollback(Link::Previous.as_str(), false)),
             ["rollback", "--with-data"] => Ok(Self::rollback(Link::Previous.as_str(), true)),
             ["rollback", to, "--with-data"] | ["rollback", "--with-data", to] => {
@@ -206,9 +233,11 @@ impl Session {
                 let launcher = std::env::current_exe().ok();
                 return self.run(args, launcher.as_deref());
             }
-            Command::Check => self.check(),
+            Command::Background => return worker::work(self),
+            Command::Check { force } => self.check(*force),
             Command::Update { force } => self.update(*force),
             Command::Backups => self.backups(),
+            Command::Releases { count } => self.releases(*count),
             Command::Rollback { to, with_data } => self.roll_back(to, *with_data),
             Command::Delete { backup } => self.delete(backup),
             Command::Retry { version } => self.retry(version.as_deref()),
@@ -241,11 +270,11 @@ impl Session {
     pub fn usage(&self, unknown: &str) -> u8 {
         let _ = writeln!(
             io::stderr(),
-            "{}\n\n  --castoff run [ARGUMENTS]\n  --castoff check [--json]\n  \
+            "{}\n\n  --castoff run [ARGUMENTS]\n  --castoff check [--force] [--json]\n  \
              --castoff update [--force] [--json]\n  --castoff rollback [VERSION] [--with-data] [--json]\n  \
              --castoff retry [VERSION] [--json]\n  --castoff backups [list] [--json]\n  \
              --castoff backups restore VERSION [--json]\n  \
-             --castoff backups delete VERSION [--json]\n  --castoff doctor [--repair] [--json]\n  \
+             --castoff backups delete VERSION [--json]\n  --castoff releases [COUNT] [--json]\n  --castoff doctor [--repair] [--json]\n  \
              --castoff shortcut [--desktop] [--menu] [--json]\n  \
              --castoff shortcut remove [--desktop] [--menu] [--json]\n  \
              --castoff uninstall [--yes] [--everything] [--json]\n  --castoff version [--json]",
@@ -254,12 +283,25 @@ impl Session {
         EXIT_CONFIG
     }
 
-    fn check(&self) -> Result<Told> {
+    fn check(&self, force: bool) -> Result<Told> {
         let updater = self.updater()?;
-        let offer = updater.offer()?;
-        let news = offer.is_news();
-        let installed = offer.installed.as_ref().map(ToString::to_string);
-        let offered = offer.release.version.to_string();
+        let kept = updater.kept_offer().filter(|_| !force);
+        let asked = kept.as_ref().map(|kept| kept.at);
+        let installed = updater.current().local_version();
+        let installed = installed.map(|local| local.version);
+        let (release, trust) = match kept {
+            Some(kept) => (kept.release, kept.trust),
+            None => {
+                let release = updater.offer()?.release;
+                let trust = release.level().as_str().to_owned();
+                (release.release().clone(), trust)
+            }
+        };
+        let news = installed.as_ref() != Some(&release.version);
+        let critical = release.is_critical_for(installed.as_ref());
+        let refused = updater.refusal(installed.as_ref(), &release);
+        let installed = installed.as_ref().map(ToString::to_string);
+        let offered = release.version.to_string();
         let mut text = String::new();
         self.row(
             &mut text,
@@ -267,21 +309,30 @@ impl Session {
             installed.as_deref().unwrap_or(self.say(Text::LabelNone)),
         );
         self.row(&mut text, Text::LabelOffered, &offered);
-        if news && offer.is_critical() {
+        if news && critical {
             let _ = writeln!(text, "  {}", self.say(Text::FoundCritical));
         }
+        if let Some(error) = &refused {
+            let what = messages::what(error, self.lang);
+            let _ = writeln!(text, "  {what} [{}]", error.code());
+        }
         if news {
-            for line in offer.release.notes.lines() {
+            for line in release.notes.lines() {
                 let _ = writeln!(text, "  {}", sanitise(line));
             }
         }
-        let package = &offer.release.package;
+        if let Some(asked) = asked {
+            let minutes = (Utc::now() - asked).num_minutes().to_string();
+            let values = [("minutes", minutes), ("time", asked.to_rfc3339())];
+            let _ = writeln!(text, "{}", self.terminal.text(Text::FoundKept, &values));
+        }
+        let package = &release.package;
         let json = json!({
             "installed": installed, "offered": offered, "update_available": news,
-            "notes": offer.release.notes, "critical": offer.is_critical(),
-            "trust": offer.release.level().as_str(),
+            "notes": release.notes, "critical": critical, "trust": trust,
             "package": {"url": package.url, "sha256": package.sha256, "size": package.size},
-            "launcher": offer.release.launcher,
+            "launcher": release.launcher, "kept_from": asked,
+            "refused": refused.map(|error| error.code().as_str()),
         });
         Ok(Told::good(text, json))
     }
@@ -309,6 +360,48 @@ impl Session {
             text.push_str(&kept_line(one));
         }
         Ok(Told::good(text, kept.iter().map(kept_json).collect()))
+    }
+
+    fn releases(&self, count: usize) -> Result<Told> {
+        let updater = self.updater()?;
+        let releases = updater.releases(count)?;
+        let installed = self.startable()?.installed();
+        let styles = io::stdout().is_terminal();
+        let mut text = String::new();
+        let mut rows = Vec::new();
+        for release in &releases {
+            let is_installed = installed.as_ref() == Some(&release.version);
+            let mark = if is_installed {
+                self.say(Text::LabelCurrent)
+            } else {
+                ""
+            };
+            // The day is enough for people; times are for programs.
+            let published = release.published.as_deref().unwrap_or_default();
+            let day = published.split('T').next().unwrap_or_default();
+            let name = if release.name == release.version.as_str() {
+                ""
+            } else {
+                &release.name
+            };
+            let head = [release.version.as_str(), day, name, mark];
+            let head = head.iter().filter(|part| !part.is_empty());
+            let head: Vec<_> = head.map(|part| sanitise(part)).collect();
+            let _ = writeln!(text, "{}", head.join("  "));
+            if let Some(page) = &release.page {
+                let _ = writeln!(text, "  {}", sanitise(page));
+            }
+            text.push_str(&markdown::render(&release.notes, "  ", styles));
+            text.push('\n');
+            rows.push(json!({
+                "version": release.version, "name": release.name, "notes": release.notes,
+                "published": release.published, "page": release.page, "installed": is_installed,
+            }));
+        }
+        if releases.is_empty() {
+            text.push_str(self.say(Text::LabelNone));
+        }
+        Ok(Told::good(text, rows.into()))
     }
 
     fn roll_back(&self, to: &str, with_data: bool) -> Result<Told> {
@@ -387,6 +480,7 @@ impl Session {
             Err(error) => format!("{} {}", self.say(Text::LabelFault), error.chain()),
         };
         self.row(&mut text, Text::LabelOffered, &offered);
+        let updates = self.updates(&mut text, &state);
         let trial = state.trial.as_ref().map(|trial| trial.version.to_string());
         self.row(
             &mut text,
@@ -431,7 +525,7 @@ impl Session {
             "offered": offer.as_ref().ok().map(|offer| offer.release.version.to_string()),
             "source_error": offer.as_ref().err().map(Error::chain), "on_trial": trial, "bad": bad,
             "backups": backups, "interrupted": interrupted, "free_space": free, "log": log,
-            "files": files,
+            "files": files, "updates": updates,
             "last": state.last, "settings": settings,
         });
         let code = match &offer {
@@ -440,6 +534,75 @@ impl Session {
             Ok(_) => 0,
         };
         Ok(Told { text, json, code })
+    }
+
+    /// Says when updates are looked for, and what stands in their way. `state`: before this command
+    /// has asked itself.
+    fn updates(&self, text: &mut String, state: &State) -> Value {
+        let config = &self.config.update;
+        let none = || self.say(Text::LabelNone).to_owned();
+        let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Secs, true);
+        let last = state.asked.as_ref();
+        let interval = config.interval.as_secs();
+        let next = last
+            .filter(|_| config.when != When::Manual)
+            .map(|last| last.at + config.interval);
+        let next = next.filter(|next| *next > Utc::now());
+        let skip: Vec<&str> = config.skip.iter().map(Version::as_str).collect();
+        let pin = config.pin.as_ref().map(Version::as_str);
+        let waiting = state.pending.as_ref().map(|it| it.version.as_str());
+        let metered = is_metered();
+        let seconds = [("seconds", interval.to_string())];
+        let rows = [
+            (Text::LabelWhen, config.when.as_str().to_owned()),
+            (
+                Text::LabelInterval,
+                self.terminal.text(Text::LabelIntervalSeconds, &seconds),
+            ),
+            (
+                Text::LabelLastCheck,
+                last.map_or_else(none, |last| {
+                    let ended = last.error.as_deref();
+                    let ended = ended.unwrap_or(self.say(Text::LabelGood));
+                    format!("{} ({ended})", time(last.at))
+                }),
+            ),
+            (
+                Text::LabelNextCheck,
+                match next {
+                    Some(next) => time(next),
+                    None if config.when == When::Manual => none(),
+                    None => self.say(Text::LabelNextStart).to_owned(),
+                },
+            ),
+            (
+                Text::LabelSkip,
+                if skip.is_empty() {
+                    none()
+                } else {
+                    skip.join(", ")
+                },
+            ),
+            (Text::LabelPin, pin.map_or_else(none, str::to_owned)),
+            (
+                Text::LabelMetered,
+                self.say(match metered {
+                    Some(true) => Text::LabelYes,
+                    Some(false) => Text::LabelNo,
+                    None => Text::LabelUnknown,
+                })
+                .to_owned(),
+            ),
+            (Text::LabelWaiting, waiting.map_or_else(none, str::to_owned)),
+        ];
+        for (label, value) in rows {
+            self.row(text, label, &value);
+        }
+        json!({
+            "when": config.when.as_str(), "interval": interval, "next_check": next.map(time),
+            "last_check": last.map(|last| json!({"at": time(last.at), "error": last.error})),
+            "skip": skip, "pin": pin, "metered": metered, "waiting": waiting,
+        })
     }
 
     /// Says what has to be signed, by whom, and what is known of the index.
@@ -620,7 +783,7 @@ pub(super) fn kept_line(kept: &Kept) -> String {
         .version
         .as_ref()
         .map_or("?", |version| version.as_str());
-    let made = kept.created.format("%Y-%m-%d %H:%M:%S UTC");
+    let made = kept.created.trunc_subsecs(0);
     let bytes = size(kept.size);
     format!("{version:<16} {made}  {bytes:>10}  {}\n", kept.reason)
 }
@@ -655,7 +818,9 @@ mod tests {
     fn what_follows_castoff_is_understood_or_named() {
         let parse =
             |text: &str| Command::parse(&text.split(' ').map(OsString::from).collect::<Vec<_>>());
-        assert_eq!(parse("check"), Ok(Command::Check));
+        assert_eq!(parse("check"), Ok(Command::Check { force: false }));
+        assert_eq!(parse("check --force"), Ok(Command::Check { force: true }));
+        assert_eq!(parse("background"), Ok(Command::Background));
         assert_eq!(parse("update --force"), Ok(Command::Update { force: true }));
         assert_eq!(
             parse("backups restore 1.0"),

@@ -21,9 +21,8 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use chrono::{DateTime, Utc};
-use env_logger::Target;
-use log::{Level, LevelFilter};
+use chrono::{DateTime, SecondsFormat, Utc};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::disk;
 
@@ -45,21 +44,9 @@ pub fn install(folder: &Path, level: LevelFilter) -> PathBuf {
     let path = log.path();
     let _ = OPEN.set(Mutex::new(log));
     // It fails when there is a logger already, as in a program that brought its own.
-    let _ = env_logger::Builder::new()
-        .filter_level(level.min(LevelFilter::Warn))
-        .filter_module("castoff", level)
-        .format(|out, record| {
-            let text = line(
-                Utc::now(),
-                record.level(),
-                process::id(),
-                record.target(),
-                &record.args().to_string(),
-            );
-            out.write_all(text.as_bytes())
-        })
-        .target(Target::Pipe(Box::new(Installed)))
-        .try_init();
+    if log::set_boxed_logger(Box::new(Installed { level })).is_ok() {
+        log::set_max_level(level);
+    }
     path
 }
 
@@ -76,26 +63,45 @@ pub fn close() {
 /// The log that [`install`] has installed.
 static OPEN: OnceLock<Mutex<LogFile>> = OnceLock::new();
 
-/// Hands lines on to the installed log.
-struct Installed;
+/// Hands records on to the installed log.
+struct Installed {
+    level: LevelFilter,
+}
 
-impl Write for Installed {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+impl Log for Installed {
+    fn enabled(&self, record: &Metadata<'_>) -> bool {
+        let most = if record.target().starts_with("castoff") {
+            self.level
+        } else {
+            self.level.min(LevelFilter::Warn)
+        };
+        record.level() <= most
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        // Before the lock: what is shown may log too.
+        let text = line(
+            Utc::now(),
+            record.level(),
+            process::id(),
+            record.target(),
+            &record.args().to_string(),
+        );
         if let Some(log) = OPEN.get() {
             let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
-            log.write_all(line)?;
+            let _ = log.write_all(text.as_bytes());
         }
-        Ok(line.len())
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    fn flush(&self) {}
 }
 
 /// A record as it is written.
 fn line(time: DateTime<Utc>, level: Level, process: u32, origin: &str, message: &str) -> String {
-    let time = time.format("%Y-%m-%dT%H:%M:%S%.3fZ");
+    let time = time.to_rfc3339_opts(SecondsFormat::Millis, true);
     let mut line = format!("{time} {level:<5} {process} {origin}: ");
     for c in message.chars() {
         // U+2028 and U+2029 break lines too, in some viewers.
@@ -109,7 +115,7 @@ fn line(time: DateTime<Utc>, level: Level, process: u32, origin: &str, message: 
     line
 }
 
-/// The log as something to write to. Each `write` is one whole line: env_logger collects it.
+/// The log as something to write to. Each `write` is one whole line.
 struct LogFile {
     folder: PathBuf,
     largest: u64,

@@ -2,10 +2,12 @@
 //!
 //! - [`messages`]: the texts, in the languages of `assets/messages`, and the rule that nothing
 //!   from outside reaches a terminal uncleaned.
+//! - [`markdown`]: release notes, for a terminal.
 //! - [`terminal`]: the observer that shows progress, outcomes and errors, on stderr only.
 //! - [`dialog`]: the error after which nothing starts, in a window where there is no terminal.
 //! - [`logfile`]: the log, rotated, which fails without telling anyone.
 //! - [`shortcut`]: shortcuts to the launcher, on the desktop and in the menu.
+//! - `worker`: a process of its own that looks for updates while the app runs.
 //! - [`mod@panic`]: a fault of Castoff itself, survived by starting anew.
 //!
 //! Only binaries use this module; the engine does not know it. It decides nothing about an update.
@@ -36,6 +38,7 @@
 pub mod commands;
 pub mod dialog;
 pub mod logfile;
+pub mod markdown;
 pub mod messages;
 pub mod operations;
 pub mod panic;
@@ -43,6 +46,7 @@ mod session;
 pub mod shortcut;
 pub mod terminal;
 mod uninstall;
+mod worker;
 
 pub use session::Session;
 

@@ -7,8 +7,9 @@ use crate::config::{self, Config, Places};
 use crate::entry::End;
 use crate::launcher::messages::{Lang, Text};
 use crate::launcher::terminal::Terminal;
-use crate::launcher::{dialog, exit_code, logfile, panic};
+use crate::launcher::{dialog, exit_code, logfile, panic, worker};
 use crate::updater::{Invocation, Outcome, Updater};
+use crate::when::Start;
 use crate::{Code, Error, Result};
 
 /// A launcher's folder, opened for work.
@@ -121,13 +122,18 @@ impl Session {
     pub fn run(&self, args: &[OsString], launcher: Option<&Path>) -> u8 {
         let update = match panic::survived() {
             Some(what) => Err(Error::Internal { what }),
-            None => self.updater().and_then(|updater| updater.update(false)),
+            None => self.before_start(),
         };
         let failed_update = match update {
             // Nothing new is nothing to tell: the app starts, and that is what was asked for.
-            Ok(Outcome::UpToDate { .. }) => None,
-            Ok(outcome) => {
+            Ok(None | Some(Outcome::UpToDate { .. })) => None,
+            Ok(Some(outcome)) => {
                 self.terminal.outcome(&outcome);
+                if matches!(outcome, Outcome::Pending { .. })
+                    && let Some(blocked) = self.blocked()
+                {
+                    return self.fail(&blocked);
+                }
                 None
             }
             Err(error) => Some(error),
@@ -139,6 +145,10 @@ impl Session {
                 self.terminal
                     .last_error(error, Text::DoneNotStarted.template(self.lang));
                 return exit_code(error);
+            }
+            if let Some(blocked) = self.blocked() {
+                self.terminal.error(error, "");
+                return self.fail(&blocked);
             }
             self.report_before_start(error);
         }
@@ -160,6 +170,27 @@ impl Session {
         }
     }
 
+    /// Brings the app up to date, as far as that is due before the start, and sends a worker on its
+    /// way, if one is to look for updates meanwhile.
+    fn before_start(&self) -> Result<Option<Outcome>> {
+        let updater = self.updater()?;
+        match updater.at_start() {
+            Start::Ask => updater.update(false).map(Some),
+            Start::GoOn { worker } => {
+                let outcome = updater.install_waiting();
+                if worker && let Err(error) = worker::start(self) {
+                    log::warn!("no worker looks for updates: {error}");
+                }
+                outcome
+            }
+        }
+    }
+
+    /// Why the app must not be started, although it could be.
+    fn blocked(&self) -> Option<Error> {
+        self.updater().ok()?.blocked()
+    }
+
     /// Shows an error and gives its exit code.
     pub(crate) fn fail(&self, error: &Error) -> u8 {
         log::error!("{}: {}", error.code(), error.chain());
@@ -176,7 +207,10 @@ impl Session {
             // The start will fail, and then says why.
             return;
         }
+        let critical = self.updater().is_ok_and(|updater| updater.knows_critical());
         match error.code() {
+            // What is started is not safe to go on with, and the person is to know it.
+            _ if critical => self.report_starting(&updater, error),
             // Known since an earlier start, which has told it; said in the log.
             Code::BadVersion
             | Code::BackingOff
@@ -185,17 +219,19 @@ impl Session {
             | Code::VersionPinned
             | Code::RolloutPending
             | Code::MeteredConnection => {}
-            _ => {
-                let done = match updater.installed() {
-                    Some(version) => {
-                        let version = [("version", version.to_string())];
-                        self.terminal.text(Text::DoneStarting, &version)
-                    }
-                    None => self.terminal.text(Text::DoneStartingUnknown, &[]),
-                };
-                self.terminal.error(error, &done);
-            }
+            _ => self.report_starting(&updater, error),
         }
+    }
+
+    fn report_starting(&self, updater: &Updater<'_>, error: &Error) {
+        let done = match updater.installed() {
+            Some(version) => {
+                let version = [("version", version.to_string())];
+                self.terminal.text(Text::DoneStarting, &version)
+            }
+            None => self.terminal.text(Text::DoneStartingUnknown, &[]),
+        };
+        self.terminal.error(error, &done);
     }
 }
 

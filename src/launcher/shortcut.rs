@@ -23,7 +23,7 @@ use directories::UserDirs;
 
 use crate::launcher::Session;
 use crate::launcher::messages::sanitise;
-use crate::{Error, Result, config, disk};
+use crate::{Error, Result, config, disk, order};
 
 /// Where a shortcut can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -240,7 +240,7 @@ impl Link {
                     && self.starts_the_same(path)
             })
             .collect();
-        found.sort();
+        order::sort(&mut found);
         found
     }
 
@@ -304,7 +304,7 @@ fn same_file(one: &Path, other: &Path) -> bool {
 /// Arguments as programs on Windows take them apart again. Paths and plain words, which have no
 /// quotes.
 #[cfg(any(windows, test))]
-fn command_line(arguments: &[OsString]) -> OsString {
+pub(super) fn command_line(arguments: &[OsString]) -> OsString {
     let mut line = OsString::new();
     for argument in arguments {
         if !line.is_empty() {

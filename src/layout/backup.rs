@@ -25,6 +25,7 @@ use crate::disk::{self, in_use};
 use crate::layout::locks::ChangeLock;
 use crate::layout::retire;
 use crate::layout::tree::{self, Found};
+use crate::order;
 use crate::plan::Plan;
 use crate::stage::Staged;
 use crate::state::{self, ClientFolder, Content, FileRecord, Installed};
@@ -96,7 +97,9 @@ pub(crate) fn all(folder: &ClientFolder) -> Vec<(String, Backup)> {
             Some((name, backup))
         })
         .collect();
-    kept.sort_by(|(a, one), (b, other)| (other.created, b).cmp(&(one.created, a)));
+    order::sort_by(&mut kept, |(a, one), (b, other)| {
+        (other.created, b).cmp(&(one.created, a))
+    });
     kept
 }
 
@@ -193,7 +196,7 @@ type Before = BTreeMap<SafePath, Content>;
 /// What is to be kept, if anything is, and what the paths that change hold now.
 fn describe(folder: &ClientFolder, staged: &Staged) -> Result<(Option<Backup>, Before)> {
     let plan = &staged.plan;
-    let changing: BTreeSet<&SafePath> = staged.changing().collect();
+    let changing = order::set(staged.changing());
     let mut backup = Backup {
         castoff: 1,
         version: plan.installed.version.clone(),
@@ -233,8 +236,8 @@ fn describe(folder: &ClientFolder, staged: &Staged) -> Result<(Option<Backup>, B
     let before = backup
         .records()
         .filter(|(path, _)| changing.contains(path))
-        .map(|(path, record)| (path.clone(), record.content.clone()))
-        .collect();
+        .map(|(path, record)| (path.clone(), record.content.clone()));
+    let before = order::map(before);
     let anything = backup.records().next().is_some() || backup.local_version.is_some();
     Ok((anything.then_some(backup), before))
 }
@@ -250,10 +253,7 @@ fn fill(folder: &ClientFolder, backup: &mut Backup, mutable: &Patterns) -> Resul
     disk::remove_tree(&temporary)?;
     disk::create_folders(&temporary)?;
     reach(Step::BackUpBegun)?;
-    let parents: BTreeSet<SafePath> = backup
-        .records()
-        .flat_map(|(path, _)| path.parents())
-        .collect();
+    let parents = order::set(backup.records().flat_map(|(path, _)| path.parents()));
     // Those above come before those below.
     for parent in &parents {
         disk::create_folder(&parent.below(&temporary))?;
@@ -349,7 +349,7 @@ pub(crate) fn written_in_place(path: &SafePath, mode: Option<u32>, mutable: &Pat
 
 /// About how many bytes the backup will write: what it copies, where files cannot share blocks.
 pub(crate) fn bytes_to_copy(plan: &Plan, mutable: &Patterns) -> u64 {
-    let written: BTreeSet<&SafePath> = plan.writes.iter().map(|write| &write.path).collect();
+    let written = order::set(plan.writes.iter().map(|write| &write.path));
     let copied = plan
         .installed
         .files

@@ -16,6 +16,7 @@ use crate::layout::backup::{self, BackedUp, Backup};
 use crate::layout::journal::{Change, Journal};
 use crate::layout::remove_emptied;
 use crate::layout::tree::{self, Found};
+use crate::order;
 use crate::plan::Plan;
 use crate::state::{ClientFolder, Content, EntryPoint, FileRecord, Installed};
 use crate::steps::{Step, reach};
@@ -179,13 +180,12 @@ fn missing_folders(folder: &ClientFolder, plan: &Plan) -> Vec<SafePath> {
     let exists = |path: &SafePath| {
         fs::symlink_metadata(path.below(folder.root())).is_ok_and(|found| found.is_dir())
     };
-    let missing: BTreeSet<SafePath> = plan
-        .folders
+    // In the order of a set: those above come first.
+    plan.folders
         .iter()
         .filter(|path| changes_case(path) || !exists(path))
         .cloned()
-        .collect();
-    missing.into_iter().collect()
+        .collect()
 }
 
 /// The journal whose undo puts a backup back: the tree becomes the backup's version, but for what
@@ -234,14 +234,13 @@ pub(super) fn journal_of_restore(
         .records()
         .flat_map(|(path, _)| path.parents())
         .collect();
-    let emptied: BTreeSet<SafePath> = journal
+    let emptied = journal
         .paths
         .iter()
         .filter(|(_, change)| change.before.is_none())
         .flat_map(|(path, _)| path.parents())
-        .filter(|parent| !stays.contains(parent))
-        .collect();
-    journal.made = emptied.into_iter().collect();
+        .filter(|parent| !stays.contains(parent));
+    journal.made = order::set(emptied).into_iter().collect();
     check_restore(folder, name, &journal)?;
     need_free(folder, journal.paths.keys())?;
     Ok(journal)
@@ -414,7 +413,7 @@ fn refreshed(folder: &ClientFolder, journal: &Journal, backup: &Backup) -> Resul
 fn sync_changed(folder: &ClientFolder, journal: &Journal, files: Vec<PathBuf>) -> Result<()> {
     let root = folder.root();
     let parents = journal.paths.keys().flat_map(SafePath::parents);
-    let folders: BTreeSet<SafePath> = parents.chain(journal.made.iter().cloned()).collect();
+    let folders = order::set(parents.chain(journal.made.iter().cloned()));
     let folders = folders.iter().map(|path| path.below(root));
     let mut paths = files;
     paths.extend(folders.filter(|path| path.is_dir()));

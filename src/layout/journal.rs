@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::archive::SafePath;
@@ -114,7 +115,8 @@ impl Journal {
         after: Option<Version>,
         backup: Option<String>,
     ) -> Self {
-        let moment = chrono::Utc::now().format("%Y%m%dT%H%M%S%.3fZ");
+        let moment = Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true);
+        let moment = moment.replace(['-', ':'], "");
         Self {
             castoff: 1,
             id: format!("{moment}-{}", std::process::id()),

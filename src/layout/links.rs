@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use crate::disk;
 use crate::layout::snapshot;
 use crate::layout::tree::{self, Found};
+use crate::order;
 use crate::state::{ClientFolder, Link};
 use crate::{Error, Result};
 
@@ -117,14 +118,14 @@ impl Kind<'_> {
         let entries = fs::read_dir(self.client.tree().join(self.name))
             .into_iter()
             .flatten();
-        entries
+        let links = entries
             .flatten()
             .filter(|entry| self.folders || entry.file_type().is_ok_and(|kind| !kind.is_dir()))
             .map(|entry| {
                 let name = entry.file_name();
                 (self.folder.join(&name), self.through.join(&name))
-            })
-            .collect()
+            });
+        order::map(links)
     }
 
     /// Links of ours to what the current version does not have.

@@ -3,7 +3,8 @@
 //! `update.lock` is held by the one updater at work. `run.lock` is held shared by every started
 //! app, on Unix by the app itself (it inherits the open file), so that it outlives a launcher that
 //! does not wait; whoever changes the installed files needs it alone. `state.lock` is held for
-//! the instant in which `state.json` is read and written.
+//! the instant in which `state.json` is read and written. `fetch.lock` is held by whoever fetches a
+//! package: a worker in the background holds that one alone, so that a start need not wait for it.
 //!
 //! Promises: a lock ends with the processes that hold it, however they end. Where this user may not
 //! write, or the file system has no locks, nothing is updated and the app starts all the same.
@@ -34,14 +35,21 @@ pub struct UpdateLock {
 impl UpdateLock {
     /// Takes the lock, waiting at most `patience`; then fails with `UPDATE_RUNNING`.
     pub fn take(folder: &ClientFolder, patience: Duration) -> Result<Self> {
-        let file = open(folder, "update.lock")?;
-        let deadline = Instant::now() + patience;
-        if wait(deadline, folder.root(), || file.try_lock())? {
-            return Ok(Self { _file: file });
-        }
-        Err(Error::UpdateRunning {
-            path: folder.root().to_path_buf(),
-        })
+        take(folder, "update.lock", patience).map(|file| Self { _file: file })
+    }
+}
+
+/// The right to fetch packages: two that write one part would spoil it.
+#[must_use = "the lock ends when this is dropped"]
+#[derive(Debug)]
+pub struct FetchLock {
+    _file: File,
+}
+
+impl FetchLock {
+    /// Takes the lock, waiting at most `patience`; then fails with `UPDATE_RUNNING`.
+    pub fn take(folder: &ClientFolder, patience: Duration) -> Result<Self> {
+        take(folder, "fetch.lock", patience).map(|file| Self { _file: file })
     }
 }
 
@@ -128,15 +136,20 @@ pub(crate) struct StateLock {
 impl StateLock {
     /// Takes the lock, waiting for others, who hold it for the time of one small write.
     pub(crate) fn take(folder: &ClientFolder) -> Result<Self> {
-        let file = open(folder, "state.lock")?;
-        let deadline = Instant::now() + STATE_PATIENCE;
-        if wait(deadline, folder.root(), || file.try_lock())? {
-            return Ok(Self { _file: file });
-        }
-        Err(Error::UpdateRunning {
-            path: folder.root().to_path_buf(),
-        })
+        take(folder, "state.lock", STATE_PATIENCE).map(|file| Self { _file: file })
     }
+}
+
+/// A lock of one holder.
+fn take(folder: &ClientFolder, name: &str, patience: Duration) -> Result<File> {
+    let file = open(folder, name)?;
+    let deadline = Instant::now() + patience;
+    if wait(deadline, folder.root(), || file.try_lock())? {
+        return Ok(file);
+    }
+    Err(Error::UpdateRunning {
+        path: folder.root().to_path_buf(),
+    })
 }
 
 fn open(folder: &ClientFolder, name: &str) -> Result<File> {

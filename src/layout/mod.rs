@@ -15,7 +15,6 @@
 //!
 //! Knows nothing of the network.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -24,6 +23,7 @@ use chrono::{DateTime, Utc};
 use crate::archive::SafePath;
 use crate::config::LayoutKind;
 use crate::disk;
+use crate::order;
 use crate::plan::Plan;
 use crate::state::{ClientFolder, Installed, Link, WayBack};
 use crate::steps::{Step, reach};
@@ -217,7 +217,7 @@ pub(crate) fn delete(folder: &ClientFolder, kept: &Kept, needed: Option<&WayBack
 /// Removes the folders below `root` that are empty without the files that `plan` removes, but not
 /// those that it has.
 fn remove_emptied(root: &Path, plan: &Plan) {
-    let folders: BTreeSet<SafePath> = plan.removes.iter().flat_map(SafePath::parents).collect();
+    let folders = order::set(plan.removes.iter().flat_map(SafePath::parents));
     for path in folders
         .iter()
         .rev()

@@ -24,6 +24,7 @@ use crate::disk;
 use crate::layout::journal::Journal;
 use crate::layout::locks::RunLock;
 use crate::layout::tree::{self, Found};
+use crate::order;
 use crate::plan::{self, Plan, Write};
 use crate::progress::Observer;
 use crate::release::{Package, Release};
@@ -125,11 +126,13 @@ pub(crate) fn stage(
             size: None,
             files: None,
             wrapped: false,
+            by_file: false,
         },
         launcher: None,
         critical_below: None,
         rollout: None,
         document: None,
+        manifest: None,
     };
     let mut plan = Plan::empty(release, plan::installed(copy, rules)?, None);
     // Without a list nothing tells what came with the version, so all of it did.
@@ -137,7 +140,7 @@ pub(crate) fn stage(
     decide(&mut plan, copy, &files, &came_with_it, rules)?;
     plan.fold(copy)?;
     let parents = plan.writes.iter().flat_map(|write| write.path.parents());
-    plan.folders = parents.collect();
+    plan.folders = order::set(parents);
     disk::need_space(copy.root(), plan.bytes())?;
     let staged = stage::fill(
         copy,
@@ -176,7 +179,7 @@ fn files_of(
     tree::walk(base, root, "", leave_out, &holds_none_listed, &mut paths)?;
     if let Some(listed) = listed {
         paths.extend(listed.keys().cloned());
-        paths.sort_unstable();
+        order::sort(&mut paths);
         paths.dedup();
     }
     let records = disk::in_parallel(disk::cores(), &paths, &|path: &SafePath| {
@@ -193,9 +196,9 @@ fn files_of(
         }
     })?;
     let pairs = paths.into_iter().zip(records);
-    Ok(pairs
-        .filter_map(|(path, record)| Some((path, record?)))
-        .collect())
+    Ok(order::map(
+        pairs.filter_map(|(path, record)| Some((path, record?))),
+    ))
 }
 
 /// Decides for every file of the base and of the copy what becomes of it.

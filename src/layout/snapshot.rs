@@ -15,7 +15,7 @@
 //! switch of links; no version shares a file with the factory version; trees that other tools have
 //! made in this form are taken over as they are.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -29,6 +29,7 @@ use crate::layout::backup::{free_path, written_in_place};
 use crate::layout::journal::{Journal, Links, Switch};
 use crate::layout::tree::{self, Found};
 use crate::layout::{Kept, processes, remove_emptied, retire};
+use crate::order;
 use crate::stage::Staged;
 use crate::state::{self, ClientFolder, EntryPoint, Installed, Link, WayBack};
 use crate::steps::{Step, reach};
@@ -103,16 +104,16 @@ pub fn build(
 ///
 /// Each comes with whether it is written as a folder, which is made when there is none.
 fn shared_paths(preserve: &[String]) -> BTreeMap<SafePath, bool> {
-    let mut paths: BTreeMap<_, _> = preserve
+    let paths = preserve
         .iter()
         .filter(|pattern| !pattern.contains(['*', '?', '[', '!', '\\']))
         .filter_map(|pattern| {
             let path = SafePath::try_from(pattern.trim_matches('/')).ok()?;
             Some((path, pattern.ends_with('/')))
-        })
-        .collect();
+        });
+    let mut paths = order::map(paths);
     // What lies below a shared folder is shared with it.
-    let all: BTreeSet<SafePath> = paths.keys().cloned().collect();
+    let all = order::set(paths.keys().cloned());
     paths.retain(|path, _| !path.parents().any(|parent| all.contains(&parent)));
     paths
 }
@@ -474,7 +475,9 @@ pub(super) fn list(folder: &ClientFolder, measured: bool) -> Vec<Kept> {
             }
         })
         .collect();
-    kept.sort_by(|a, b| (b.created, &b.name).cmp(&(a.created, &a.name)));
+    order::sort_by(&mut kept, |a, b| {
+        (b.created, &b.name).cmp(&(a.created, &a.name))
+    });
     kept
 }
 

@@ -10,6 +10,7 @@ use crate::archive::SafePath;
 use crate::config::Patterns;
 use crate::disk;
 use crate::disk::in_use::open_to_read;
+use crate::order;
 use crate::state::{ClientFolder, Content, FileRecord, Installed};
 use crate::trust::{Sha256, hash_file};
 use crate::{Code, Error, Result};
@@ -189,9 +190,9 @@ pub fn adopt(
         record(&path.below(&root), known)
     })?;
     let pairs = paths.into_iter().zip(records);
-    Ok(pairs
-        .filter_map(|(path, record)| Some((path, record?)))
-        .collect())
+    Ok(order::map(
+        pairs.filter_map(|(path, record)| Some((path, record?))),
+    ))
 }
 
 /// Lists the files below `at`, which is `prefix` in the client folder. A folder that this user may

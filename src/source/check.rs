@@ -58,17 +58,25 @@ impl Source for Check {
     }
 
     fn history(&self, ask: &Ask<'_>, _trust: &mut Trust, count: usize) -> Result<Vec<Announced>> {
-        let url = match &self.history {
-            Some(url) => url.clone(),
-            None => history_address(&self.url),
-        };
-        let answer = ask.get(&url, "", HISTORY_LIMIT)?;
-        read_history(&answer, &self.fields, count)
+        history(ask, &self.url, self.history.as_deref(), &self.fields, count)
     }
 }
 
+/// The releases in the list of versions, which lies beside the endpoint unless it is told where.
+pub(super) fn history(
+    ask: &Ask<'_>,
+    check: &str,
+    list: Option<&str>,
+    names: &FieldNames,
+    count: usize,
+) -> Result<Vec<Announced>> {
+    let list = list.map_or_else(|| history_address(check), str::to_owned);
+    let answer = ask.get(&list, "", HISTORY_LIMIT)?;
+    read_history(&answer, names, count)
+}
+
 /// The list of versions beside a check endpoint, as both Django servers have it.
-pub(super) fn history_address(check: &str) -> String {
+fn history_address(check: &str) -> String {
     let base = check.trim_end_matches('/');
     match base.rsplit_once('/') {
         Some((base, "check")) => format!("{base}/versions/"),
@@ -79,11 +87,7 @@ pub(super) fn history_address(check: &str) -> String {
 
 /// The releases in a list: the list itself, or one in the field `data` or `versions`. What is no
 /// version is passed over.
-pub(super) fn read_history(
-    answer: &Answer,
-    names: &FieldNames,
-    count: usize,
-) -> Result<Vec<Announced>> {
+fn read_history(answer: &Answer, names: &FieldNames, count: usize) -> Result<Vec<Announced>> {
     if !(200..300).contains(&answer.status) {
         return Err(refusal(answer));
     }
@@ -128,10 +132,7 @@ pub(crate) fn read(answer: &Answer, names: &FieldNames, trust: &mut Trust) -> Re
         return Err(refusal(answer));
     }
     let document = parse(answer)?;
-    let fields = Fields {
-        answer,
-        object: Object::of(&document).map_err(|problem| invalid(answer, problem))?,
-    };
+    let fields = Fields::of(answer, &document)?;
     if trust.is_pinned() {
         fields.signed(names, trust)
     } else {
@@ -141,7 +142,7 @@ pub(crate) fn read(answer: &Answer, names: &FieldNames, trust: &mut Trust) -> Re
 
 /// What an error status means. The Django servers say "no active version" in `error` and "no such
 /// app" in `detail`, both with 404; everything else is not theirs.
-fn refusal(answer: &Answer) -> Error {
+pub(super) fn refusal(answer: &Answer) -> Error {
     let body = json::parse(&answer.body).unwrap_or_default();
     let said = |key: &str| body.get(key).and_then(Value::as_str);
     let url = answer.url.clone();
@@ -195,42 +196,70 @@ pub(super) fn parse(answer: &Answer) -> Result<Value> {
 }
 
 /// An object of an answer.
-struct Fields<'a> {
+pub(super) struct Fields<'a> {
     answer: &'a Answer,
     object: Object<'a>,
 }
 
-impl Fields<'_> {
+impl<'a> Fields<'a> {
+    /// The document of an answer.
+    pub(super) fn of(answer: &'a Answer, document: &'a Value) -> Result<Self> {
+        Ok(Self {
+            answer,
+            object: Object::of(document).map_err(|problem| invalid(answer, problem))?,
+        })
+    }
+
+    /// An entry of the list `name`.
+    pub(super) fn entry(&self, name: &str, entry: &'a Value) -> Result<Self> {
+        let object = Object::of(entry).map_err(|problem| self.wrong(name, &problem))?;
+        Ok(Self {
+            answer: self.answer,
+            object,
+        })
+    }
+
+    /// A list; absent, it is empty.
+    pub(super) fn list(&self, name: &str) -> Result<&'a [Value]> {
+        let list = self.object.list(name);
+        let list = list.map_err(|problem| self.invalid(problem))?;
+        Ok(list.unwrap_or_default())
+    }
+
+    /// What to start, inside the client folder.
+    pub(super) fn entry_point(&self, name: &str) -> Result<Option<String>> {
+        let path = self.text(name)?.filter(|path| !path.is_empty());
+        if let Some(path) = path.filter(|path| leads_outside(path)) {
+            let problem = format!("{:?} is no path inside the client folder", in_short(path));
+            return Err(self.wrong(name, &problem));
+        }
+        Ok(path.map(str::to_owned))
+    }
+
+    /// A percentage of installations.
+    pub(super) fn rollout(&self, name: &str) -> Result<Option<u64>> {
+        percentage(&self.object, name).map_err(|problem| self.invalid(problem))
+    }
+
     /// What the answer says in the clear.
     fn release(&self, names: &FieldNames) -> Result<Release> {
         let version = self.required(&names.version)?.parse()?;
-        let entry_point = self
-            .text(&names.entry_point)?
-            .filter(|path| !path.is_empty());
-        if let Some(path) = entry_point.filter(|path| leads_outside(path)) {
-            let problem = format!("{:?} is no path inside the client folder", in_short(path));
-            return Err(self.wrong(&names.entry_point, &problem));
-        }
         Ok(Release {
             version,
             notes: self.text(&names.notes)?.unwrap_or_default().to_owned(),
-            entry_point: entry_point.map(str::to_owned),
+            entry_point: self.entry_point(&names.entry_point)?,
             package: self.package(&names.url, &names.sha256, &names.size)?,
             launcher: self.launcher(&names.launchers)?,
             critical_below: self.version(&names.critical_below)?,
-            rollout: percentage(&self.object, &names.rollout)
-                .map_err(|problem| self.invalid(problem))?,
+            rollout: self.rollout(&names.rollout)?,
             document: None,
+            manifest: None,
         })
     }
 
     /// What the documents in the answer say.
     fn signed(&self, names: &FieldNames, trust: &mut Trust) -> Result<Trusted> {
-        let keys = self
-            .object
-            .list(&names.keys)
-            .map_err(|problem| self.invalid(problem))?;
-        for document in keys.unwrap_or_default() {
+        for document in self.list(&names.keys)? {
             let document = bytes(document);
             // The server sends all that it has.
             if !trust.is_known(&document)? && trust.next_keys().is_some() {
@@ -274,11 +303,12 @@ impl Fields<'_> {
             size: self.number(size)?,
             files: None,
             wrapped: false,
+            by_file: false,
         })
     }
 
     /// An address. A path is one on the host of the check, with or without the slash.
-    fn address(&self, names: &[String]) -> Result<String> {
+    pub(super) fn address(&self, names: &[String]) -> Result<String> {
         for name in names {
             if let Some(link) = self.text(name)?.filter(|link| !link.is_empty()) {
                 return self.link(name, link);
@@ -304,30 +334,30 @@ impl Fields<'_> {
         }))
     }
 
-    fn required(&self, name: &str) -> Result<&str> {
+    pub(super) fn required(&self, name: &str) -> Result<&str> {
         self.text(name)?
             .ok_or_else(|| self.wrong(name, "is missing"))
     }
 
-    fn number(&self, name: &str) -> Result<Option<u64>> {
+    pub(super) fn number(&self, name: &str) -> Result<Option<u64>> {
         self.object
             .number(name)
             .map_err(|problem| self.invalid(problem))
     }
 
     /// A version, or nothing where the text is empty.
-    fn version(&self, name: &str) -> Result<Option<Version>> {
+    pub(super) fn version(&self, name: &str) -> Result<Option<Version>> {
         let text = self.text(name)?.filter(|text| !text.is_empty());
         text.map(str::parse).transpose()
     }
 
-    fn text(&self, name: &str) -> Result<Option<&str>> {
+    pub(super) fn text(&self, name: &str) -> Result<Option<&str>> {
         self.object
             .text(name)
             .map_err(|problem| self.invalid(problem))
     }
 
-    fn wrong(&self, field: &str, problem: &str) -> Error {
+    pub(super) fn wrong(&self, field: &str, problem: &str) -> Error {
         self.invalid(self.object.wrong(field, problem))
     }
 

@@ -28,7 +28,7 @@ use crate::json::Object;
 use crate::release::{Package, Release, target};
 use crate::trust::{Sha256, Trust, Trusted};
 use crate::version::Version;
-use crate::{Error, Result};
+use crate::{Error, Result, order};
 
 mod machine;
 
@@ -412,9 +412,9 @@ impl Forge {
                 break;
             }
         }
-        listed
-            .candidates
-            .sort_by(|one, other| other.version.cmp(&one.version));
+        order::sort_by(&mut listed.candidates, |one, other| {
+            other.version.cmp(&one.version)
+        });
         Ok(listed)
     }
 
@@ -496,6 +496,7 @@ impl Forge {
                 size: None,
                 files: None,
                 wrapped: false,
+                by_file: false,
             })
         };
         let found = &candidate.found;
@@ -557,6 +558,7 @@ impl Source for Forge {
             notes: candidate.found.notes,
             entry_point: None,
             package,
+            manifest: None,
             launcher: None,
             critical_below: None,
             rollout: None,

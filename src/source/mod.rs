@@ -18,6 +18,7 @@ use crate::version::Version;
 
 mod answers;
 mod check;
+mod check_files;
 mod codeup;
 pub mod documents;
 mod folder;
@@ -146,7 +147,7 @@ pub fn open(config: &Config) -> Box<dyn Source> {
         SourceKind::Gitlab => forge(&gitlab::Gitlab),
         SourceKind::Gitee => forge(&gitee::Gitee),
         SourceKind::Gitea => forge(&gitea::Gitea),
-        kind @ SourceKind::CheckFiles => unreachable!("{kind:?} has no source yet"),
+        SourceKind::CheckFiles => Box::new(check_files::CheckFiles::new(source)),
     }
 }
 

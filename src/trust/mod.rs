@@ -622,6 +622,7 @@ impl Trust {
             critical_below: document.critical_below,
             rollout: named.and(self.last_index()).and_then(|index| index.rollout),
             document: Some(seal(envelope.payload(), envelope.signatures())),
+            manifest: None,
         })
     }
 
@@ -685,6 +686,7 @@ impl SignedPackage {
             size: Some(self.size),
             files: self.files,
             wrapped: false,
+            by_file: false,
         })
     }
 }

@@ -257,7 +257,7 @@ fn a_command_that_there_is_not_is_answered_with_those_that_there_are() {
         .lines()
         .filter(|line| line.contains("--castoff "));
     let (app, own): (Vec<_>, Vec<_>) = commands.partition(|line| line.contains(" run "));
-    assert_eq!((app.len(), own.len()), (1, 12), "{run:#?}");
+    assert_eq!((app.len(), own.len()), (1, 13), "{run:#?}");
     assert!(
         own.iter().all(|line| line.ends_with(" [--json]")),
         "{own:?}"

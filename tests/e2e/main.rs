@@ -6,6 +6,7 @@
 
 mod attacks;
 mod bad_input;
+mod check_files;
 #[cfg(unix)]
 mod companions;
 mod dialogs;
@@ -30,6 +31,7 @@ mod sources;
 mod start;
 mod trial;
 mod uninstall;
+mod when;
 #[cfg(windows)]
 mod windows;
 #[cfg(windows)]

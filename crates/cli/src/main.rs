@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use castoff::launcher::commands::Command as Work;
+use castoff::launcher::commands::{Command as Work, USUAL_RELEASES};
 use castoff::launcher::operations::Operation;
 use castoff::launcher::{Session, dialog, panic, shortcut};
 use clap::{Args, Parser, Subcommand};
@@ -28,13 +28,24 @@ struct Cli {
 enum Command {
     /// Plays the life of an app on loopback, in a temporary folder, and tells it
     Demo,
-    /// Asks the source whether there is another version; changes nothing
-    Check(Place),
+    /// Asks the source whether there is another version, or within the interval says what it has
+    /// last said; changes nothing
+    Check {
+        #[command(flatten)]
+        place: Place,
+        /// Ask in any case
+        #[arg(long)]
+        force: bool,
+    },
+    /// Looks for updates while the app runs, and fetches them
+    #[command(hide = true)]
+    Background(Place),
     /// Brings the app up to date without starting it
     Update {
         #[command(flatten)]
         place: Place,
-        /// Also install what failed its checks or its trial here before
+        /// Also install what failed its checks or its trial here before, what is not yet for this
+        /// installation, and over a metered connection
         #[arg(long)]
         force: bool,
     },
@@ -80,6 +91,14 @@ enum Command {
         place: Place,
         #[command(subcommand)]
         action: Option<Backups>,
+    },
+    /// Lists the releases that the source tells of, the newest first, with their notes
+    Releases {
+        #[command(flatten)]
+        place: Place,
+        /// How many at most
+        #[arg(long, short = 'n', default_value_t = USUAL_RELEASES)]
+        limit: usize,
     },
     /// Forgets what speaks against versions (failed trials and checks), so that they are installed
     /// when they are offered
@@ -195,7 +214,8 @@ struct Place {
 fn job(command: Command) -> Option<(Place, Job)> {
     let (place, work) = match command {
         Command::Demo | Command::Publishing(_) => return None,
-        Command::Check(place) => (place, Work::Check),
+        Command::Check { place, force } => (place, Work::Check { force }),
+        Command::Background(place) => (place, Work::Background),
         Command::Update { place, force } => (place, Work::Update { force }),
         Command::Run { dir, args } => (Place { dir, json: false }, Work::Run { args }),
         Command::Rollback {
@@ -230,6 +250,7 @@ fn job(command: Command) -> Option<(Place, Job)> {
             };
             (place, work)
         }
+        Command::Releases { place, limit } => (place, Work::Releases { count: limit }),
         Command::Retry { place, version } => (place, Work::Retry { version }),
         Command::Doctor { place, repair } => (place, Work::Doctor { repair }),
         Command::Shortcut {

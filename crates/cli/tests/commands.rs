@@ -91,7 +91,7 @@ fn shortcuts_to_a_folder_and_its_uninstall() {
 }
 
 #[test]
-fn the_demo_tells_its_ten_steps() {
+fn the_demo_tells_its_twelve_steps() {
     let folder = tempfile::tempdir().unwrap();
     let demo = castoff(folder.path(), &["demo"]);
     assert!(demo.status.success(), "{demo:?}");
@@ -105,6 +105,8 @@ fn the_demo_tells_its_ten_steps() {
         &["1.0.0", "1.1.0", "1.1.0", "1.1.0"][..],
         &crash_loop,
         &["1.1.0"],
+        // Fetched in the background, and installed.
+        &["1.1.0", "1.4.2"],
         // Signed, then offered by a thief, then offline.
         &["1.5.0"; 3],
     ];

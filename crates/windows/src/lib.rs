@@ -7,6 +7,7 @@
 
 pub mod console;
 pub mod dialog;
+pub mod network;
 pub mod process;
 pub mod proxy;
 pub mod shortcut;

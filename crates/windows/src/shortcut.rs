@@ -137,7 +137,7 @@ const LARGEST: usize = 1 << 20;
 const LONGEST: usize = 1 << 15;
 
 /// COM, made ready on this thread.
-struct Com {
+pub(crate) struct Com {
     /// Whether it was this call that made it ready, and has to undo it.
     ours: bool,
     /// What was made ready on a thread is undone on it.
@@ -145,7 +145,7 @@ struct Com {
 }
 
 impl Com {
-    fn begin() -> io::Result<Self> {
+    pub(crate) fn begin() -> io::Result<Self> {
         // SAFETY: no pointers; each success is undone in `drop`, on the same thread.
         let result =
             unsafe { CoInitializeEx(None, COINIT_APARTMENTTHREADED | COINIT_DISABLE_OLE1DDE) };

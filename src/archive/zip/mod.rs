@@ -19,6 +19,7 @@ mod tests;
 
 use std::fs::File;
 use std::io;
+use std::path::{Path, PathBuf};
 
 use flate2::{Crc, Decompress, FlushDecompress, Status};
 
@@ -81,6 +82,8 @@ impl Default for Limits {
 #[derive(Debug)]
 pub struct Archive {
     source: Source,
+    /// Where files lie that are in no archive, and their list.
+    loose: Option<(PathBuf, FileList)>,
     entries: Vec<Entry>,
     folders: Vec<SafePath>,
     list: Option<Entry>,
@@ -97,13 +100,28 @@ pub struct Entry {
     pub size: u64,
     /// Bytes in the archive.
     pub compressed: u64,
-    /// The announced CRC-32 of its content.
-    pub crc32: u32,
+    /// The announced CRC-32 of its content, where there is one.
+    pub crc32: Option<u32>,
     /// Whether the archive gives it any right to be executed; advice.
     pub executable: bool,
     deflated: bool,
     /// Where its data begins.
     data: u64,
+    /// The name of the file that it is, in the folder of files that are in no archive.
+    stored: Option<String>,
+}
+
+/// A file that is in no archive.
+#[derive(Clone, Debug)]
+pub struct Loose {
+    /// Where it goes.
+    pub path: SafePath,
+    /// Its name in the folder where it lies.
+    pub stored: String,
+    /// Bytes.
+    pub size: u64,
+    /// Whether it may be executed; advice.
+    pub executable: bool,
 }
 
 /// What an [`Entry`] is.
@@ -152,6 +170,7 @@ impl Archive {
         let unmarked = Unmarked::of(&records);
         let mut archive = Self {
             source,
+            loose: None,
             entries: Vec::with_capacity(records.len()),
             folders: Vec::new(),
             list: None,
@@ -162,6 +181,34 @@ impl Archive {
         if archive.entries.is_empty() && archive.list.is_none() {
             return Err(archive.source.invalid("there is no file in it"));
         }
+        archive.check_tree()?;
+        Ok(archive)
+    }
+
+    /// Makes files of a folder one, as if they were packed. What they hold is compared with `list` by
+    /// whoever unpacks them.
+    ///
+    /// Fails with `ARCHIVE_UNSAFE` when they cannot be written together, and with
+    /// `FILE_LIST_INVALID` when the list contradicts them.
+    pub fn of_files(folder: &Path, files: Vec<Loose>, list: FileList) -> Result<Self> {
+        let entries = files.into_iter().map(|file| Entry {
+            path: file.path,
+            kind: EntryKind::File,
+            size: file.size,
+            compressed: file.size,
+            crc32: None,
+            executable: file.executable,
+            deflated: false,
+            data: 0,
+            stored: Some(file.stored),
+        });
+        let archive = Self {
+            source: Source::none(&folder.display().to_string()),
+            entries: entries.collect(),
+            folders: Vec::new(),
+            list: None,
+            loose: Some((folder.to_path_buf(), list)),
+        };
         archive.check_tree()?;
         Ok(archive)
     }
@@ -183,6 +230,10 @@ impl Archive {
     /// where the release has `announced` a list by its digest, one that is another, or missing.
     /// Digests of files are left to whoever unpacks the entries.
     pub fn file_list(&self, announced: Option<Sha256>) -> Result<Option<FileList>> {
+        if let Some((_, list)) = &self.loose {
+            self.check_list(list)?;
+            return Ok(Some(list.clone()));
+        }
         let invalid = |problem: String| Error::FileListInvalid { problem };
         let Some(entry) = &self.list else {
             return match announced {
@@ -242,10 +293,11 @@ impl Archive {
             kind: EntryKind::File,
             size: record.size,
             compressed: record.compressed,
-            crc32: record.crc32,
+            crc32: Some(record.crc32),
             executable: kind != TYPE_LINK && mode & 0o111 != 0,
             deflated: record.deflated,
             data: record.data,
+            stored: None,
         };
         if kind == TYPE_LINK {
             if entry.size > TARGET_LIMIT {
@@ -319,8 +371,18 @@ impl Archive {
             hasher: Hasher::default(),
             crc32: Crc::new(),
         };
+        let file;
+        let source = match (&self.loose, &entry.stored) {
+            (Some((folder, _)), Some(stored)) => {
+                let path = folder.join(stored);
+                let opened = File::open(&path).map_err(Error::io("open", &path))?;
+                file = Source::new(opened, &path.display().to_string())?;
+                &file
+            }
+            _ => &self.source,
+        };
         let mut input = Input {
-            source: &self.source,
+            source,
             at: entry.data,
             left: entry.compressed,
         };
@@ -452,8 +514,7 @@ impl Output<'_> {
             return Err(broken(problem));
         }
         let crc32 = self.crc32.sum();
-        if crc32 != self.entry.crc32 {
-            let expected = self.entry.crc32;
+        if let Some(expected) = self.entry.crc32.filter(|expected| *expected != crc32) {
             let problem = format!("it has CRC-32 {crc32:08x}, expected {expected:08x}");
             return Err(broken(problem));
         }

@@ -14,6 +14,7 @@ use std::ops::Range;
 
 use crate::archive::crc32;
 use crate::error::in_short;
+use crate::order;
 use crate::{Error, Result};
 
 const LOCAL: u32 = 0x0403_4b50;
@@ -55,7 +56,8 @@ const DIRECTORY_LIMIT: u64 = 128 << 20;
 /// An archive's bytes, read by position, so that several threads can.
 #[derive(Debug)]
 pub(super) struct Source {
-    file: File,
+    /// `None`: there is no archive, only files.
+    file: Option<File>,
     pub(super) length: u64,
     pub(super) subject: String,
 }
@@ -95,16 +97,28 @@ impl Source {
             .map_err(Error::io("read the size of", subject))?
             .len();
         Ok(Self {
-            file,
+            file: Some(file),
             length,
             subject: subject.to_owned(),
         })
     }
 
+    /// The want of an archive.
+    pub(super) fn none(subject: &str) -> Self {
+        Self {
+            file: None,
+            length: 0,
+            subject: subject.to_owned(),
+        }
+    }
+
     /// Fills `bytes` from `offset` on.
     pub(super) fn read(&self, mut bytes: &mut [u8], mut offset: u64) -> Result<()> {
+        let Some(file) = &self.file else {
+            return Err(self.invalid("it is none"));
+        };
         while !bytes.is_empty() {
-            match read_at(&self.file, bytes, offset) {
+            match read_at(file, bytes, offset) {
                 Ok(0) => return Err(self.invalid("it ends before its records do")),
                 Ok(count) => {
                     bytes = &mut bytes[count..];
@@ -393,15 +407,15 @@ fn extras(bytes: &[u8]) -> Option<Extras<'_>> {
 /// Checks the local headers against the directory, and that they and the data lie side by side
 /// from the start of the file to the directory; finds where each entry's data begins.
 pub(super) fn locate(source: &Source, end: &End, records: &mut [Record]) -> Result<()> {
-    let mut order: Vec<&mut Record> = records.iter_mut().collect();
-    order.sort_unstable_by_key(|record| record.header);
-    let starts: Vec<u64> = order.iter().map(|record| record.header).collect();
+    let mut by_place: Vec<&mut Record> = records.iter_mut().collect();
+    order::sort_by(&mut by_place, |a, b| a.header.cmp(&b.header));
+    let starts: Vec<u64> = by_place.iter().map(|record| record.header).collect();
     if starts.first().copied().unwrap_or(end.directory.start) != 0 {
         return Err(source.invalid("there are bytes before the first entry"));
     }
     let nexts = starts.into_iter().skip(1).chain([end.directory.start]);
     let mut block = Vec::new();
-    for (record, next) in order.into_iter().zip(nexts) {
+    for (record, next) in by_place.into_iter().zip(nexts) {
         let invalid = |problem: &str| source.invalid_entry(&record.name, problem);
         let overlaps = || invalid("it overlaps what follows it");
         let local = local(source, record, next, &mut block)?;

@@ -41,6 +41,7 @@ impl World {
             size: Some(SIZE as u64),
             files: None,
             wrapped: false,
+            by_file: false,
         };
         Self {
             server,

@@ -9,7 +9,7 @@ use crate::config::SourceConfig;
 use crate::fetch::Client;
 use crate::fetch::tests::{PATIENT, SHORT, client, network, source};
 use crate::release::{Release, target};
-use crate::source::{Ask, Source as _};
+use crate::source::{Answers, Ask, Source as _};
 use crate::trust::{Anchor, Trust};
 use crate::{Code, Error, Result};
 
@@ -406,4 +406,68 @@ fn a_launcher_that_is_half_said_is_an_error_with_its_place() {
             .contains("field launchers: is a list, no object"),
         "{error}"
     );
+}
+
+#[test]
+fn a_kept_answer_is_asked_for_by_its_etag_and_used_while_it_holds() {
+    let server = Server::start();
+    let path = "/api/apps/1/active/";
+    let body = |version: &str| {
+        json!({"version": version, "file": "/a.zip", "file_hash": HASH}).to_string()
+    };
+    server.route(path, Reply::json(&body("1.0.0")).etag("\"one\""));
+    let source = source(&server.url(path));
+    let client = client(&network(), &source);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("answers.json");
+    let ask = || {
+        let answers = Answers::load(&file);
+        let anchor = Anchor {
+            app: "",
+            channel: "stable",
+            indexed: false,
+            pinned: None,
+        };
+        let mut trust = Trust::new(&anchor, Utc::now());
+        let ask = Ask::within(&client, None, PATIENT).with_answers(&answers);
+        let version = Check::new(&source)
+            .latest(&ask, &mut trust)?
+            .version
+            .clone();
+        answers.save().unwrap();
+        Ok::<_, Error>(version.to_string())
+    };
+    let conditions = || {
+        let asked = server.requests();
+        let last = asked.last().unwrap();
+        last.header("If-None-Match").map(str::to_owned)
+    };
+    assert_eq!(ask().unwrap(), "1.0.0");
+    assert_eq!(conditions(), None);
+    let answer = |reply: Reply| {
+        server.unroute(path);
+        server.route(path, reply);
+    };
+    answer(Reply::status(304).body(""));
+    assert_eq!(ask().unwrap(), "1.0.0", "the kept answer holds");
+    assert_eq!(conditions().as_deref(), Some("\"one\""));
+
+    answer(Reply::json(&body("1.1.0")).etag("\"two\""));
+    assert_eq!(ask().unwrap(), "1.1.0");
+    answer(Reply::json(&body("1.2.0")));
+    assert_eq!(ask().unwrap(), "1.2.0");
+    assert_eq!(conditions().as_deref(), Some("\"two\""));
+    // That one came without a mark, and nothing of the one before is left.
+    answer(Reply::json(&body("1.3.0")).last_modified("Sat, 21 Nov 2026 02:28:25 GMT"));
+    assert_eq!(ask().unwrap(), "1.3.0");
+    assert_eq!(conditions(), None);
+    assert_eq!(ask().unwrap(), "1.3.0");
+    let asked = server.requests();
+    let since = asked.last().unwrap().header("If-Modified-Since");
+    assert_eq!(since, Some("Sat, 21 Nov 2026 02:28:25 GMT"));
+
+    // Whoever says "unchanged" of what nobody has, is not believed.
+    answer(Reply::status(304).body(""));
+    std::fs::write(&file, "spoilt").unwrap();
+    assert_eq!(ask().unwrap_err().code(), Code::HttpStatus);
 }

@@ -9,6 +9,7 @@ use std::error::Error;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use castoff::release::{Commands, FILE_LIST_NAME, FileList, Listed};
 use castoff::trust::Sha256;
@@ -124,10 +125,13 @@ pub(crate) fn play() -> Result {
     start(home)?;
     show(&client)?;
 
+    in_the_background(&endpoint, home, &config)?;
+    show(&client)?;
+
     signed(&endpoint, home, &config)?;
     show(&client)?;
 
-    step(10, "Offline", "The endpoint is switched off.")?;
+    step(12, "Offline", "The endpoint is switched off.")?;
     drop(endpoint);
     start(home)?;
 
@@ -136,10 +140,54 @@ pub(crate) fn play() -> Result {
     Ok(())
 }
 
+/// How long the worker of the demo may take on a busy machine.
+const WORKER_PATIENCE: Duration = Duration::from_secs(60);
+
+/// The steps in which the app does not wait for its update.
+fn in_the_background(endpoint: &Endpoint, home: &Path, config: &str) -> Result {
+    step(
+        8,
+        "In the background",
+        "Updates are looked for while the app runs: launcher.toml says update.when = \"background\". \
+         Version 1.4.2 is published. The app starts at once, and 1.4.2 is fetched meanwhile.",
+    )?;
+    let background = format!("{config}\n[update]\nwhen = \"background\"\n");
+    std::fs::write(home.join("launcher.toml"), background)?;
+    publish(endpoint, "1.4.2", &[("help.txt", "Help of 1.4.2\n")])?;
+    start(home)?;
+    let state = home.join("client/.castoff/state.json");
+    let deadline = Instant::now() + WORKER_PATIENCE;
+    loop {
+        // It is replaced at once, so that there is always a whole one.
+        let text = std::fs::read(&state)?;
+        let state: serde_json::Value = serde_json::from_slice(&text)?;
+        if state["pending"]["version"] == "1.4.2" {
+            break;
+        }
+        if Instant::now() > deadline {
+            return Err("1.4.2 was not fetched in time".into());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    say("\n  1.4.2 is fetched and verified, and waits.")?;
+    step(
+        9,
+        "And installed at the next start",
+        "Nobody is asked: update.when = \"manual\". What waits is installed before the app starts.",
+    )?;
+    std::fs::write(
+        home.join("launcher.toml"),
+        format!("{config}\n[update]\nwhen = \"manual\"\n"),
+    )?;
+    start(home)?;
+    std::fs::write(home.join("launcher.toml"), config)?;
+    Ok(())
+}
+
 /// The steps in which releases are signed, by the publisher and by somebody else.
 fn signed(endpoint: &Endpoint, home: &Path, config: &str) -> Result {
     step(
-        8,
+        10,
         "Signed",
         "The publisher makes a key, pins it in launcher.toml, signs 1.5.0, and says that it is \
          current. Any web server will do for that.",
@@ -165,7 +213,7 @@ fn signed(endpoint: &Endpoint, home: &Path, config: &str) -> Result {
     start(home)?;
 
     step(
-        9,
+        11,
         "A thief has the server",
         "Whoever has broken into it offers 6.6.6, signed with a key of their own.",
     )?;
@@ -275,6 +323,7 @@ fn package(version: &str, files: &[(&str, &str)], with_entry: bool) -> Result<Ve
         fits: Vec::new(),
         files: listed.collect::<castoff::Result<_>>()?,
         hooks: Commands::default(),
+        gone: std::collections::BTreeSet::new(),
     };
     let list = serde_json::to_string(&list)?;
     let mut zip = zip::ZipWriter::new(io::Cursor::new(Vec::new()));

@@ -1,0 +1,104 @@
+//! Brings the files of a release that has no archive to disk, several at once.
+//!
+//! Promises: each is fetched and proven as a package is ([`super::download`](fn@super::download)), and
+//! only once where several paths have one content; what an earlier attempt has fetched is not fetched
+//! again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Mutex;
+
+use super::Client;
+use super::download::{clear_all_but, download, file_stem, finished_name};
+use crate::archive::{Loose, SafePath};
+use crate::progress::{Event, Observer};
+use crate::release::{Package, Remote};
+use crate::trust::Sha256;
+use crate::{Result, disk};
+
+/// How many are fetched at once: as many connections as browsers open to one server. With small files
+/// most of the time is spent waiting for an answer.
+const SIDE_BY_SIDE: usize = 6;
+
+/// Fetches the files into `folder`, which then holds nothing else but `also`.
+pub fn download_files(
+    client: &Client,
+    files: &BTreeMap<&SafePath, &Remote>,
+    folder: &Path,
+    also: &str,
+    observer: &dyn Observer,
+) -> Result<Vec<Loose>> {
+    let packages: BTreeMap<Sha256, Package> = files
+        .values()
+        .map(|file| (file.sha256, package(file)))
+        .collect();
+    let keep: BTreeSet<String> = packages.values().map(file_stem).collect();
+    clear_all_but(folder, &|name| {
+        name == also || keep.contains(name.split('.').next().unwrap_or(name))
+    })?;
+    let total = packages.values().filter_map(|package| package.size).sum();
+    observer.event(&Event::Total {
+        bytes: Some(total),
+        done: 0,
+    });
+    let sum = Mutex::new(0);
+    let packages: Vec<Package> = packages.into_values().collect();
+    disk::in_parallel(SIDE_BY_SIDE, &packages, &|package| {
+        let share = Share {
+            observer,
+            sum: &sum,
+            own: Mutex::new(0),
+        };
+        download(client, package, folder, &share)?;
+        share.comes_to(package.size.unwrap_or_default());
+        Ok(())
+    })?;
+    let loose = files.iter().map(|(path, file)| Loose {
+        path: (*path).clone(),
+        stored: finished_name(&package(file)),
+        size: file.size,
+        executable: false,
+    });
+    Ok(loose.collect())
+}
+
+fn package(file: &Remote) -> Package {
+    Package {
+        url: file.url.clone(),
+        mirrors: Vec::new(),
+        sha256: Some(file.sha256),
+        size: Some(file.size),
+        files: None,
+        wrapped: false,
+        by_file: false,
+    }
+}
+
+/// Adds the progress of one file to that of all.
+struct Share<'a> {
+    observer: &'a dyn Observer,
+    sum: &'a Mutex<u64>,
+    /// What this file has in it.
+    own: Mutex<u64>,
+}
+
+impl Share<'_> {
+    fn comes_to(&self, position: u64) {
+        let (Ok(mut sum), Ok(mut own)) = (self.sum.lock(), self.own.lock()) else {
+            return;
+        };
+        *sum = sum.saturating_sub(*own) + position;
+        *own = position;
+        self.observer.event(&Event::Position(*sum));
+    }
+}
+
+impl Observer for Share<'_> {
+    fn event(&self, event: &Event<'_>) {
+        match event {
+            Event::Total { done, .. } => self.comes_to(*done),
+            Event::Position(position) => self.comes_to(*position),
+            other => self.observer.event(other),
+        }
+    }
+}

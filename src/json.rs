@@ -102,6 +102,14 @@ impl<'a> Object<'a> {
         }
     }
 
+    /// The objects of a document that is a list of them.
+    pub(crate) fn list_of(document: &'a Value) -> Result<Vec<Self>, String> {
+        match document {
+            Value::Array(items) => objects(items, ""),
+            other => Err(format!("{}, no list", kind(other))),
+        }
+    }
+
     /// What is wrong with a field.
     pub(crate) fn wrong(&self, field: &str, problem: &str) -> String {
         format!("field {}{}: {problem}", self.place, in_short(field))
@@ -152,6 +160,19 @@ impl<'a> Object<'a> {
         Ok(list.map(Vec::as_slice))
     }
 
+    /// A truth value; absent, it is false.
+    pub(crate) fn flag(&self, name: &str) -> Result<bool, String> {
+        let value = self.read(name, "neither true nor false", Value::as_bool)?;
+        Ok(value.unwrap_or_default())
+    }
+
+    /// A list of objects; absent, it is empty.
+    pub(crate) fn objects(&self, name: &str) -> Result<Vec<Self>, String> {
+        let list = self.list(name)?.unwrap_or_default();
+        let place = format!("{}{}", self.place, in_short(name));
+        objects(list, &place)
+    }
+
     /// A list of texts; absent, it is empty.
     pub(crate) fn texts(&self, name: &str) -> Result<Vec<&'a str>, String> {
         let list = self.list(name)?.unwrap_or_default();
@@ -184,6 +205,21 @@ impl<'a> Object<'a> {
     ) -> Result<T, String> {
         value?.ok_or_else(|| self.wrong(name, "is missing"))
     }
+}
+
+/// The objects of a list, each with its place in it.
+fn objects<'a>(items: &'a [Value], place: &str) -> Result<Vec<Object<'a>>, String> {
+    let object = |(number, item): (usize, &'a Value)| match item {
+        Value::Object(fields) => Ok(Object {
+            place: format!("{place}[{number}]."),
+            fields,
+        }),
+        other => Err(format!(
+            "field {place}[{number}]: is {}, no object",
+            kind(other)
+        )),
+    };
+    items.iter().enumerate().map(object).collect()
 }
 
 /// What a value is, in a sentence.

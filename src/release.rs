@@ -113,6 +113,10 @@ pub struct Package {
     /// The digest of the file list in it, where the release says that there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<Sha256>,
+    /// Whether everything lies in one top folder that is no part of the app, as in the archives that
+    /// forges make of a tag.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub wrapped: bool,
     /// Whether there is no archive, and each file has an address of its own ([`Manifest`]). The digest is
     /// then that of their list.
     #[serde(default, skip_serializing_if = "is_false")]

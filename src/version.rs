@@ -50,6 +50,12 @@ impl Version {
         &self.text
     }
 
+    /// Whether it comes before the version that it leads to: an alpha, a release candidate, a build of
+    /// the development.
+    pub fn is_prerelease(&self) -> bool {
+        self.key.pre != Pre::Final || self.key.dev != Dev::No
+    }
+
     /// A name for files and folders: safe on every platform, the same for the same text, and
     /// different for versions that differ. Two ways to write one version may have two names.
     pub fn file_name(&self) -> String {
@@ -400,6 +406,29 @@ mod tests {
         let read: Version = serde_json::from_str(&stored).unwrap();
         assert_eq!(read.as_str(), "V1.0");
         assert!(serde_json::from_str::<Version>("\"latest\"").is_err());
+    }
+
+    #[test]
+    fn what_leads_to_a_version_is_a_prerelease() {
+        for text in [
+            "1.0rc1",
+            "v2.0.0-beta.2",
+            "1.0.dev3",
+            "1.0a1.dev2",
+            "1.0.post1.dev2",
+            "1.0.0-nightly.2",
+        ] {
+            assert!(version(text).is_prerelease(), "{text}");
+        }
+        for text in [
+            "1.0",
+            "release/v1.2.6",
+            "1.0.post1",
+            "1.0-1",
+            "1.0.0+build.5",
+        ] {
+            assert!(!version(text).is_prerelease(), "{text}");
+        }
     }
 
     #[test]

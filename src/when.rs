@@ -220,6 +220,7 @@ mod tests {
                 sha256: Some(Sha256::of(text.as_bytes())),
                 size: Some(1000),
                 files: None,
+                wrapped: false,
                 by_file: false,
             },
             launcher: None,

@@ -40,6 +40,9 @@ pub(crate) const MAX_REDIRECTS: usize = 10;
 
 const USER_AGENT: &str = concat!("castoff/", env!("CARGO_PKG_VERSION"));
 
+/// The media type of bytes of which nothing else is known (RFC 2046, section 4.5.1).
+pub(crate) const BYTES: &str = "application/octet-stream";
+
 /// The wait before the first repetition, in the middle of what is usual (cargo: 0.5 s, AWS:
 /// 0.1 s, gcloud: 1 s): long enough for a dropped connection to come back, and a person waits.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
@@ -50,6 +53,7 @@ pub struct Client {
     agent: Agent,
     pub(super) network: NetworkConfig,
     origin: Option<Url>,
+    kind: SourceKind,
     tokens: HeaderMap,
     pub(super) proxies: Proxies,
     pub(super) first_wait: Duration,
@@ -108,6 +112,7 @@ impl Client {
     pub fn new(network: &NetworkConfig, source: &SourceConfig) -> Result<Self> {
         let mut client = Self {
             origin: Url::parse(&source.url).ok(),
+            kind: source.kind,
             proxies: Proxies::of_this_machine(),
             ..Self::bare(network)
         };
@@ -171,6 +176,7 @@ impl Client {
             agent,
             network: network.clone(),
             origin: None,
+            kind: SourceKind::Check,
             tokens: HeaderMap::new(),
             proxies: Proxies::default(),
             first_wait: FIRST_WAIT,
@@ -209,6 +215,16 @@ impl Client {
                 source: error.into(),
             })
         })
+    }
+
+    /// The media type that a package at this address has to be asked for as. GitHub's API describes the
+    /// file of a release to whoever does not ask for its bytes.
+    pub(super) fn accept(&self, url: &str) -> Option<&'static str> {
+        let origin = self.origin.as_ref();
+        let is_described = self.kind == SourceKind::Github
+            && url.contains("/releases/assets/")
+            && Url::parse(url).is_ok_and(|url| origin.is_some_and(|it| it.same_origin(&url)));
+        is_described.then_some(BYTES)
     }
 
     /// The status with which an address answers within `timeout`; redirects are not followed.

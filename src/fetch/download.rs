@@ -390,6 +390,9 @@ fn ask(client: &Client, package: &Package, part: &Part, origin: Option<&Origin>)
             headers.insert(name, value);
         }
     };
+    if let Some(accept) = client.accept(&package.url) {
+        set(header::ACCEPT, accept);
+    }
     if part.length > 0 {
         set(header::RANGE, &format!("bytes={}-", part.length));
         if let Some(validator) = origin.and_then(Origin::validator) {

@@ -69,6 +69,7 @@ fn package(file: &Remote) -> Package {
         sha256: Some(file.sha256),
         size: Some(file.size),
         files: None,
+        wrapped: false,
         by_file: false,
     }
 }

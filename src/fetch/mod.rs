@@ -18,6 +18,7 @@ mod stall;
 mod system_proxy;
 mod url;
 
+pub(crate) use client::BYTES;
 pub use client::{Answer, Client};
 
 pub use download::{Fetched, at_hand, clear_others, download, lies_in};

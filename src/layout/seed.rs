@@ -125,6 +125,7 @@ pub(crate) fn stage(
             sha256: None,
             size: None,
             files: None,
+            wrapped: false,
             by_file: false,
         },
         launcher: None,

@@ -25,7 +25,7 @@ use crate::release::{Package, Release, leads_outside, target};
 use crate::trust::document::percentage;
 use crate::trust::{Trust, Trusted};
 use crate::version::Version;
-use crate::{Error, Result};
+use crate::{Error, Result, order};
 
 /// The largest answer that is read. Real ones have a few hundred bytes, and notes; with a signed
 /// document those are in it twice.
@@ -121,7 +121,7 @@ fn read_history(answer: &Answer, names: &FieldNames, count: usize) -> Result<Vec
             Err(error) => log::info!("passed over: {}", error.chain()),
         }
     }
-    releases.sort_by(|one, other| other.version.cmp(&one.version));
+    order::sort_by(&mut releases, |one, other| other.version.cmp(&one.version));
     releases.truncate(count);
     Ok(releases)
 }
@@ -172,13 +172,15 @@ fn is_no_active_version(text: &str) -> bool {
         .any(|words| text.contains(words))
 }
 
-fn invalid(answer: &Answer, problem: String) -> Error {
+/// What is wrong with an answer.
+pub(super) fn invalid(answer: &Answer, problem: String) -> Error {
     Error::AnswerInvalid {
         url: answer.url.clone(),
         problem,
     }
 }
 
+/// The JSON document that an answer is.
 pub(super) fn parse(answer: &Answer) -> Result<Value> {
     json::parse(&answer.body).map_err(|error| {
         let sent_as = answer
@@ -300,6 +302,7 @@ impl<'a> Fields<'a> {
             mirrors: Vec::new(),
             size: self.number(size)?,
             files: None,
+            wrapped: false,
             by_file: false,
         })
     }

@@ -117,6 +117,7 @@ fn read(answer: &Answer, names: &FieldNames) -> Result<Release> {
             sha256: Some(manifest.id(&version)),
             size: Some(size),
             files: None,
+            wrapped: false,
             by_file: true,
         },
         version,

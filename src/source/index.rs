@@ -42,9 +42,10 @@ impl Source for Index {
     }
 }
 
-struct Remote<'a> {
-    url: &'a str,
-    ask: &'a Ask<'a>,
+/// The folder with the documents, whose address ends with a slash.
+pub(super) struct Remote<'a> {
+    pub(super) url: &'a str,
+    pub(super) ask: &'a Ask<'a>,
 }
 
 impl Remote<'_> {

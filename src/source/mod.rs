@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use ureq::http::header::{self, HeaderMap, HeaderValue};
 
 pub use self::answers::Answers;
+use self::forge::Forge;
 use crate::Result;
 use crate::config::{Config, SourceKind};
 use crate::fetch::{Answer, Client};
@@ -18,8 +19,14 @@ use crate::version::Version;
 mod answers;
 mod check;
 mod check_files;
+mod codeup;
 pub mod documents;
 mod folder;
+mod forge;
+mod gitea;
+mod gitee;
+mod github;
+mod gitlab;
 mod index;
 
 #[cfg(fuzzing)]
@@ -86,7 +93,8 @@ pub trait Source {
     ///
     /// Fails with `SOURCE_UNREACHABLE`, `HTTP_STATUS`, `ANSWER_INVALID`, `VERSION_INVALID`,
     /// `NO_ACTIVE_VERSION`, `APP_UNAVAILABLE`, `TOO_LARGE`, `INSECURE_URL`, `REDIRECT_REFUSED`, the
-    /// codes that begin with `TRUST_`, and `TARGET_UNAVAILABLE`.
+    /// codes that begin with `TRUST_`, and `TARGET_UNAVAILABLE`; forges also with `RATE_LIMITED`,
+    /// `ACCESS_DENIED`, `REPO_NOT_FOUND` and `NO_RELEASES`.
     fn latest(&self, ask: &Ask<'_>, trust: &mut Trust) -> Result<Trusted>;
 
     /// The releases that it knows of, the newest first, `count` at most. They are for reading: what is
@@ -127,11 +135,21 @@ impl Announced {
 /// The source that is configured. Nothing is asked yet.
 pub fn open(config: &Config) -> Box<dyn Source> {
     let source = &config.source;
+    let forge = |service| -> Box<dyn Source> {
+        Box::new(Forge::new(service, source, config.update.pin.as_ref()))
+    };
     match source.kind {
         SourceKind::Check => Box::new(check::Check::new(source)),
         SourceKind::Index => Box::new(index::Index::new(source)),
         SourceKind::Folder => Box::new(folder::Folder::new(source)),
+        SourceKind::Github => forge(&github::Github),
+        SourceKind::Codeup => forge(&codeup::Codeup),
+        SourceKind::Gitlab => forge(&gitlab::Gitlab),
+        SourceKind::Gitee => forge(&gitee::Gitee),
+        SourceKind::Gitea => forge(&gitea::Gitea),
         SourceKind::CheckFiles => Box::new(check_files::CheckFiles::new(source)),
-        kind => unreachable!("{kind:?} has no source yet"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -685,6 +685,7 @@ impl SignedPackage {
             sha256: Some(self.sha256),
             size: Some(self.size),
             files: self.files,
+            wrapped: false,
             by_file: false,
         })
     }

@@ -27,6 +27,7 @@ mod shortcuts;
 mod siege;
 #[cfg(unix)]
 mod snapshot;
+mod sources;
 mod start;
 mod trial;
 mod uninstall;

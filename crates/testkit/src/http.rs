@@ -193,6 +193,13 @@ impl Reply {
         reply
     }
 
+    /// Sets the status.
+    #[must_use]
+    pub fn with_status(mut self, status: u16) -> Self {
+        self.status = status;
+        self
+    }
+
     /// Sets the body.
     #[must_use]
     pub fn body(mut self, bytes: impl AsRef<[u8]>) -> Self {

@@ -89,7 +89,7 @@ pub(crate) fn leads_outside(path: &str) -> bool {
         || path.split(['/', '\\']).any(|component| component == "..")
 }
 
-/// One archive that holds a release, or a launcher.
+/// One archive that holds a release, or the executable of a launcher.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Package {
     /// Where it is: an absolute address, or `file://` and a path.
@@ -104,6 +104,10 @@ pub struct Package {
     /// The digest of the file list in it, where the release says that there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<Sha256>,
+    /// Whether everything in it lies in one folder, which is taken away: so it is in the archives
+    /// that a forge makes of a tag, and in npm's packages.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub wrapped: bool,
 }
 
 /// Path, size, digest and mode of every file of a release.

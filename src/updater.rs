@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 
-use crate::archive::Archive;
+use crate::archive::{Archive, Opening};
 use crate::companions::{Companions, Way};
 use crate::config::{Config, Confirm, Downgrade, LayoutKind, Rules};
 use crate::disk::{self, in_use};
@@ -524,7 +524,12 @@ impl<'a> Updater<'a> {
         let fetched = fetch::download(&client, package, &folder.downloads(), self.observer)?;
         self.observer.event(&Event::Phase(Phase::Verify));
         let verified = trust::verify(fetched, package)?;
-        Archive::open(verified.into_file(), &package.url)
+        let downloads = folder.downloads();
+        let opening = Opening {
+            wrapped: package.wrapped,
+            ..Opening::new(&package.url, &downloads)
+        };
+        Archive::open(verified.into_file(), &opening)
     }
 
     /// Makes the copy what the read-only installation is, where that is what is in use, so that

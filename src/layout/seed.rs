@@ -125,6 +125,7 @@ pub(crate) fn stage(
             sha256: Sha256::of(b""),
             size: None,
             files: None,
+            wrapped: false,
         },
         launcher: None,
         critical_below: None,

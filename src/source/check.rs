@@ -199,6 +199,7 @@ impl Fields<'_> {
                 .number(size)
                 .map_err(|problem| self.invalid(problem))?,
             files: None,
+            wrapped: false,
         })
     }
 

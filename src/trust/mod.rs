@@ -680,6 +680,7 @@ impl SignedPackage {
             sha256: self.sha256,
             size: Some(self.size),
             files: self.files,
+            wrapped: false,
         })
     }
 }

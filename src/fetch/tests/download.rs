@@ -40,6 +40,7 @@ impl World {
             sha256: Sha256::of(&bytes),
             size: Some(SIZE as u64),
             files: None,
+            wrapped: false,
         };
         Self {
             server,

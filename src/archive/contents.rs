@@ -254,7 +254,7 @@ impl Archive {
         let mut start = [0; 4];
         let known = least(package.length, start.len());
         package.read(&mut start[..known], 0)?;
-        let (source, items) = match tar::Packing::of(&start) {
+        let (source, items) = match tar::Packing::of(start) {
             Some(packing) => tar::read(&package, packing, how)?,
             None => zip::read(package, &how.limits)?,
         };
@@ -551,13 +551,13 @@ fn unwrap(items: &mut Vec<Item>, source: &Source) -> Result<()> {
     // Not the root, nor upwards.
     let top = SafePath::try_from(top)?;
     let mut inside = Vec::with_capacity(items.len());
-    for mut item in items.drain(..) {
+    for item in items.drain(..) {
         let rest = item.name.strip_prefix(top.as_str()).ok_or_else(bare)?;
         if rest.is_empty() && matches!(item.kind, ItemKind::Folder) {
             continue;
         }
-        item.name = rest.strip_prefix('/').ok_or_else(bare)?.to_owned();
-        inside.push(item);
+        let name = rest.strip_prefix('/').ok_or_else(bare)?.to_owned();
+        inside.push(Item { name, ..item });
     }
     *items = inside;
     Ok(())

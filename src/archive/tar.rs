@@ -68,7 +68,7 @@ pub(super) enum Packing {
 
 impl Packing {
     /// What the first bytes say; none: no packed tar.
-    pub(super) fn of(start: &[u8; 4]) -> Option<Self> {
+    pub(super) fn of(start: [u8; 4]) -> Option<Self> {
         match start {
             [0x1f, 0x8b, ..] => Some(Self::Gzip),
             [0x28, 0xb5, 0x2f, 0xfd] => Some(Self::Zstd),
@@ -97,23 +97,28 @@ impl Packing {
         }
     }
 
+    #[cfg_attr(
+        feature = "zstd",
+        expect(clippy::unnecessary_wraps, reason = "a build without zstd refuses it")
+    )]
     fn unpacked<'a>(self, bytes: Bytes<'a>) -> Result<Box<dyn Read + 'a>> {
         #[cfg(not(feature = "zstd"))]
-        if self == Self::Zstd {
-            return Err(bytes.source.invalid(
-                "it is packed with zstd, and this build was made without that (feature zstd)",
-            ));
-        }
+        let package = bytes.source;
         let buffered = BufReader::with_capacity(INPUT_BLOCK, bytes);
-        Ok(match self {
+        let stream: Box<dyn Read + 'a> = match self {
             Self::Gzip => Box::new(MultiGzDecoder::new(buffered)),
             #[cfg(feature = "zstd")]
             Self::Zstd => Box::new(zstd::Frames::new(buffered)),
             #[cfg(not(feature = "zstd"))]
-            Self::Zstd => Box::new(buffered),
+            Self::Zstd => {
+                return Err(package.invalid(
+                    "it is packed with zstd, and this build was made without that (feature zstd)",
+                ));
+            }
             #[cfg(fuzzing)]
             Self::Nothing => Box::new(buffered),
-        })
+        };
+        Ok(stream)
     }
 }
 
@@ -313,10 +318,8 @@ impl Reader<'_> {
         let is_folder = kind == b'5' || (kind == 0 && entry.name.ends_with('/'));
         let name = entry.name.strip_prefix("./").unwrap_or(&entry.name);
         let refuse = |problem: &str| Err(guard::refused(&entry.name, problem));
-        if matches!(kind, b'1' | b'2' | b'5') || is_folder {
-            if size != 0 {
-                return Err(self.invalid_entry(name.as_bytes(), "it has content and is no file"));
-            }
+        if size != 0 && (is_folder || matches!(kind, b'1' | b'2')) {
+            return Err(self.invalid_entry(name.as_bytes(), "it has content and is no file"));
         }
         let item = match kind {
             _ if is_folder => {

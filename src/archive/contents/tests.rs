@@ -162,14 +162,14 @@ fn what_is_not_wrapped_in_one_folder_is_refused() {
 
 // Loose files
 
-struct Files {
+struct Lying {
     folder: tempfile::TempDir,
     files: Vec<Loose>,
     list: FileList,
 }
 
 /// The package's files as they lie when each was fetched.
-fn loose() -> Files {
+fn loose() -> Lying {
     let package = package();
     let Built { files, .. } = package.build();
     let folder = tempfile::tempdir().unwrap();
@@ -186,14 +186,14 @@ fn loose() -> Files {
     };
     let files = files.into_iter().map(store).collect();
     let list = FileList::parse(&package.file_list()).unwrap();
-    Files {
+    Lying {
         folder,
         files,
         list,
     }
 }
 
-impl Files {
+impl Lying {
     fn open(&self) -> Result<Archive> {
         Archive::of_files(self.folder.path(), self.files.clone(), self.list.clone())
     }
@@ -234,7 +234,7 @@ fn a_loose_file_that_is_another_is_not_unpacked() {
 
 #[test]
 fn loose_files_that_are_not_the_lists_are_refused() {
-    let refused = |change: fn(&mut Files), code: Code| {
+    let refused = |change: fn(&mut Lying), code: Code| {
         let mut files = loose();
         change(&mut files);
         let error = files.open().unwrap_err();

@@ -190,6 +190,6 @@ impl<R: BufRead> Read for Frames<R> {
     }
 }
 
-fn invalid(problem: impl ToString) -> io::Error {
-    io::Error::new(ErrorKind::InvalidData, problem.to_string())
+fn invalid(problem: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, problem)
 }

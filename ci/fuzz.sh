@@ -43,11 +43,11 @@ scratch=$(mktemp -d "$([ -d /dev/shm ] && echo /dev/shm || echo /tmp)/castoff-fu
 trap 'rm -rf "$scratch"' EXIT
 export TMPDIR=$scratch
 
-# An input that takes 25 seconds, or two gigabytes, or 256 MiB at once, is a finding. A zip
+# An input that takes 25 seconds, or two gigabytes, or 256 MiB at once, is a finding. An archive
 # has more to say than a line, and unpacks to a thousand times its size.
 options() {
     local length=4096
-    if [ "$1" = zip ]; then
+    if [ "$1" = zip ] || [ "$1" = tar ]; then
         length=16384
     fi
     printf '%s\n' -timeout=25 -rss_limit_mb=2048 -malloc_limit_mb=256 -max_len="$length" \

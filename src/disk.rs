@@ -19,7 +19,7 @@
 use std::fs::{self, File, Metadata};
 use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::Builder;
 
@@ -72,6 +72,43 @@ pub fn create_file(path: &Path, executable: bool) -> Result<File> {
     #[cfg(not(unix))]
     let _ = executable;
     noted(Change::File(path), || options.open(path)).map_err(Error::io("create", path))
+}
+
+/// Makes a file without a name in a folder, to be written and read by this process alone: it is gone
+/// when it is closed, however that comes. Nothing of it is ever synced.
+///
+/// It has a name for a moment, and on Windows for as long as it is open.
+pub(crate) fn scratch_file(folder: &Path) -> Result<File> {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let mut options = File::options();
+    options.read(true).write(true).create_new(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600);
+    }
+    #[cfg(windows)]
+    {
+        use std::os::windows::fs::OpenOptionsExt;
+        /// The system removes it when its last handle is closed, also when the process is killed.
+        const DELETE_ON_CLOSE: u32 = 0x0400_0000;
+        /// It is kept from the disk while there is memory for it.
+        const TEMPORARY: u32 = 0x0100;
+        options.custom_flags(DELETE_ON_CLOSE).attributes(TEMPORARY);
+    }
+    loop {
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!(".castoff-{}-{number}.tmp", std::process::id());
+        let path = folder.join(name);
+        let file = match options.open(&path) {
+            // Of a process that had this number before and was killed in that moment.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+            file => file.map_err(Error::io("create", &path))?,
+        };
+        #[cfg(unix)]
+        fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+        return Ok(file);
+    }
 }
 
 /// Fills a new file with what is left of another, and makes its content durable. `path` is the

@@ -3,6 +3,7 @@
 //! There is such a module only where `--cfg fuzzing` is set, as cargo-fuzz does. What is public
 //! anyway is not here. Nothing here checks anything: what must hold is said by the targets.
 
+use std::fs::File;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -10,12 +11,18 @@ use ureq::Body;
 use ureq::http::Response;
 
 use crate::Result;
+use crate::archive::{Archive, Opening, open_plain_tar};
 use crate::config::FieldNames;
 use crate::fetch::{Answer, Reply, Url, resumed};
 use crate::release::Release;
 use crate::source::read_check_answer;
 use crate::state::State;
 use crate::trust::{Anchor, Sha256, Trust};
+
+/// Opens a tar that nothing has packed, which no package is.
+pub fn plain_tar(file: File, how: &Opening<'_>) -> Result<Archive> {
+    open_plain_tar(file, how)
+}
 
 /// The release that an answer of a check endpoint announces.
 pub fn check_answer(answer: &Answer, names: &FieldNames) -> Result<Release> {

@@ -302,7 +302,7 @@ fn is_same(entry: &Entry, sha256: Option<Sha256>, known: &FileRecord) -> Option<
             }
             match (sha256, known.crc32) {
                 (Some(announced), _) => Some(announced == *now),
-                (None, Some(crc32)) => entry.crc32.map(|announced| announced == crc32),
+                (None, Some(known)) => entry.crc32.map(|crc32| crc32 == known),
                 (None, None) => None,
             }
         }

@@ -96,7 +96,7 @@ pub(crate) fn leads_outside(path: &str) -> bool {
         || path.split(['/', '\\']).any(|component| component == "..")
 }
 
-/// One archive that holds a release, or a launcher.
+/// One archive that holds a release, or the executable of a launcher.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Package {
     /// Where it is: an absolute address, or `file://` and a path.

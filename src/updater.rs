@@ -17,19 +17,19 @@ use std::time::Duration;
 
 use chrono::Utc;
 
-use crate::archive::Archive;
+use crate::archive::{Archive, Opening};
 use crate::companions::{Companions, Way};
 use crate::config::{Config, Confirm, Downgrade, LayoutKind, Rules};
 use crate::disk::{self, in_use};
 use crate::entry::{self, Launch, Prepared, Proof, Running, Verdict};
-use crate::fetch::{self, Client};
+use crate::fetch::{self, Client, Fetched};
 use crate::layout::backup;
 use crate::layout::journal::{Journal, Mark};
 use crate::layout::locks::{ChangeLock, FetchLock, RunLock, UpdateLock};
 use crate::layout::{self, Committed, Keep, Kept, Ready, Site, Transaction, links, snapshot};
 use crate::plan::Plan;
 use crate::progress::{Event, Observer, Phase};
-use crate::release::Release;
+use crate::release::{Package, Release};
 use crate::repair::{self, Findings, Repaired};
 use crate::selfupdate::SelfUpdate;
 use crate::source::{self, Announced, Answers, Ask};
@@ -615,8 +615,17 @@ impl<'a> Updater<'a> {
         let client = Client::new(&self.config.network, &self.config.source)?;
         let fetched = fetch::download(&client, package, &folder.downloads(), self.observer)?;
         self.observer.event(&Event::Phase(Phase::Verify));
+        self.open(fetched, package)
+    }
+
+    fn open(&self, fetched: Fetched, package: &Package) -> Result<Archive> {
         let verified = trust::verify(fetched, package)?;
-        Archive::open(verified.into_file(), &package.url)
+        let downloads = self.folder.downloads();
+        let opening = Opening {
+            wrapped: package.wrapped,
+            ..Opening::new(&package.url, &downloads)
+        };
+        Archive::open(verified.into_file(), &opening)
     }
 
     /// Makes the copy what the read-only installation is, where that is what is in use, so that

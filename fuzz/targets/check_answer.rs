@@ -23,6 +23,7 @@ fuzz_target!(|data: &[u8]| -> Corpus {
         },
         content_type: None,
         retry_after: None,
+        headers: http::HeaderMap::new(),
         body: body.to_vec(),
     };
     let release = castoff::fuzzing::check_answer(&answer, &source.fields);

@@ -57,6 +57,7 @@ pub fn download_files(
         path: (*path).clone(),
         stored: finished_name(&package(file)),
         size: file.size,
+        sha256: file.sha256,
         executable: false,
     });
     Ok(loose.collect())

@@ -9,7 +9,7 @@ use chrono::TimeDelta;
 
 use super::{
     Archive, Code, Error, Event, FetchLock, Journal, Offer, Outcome, Phase, Release, Result,
-    SelfUpdate, Trusted, Updater, Utc, Version, Whence, disk, fetch, trust, when,
+    SelfUpdate, Trusted, Updater, Utc, Version, Whence, disk, fetch, when,
 };
 use crate::state::{Asked, Offered};
 use crate::when::{Clock, Start};
@@ -162,8 +162,7 @@ impl Updater<'_> {
         let Some(fetched) = fetch::at_hand(&self.folder.downloads(), package)? else {
             return Ok(None);
         };
-        let verified = trust::verify(fetched, package)?;
-        Archive::open(verified.into_file(), &package.url).map(Some)
+        self.open(fetched, package).map(Some)
     }
 
     /// Puts a large package off while the connection is paid for by the byte.

@@ -12,6 +12,7 @@ use std::process::Command;
 
 use castoff_testkit::http::{Reply, Server};
 use castoff_testkit::package::Package;
+use castoff_testkit::tar::{gzip, zstd};
 use tempfile::NamedTempFile;
 
 use crate::selfupdate::{announce_launcher, another, assert_unchanged, launcher_fetches};
@@ -233,6 +234,43 @@ fn a_package_larger_than_the_disk_is_not_even_fetched() {
     assert_eq!(fetches(&world), 0);
     disk.remount("size=64m");
     world.run(&[]).assert_app("1.1.0");
+}
+
+#[test]
+fn a_disk_that_is_full_when_a_tar_is_decompressed() {
+    type Pack = fn(&[u8]) -> Vec<u8>;
+    let zeros = |package: Package| {
+        (0..20).fold(package, |package, number| {
+            package.file(&format!("zeros/{number}"), vec![0; 600 << 10])
+        })
+    };
+    // In two parts, of which only the last says how large it is, and it is small. And the zstd of
+    // the tests says nothing of that.
+    let in_parts = |tar: &[u8]| {
+        let (first, last) = tar.split_at(tar.len() - 512);
+        [gzip(first), gzip(last)].concat()
+    };
+    let packings: [(Pack, &str); 3] = [
+        (gzip, "are needed"),
+        (zstd, "cannot write to"),
+        (in_parts, "cannot write to"),
+    ];
+    for (pack, where_it_struck) in packings {
+        let Some(OnDisk { disk, world }) = OnDisk::new("", |at| Disk::tmpfs(at, "size=8m")) else {
+            return;
+        };
+        install(&world, &app("1.0.0"));
+        let built = zeros(app("1.1.0")).build_tar("", pack);
+        world.announce(&World::answer(&built, "1.1.0"));
+        world.media("1.1.0", Reply::file(&built.bytes));
+        assert_does_not_fit(&world, where_it_struck);
+        assert!(
+            downloaded(&world) <= built.size,
+            "what was decompressed has left the disk"
+        );
+        disk.remount("size=64m");
+        world.run(&[]).assert_app("1.1.0");
+    }
 }
 
 #[test]

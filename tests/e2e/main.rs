@@ -4,6 +4,7 @@
     reason = "tests set up and spoil what the launcher meets"
 )]
 
+mod archives;
 mod attacks;
 mod bad_input;
 mod check_files;

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use castoff::archive::Archive;
+use castoff::archive::{Archive, Opening};
 use castoff::fetch::local;
 use castoff::release::{FILE_LIST_LIMIT, FILE_LIST_NAME, Listed};
 use castoff::trust::document::{SPEC, release_name};
@@ -65,7 +65,12 @@ pub fn hash(path: &Path) -> Result<Hashed> {
 pub fn examine(path: &Path, version: &Version) -> Result<Option<Sha256>> {
     let subject = path.display().to_string();
     let open = || File::open(path).map_err(Error::io("read", path));
-    let archive = Archive::open(open()?, &subject)?;
+    // A tar is decompressed beside the package: there is room for a package.
+    let beside = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    let archive = Archive::open(open()?, &Opening::new(&subject, beside))?;
     let list = archive.file_list(None)?;
     let contradiction =
         |problem: String| Error::Engine(castoff::Error::FileListInvalid { problem });
@@ -90,6 +95,12 @@ pub fn examine(path: &Path, version: &Version) -> Result<Option<Sha256>> {
             list.version
         )));
     }
+    let digest = archive.file_list_digest()?;
+    let mut start = [0; 2];
+    if open()?.read_exact(&mut start).is_err() || start != *b"PK" {
+        return Ok(digest);
+    }
+    // Another reader than the launcher's unpacks a zip's: both must have found the same.
     let broken = |error: zip::result::ZipError| {
         Error::Engine(castoff::Error::ArchiveInvalid {
             subject: subject.clone(),
@@ -103,10 +114,8 @@ pub fn examine(path: &Path, version: &Version) -> Result<Option<Sha256>> {
         .take(FILE_LIST_LIMIT)
         .read_to_end(&mut bytes)
         .map_err(Error::io("read", path))?;
-    let digest = Sha256::of(&bytes);
-    // Another reader than the launcher's has unpacked it: both must have found the same.
-    archive.file_list(Some(digest))?;
-    Ok(Some(digest))
+    archive.file_list(Some(Sha256::of(&bytes)))?;
+    Ok(digest)
 }
 
 /// Makes and signs the document of a release, beside its package. Where there is one already, what

@@ -4,3 +4,4 @@
 pub mod http;
 pub mod package;
 pub mod sign;
+pub mod tar;

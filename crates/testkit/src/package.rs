@@ -1,6 +1,6 @@
 //! Builders of packages, good and hostile, and a way to compare folders.
 //!
-//! - [`Package`] makes what a publisher would: an ordinary zip, with or without a file list.
+//! - [`Package`] makes what a publisher would: an ordinary zip or tar, with or without a file list.
 //! - [`RawZip`] writes a zip record by record, each field as told, so that any fault can be made.
 //! - [`hostile`] has one package for every fault that updaters have met; [`hostile::all`] has all
 //!   of them with the code that each must be refused with.
@@ -24,7 +24,9 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use zip::write::SimpleFileOptions;
 
-/// A package as a publisher makes it: a deflated zip.
+use crate::tar;
+
+/// A package as a publisher makes it: a deflated zip, or a packed tar.
 ///
 /// ```
 /// use castoff_testkit::package::Package;
@@ -161,6 +163,46 @@ impl Package {
     pub fn python_modes(mut self) -> Self {
         self.python_modes = true;
         self
+    }
+
+    /// Writes the archive as a tar.gz.
+    pub fn build_tar_gz(&self) -> Built {
+        self.build_tar("", tar::gzip)
+    }
+
+    /// Writes the archive as a tar.zst.
+    pub fn build_tar_zst(&self) -> Built {
+        self.build_tar("", tar::zstd)
+    }
+
+    /// Writes the archive as a tar, with this before every name, and packs that.
+    pub fn build_tar(&self, prefix: &str, pack: fn(&[u8]) -> Vec<u8>) -> Built {
+        let mut entries = Vec::new();
+        let mut files = BTreeMap::new();
+        for (path, item) in &self.items {
+            let name = format!("{prefix}{path}");
+            if name.len() > 100 {
+                entries.push(tar::RawEntry::pax(&[("path", &name)]));
+            }
+            entries.push(match item {
+                Item::File {
+                    content,
+                    executable,
+                } => {
+                    files.insert(path.clone(), content.clone());
+                    let mode = if *executable { 0o755 } else { 0o644 };
+                    tar::RawEntry::file(&name, content).mode(mode)
+                }
+                Item::Link(target) => tar::RawEntry::link(&name, target),
+                Item::Folder => tar::RawEntry::folder(&name),
+            });
+        }
+        if self.listed {
+            let name = format!("{prefix}castoff-files.json");
+            entries.push(tar::RawEntry::file(name, self.file_list()));
+        }
+        let bytes = pack(&tar::RawTar::of(entries).build());
+        Built::new(&self.version, bytes, files)
     }
 
     /// Writes the archive.

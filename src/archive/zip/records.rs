@@ -8,14 +8,12 @@
 //!
 //! Does not promise: anything about the data of an entry, or that its name can be written.
 
-use std::fs::File;
-use std::io;
 use std::ops::Range;
 
+use crate::Result;
 use crate::archive::crc32;
-use crate::error::in_short;
+use crate::archive::source::Source;
 use crate::order;
-use crate::{Error, Result};
 
 const LOCAL: u32 = 0x0403_4b50;
 const CENTRAL: u32 = 0x0201_4b50;
@@ -53,15 +51,6 @@ const FLAGS_COMPARED: u16 = FLAG_UTF8 | FLAG_DESCRIPTOR | FLAGS_ENCRYPTED | FLAG
 /// ordinary length.
 const DIRECTORY_LIMIT: u64 = 128 << 20;
 
-/// An archive's bytes, read by position, so that several threads can.
-#[derive(Debug)]
-pub(super) struct Source {
-    /// `None`: there is no archive, only files.
-    file: Option<File>,
-    pub(super) length: u64,
-    pub(super) subject: String,
-}
-
 /// What the end records say.
 #[derive(Debug)]
 pub(super) struct End {
@@ -88,79 +77,6 @@ pub(super) struct Record {
     header: u64,
     /// Where the data begins; known after [`locate`].
     pub(super) data: u64,
-}
-
-impl Source {
-    pub(super) fn new(file: File, subject: &str) -> Result<Self> {
-        let length = file
-            .metadata()
-            .map_err(Error::io("read the size of", subject))?
-            .len();
-        Ok(Self {
-            file: Some(file),
-            length,
-            subject: subject.to_owned(),
-        })
-    }
-
-    /// The want of an archive.
-    pub(super) fn none(subject: &str) -> Self {
-        Self {
-            file: None,
-            length: 0,
-            subject: subject.to_owned(),
-        }
-    }
-
-    /// Fills `bytes` from `offset` on.
-    pub(super) fn read(&self, mut bytes: &mut [u8], mut offset: u64) -> Result<()> {
-        let Some(file) = &self.file else {
-            return Err(self.invalid("it is none"));
-        };
-        while !bytes.is_empty() {
-            match read_at(file, bytes, offset) {
-                Ok(0) => return Err(self.invalid("it ends before its records do")),
-                Ok(count) => {
-                    bytes = &mut bytes[count..];
-                    offset += count as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Error::io("read", &self.subject)(error)),
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn invalid(&self, problem: impl Into<String>) -> Error {
-        Error::ArchiveInvalid {
-            subject: self.subject.clone(),
-            problem: problem.into(),
-        }
-    }
-
-    pub(super) fn too_large(&self, limit: String) -> Error {
-        Error::TooLarge {
-            subject: self.subject.clone(),
-            limit,
-        }
-    }
-
-    pub(super) fn invalid_entry(&self, name: &[u8], problem: impl std::fmt::Display) -> Error {
-        self.invalid(format!(
-            "entry {:?}: {problem}",
-            in_short(&String::from_utf8_lossy(name))
-        ))
-    }
-}
-
-#[cfg(unix)]
-fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
-    std::os::unix::fs::FileExt::read_at(file, bytes, offset)
-}
-
-#[cfg(windows)]
-fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
-    std::os::windows::fs::FileExt::seek_read(file, bytes, offset)
 }
 
 /// Finds the end record, and the zip64 ones before it.

@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::io::{Seek as _, SeekFrom, Write as _};
+use std::io::{self, Seek as _, SeekFrom, Write as _};
 
 use castoff_testkit::package::{
     Built, Package, RawEntry, RawZip, extra_field, hostile, unicode_path,
@@ -8,6 +8,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::Code;
+use crate::archive::contents::OUTPUT_BLOCK;
+use crate::archive::{Archive, EntryKind, Opening, SafePath};
+use crate::release::{FILE_LIST_LIMIT, FileList};
+use crate::trust::Sha256;
 
 /// 中文.txt in GBK.
 const GBK: &[u8] = b"\xd6\xd0\xce\xc4.txt";
@@ -19,7 +23,18 @@ fn open(bytes: &[u8]) -> Result<Archive> {
 fn open_within(bytes: &[u8], limits: &Limits) -> Result<Archive> {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(bytes).unwrap();
-    Archive::open_within(file, "app.zip", limits)
+    Archive::open(
+        file,
+        &Opening {
+            limits: limits.clone(),
+            ..zip()
+        },
+    )
+}
+
+/// A zip is never unpacked to the disk, so that there need be no such folder.
+fn zip() -> Opening<'static> {
+    Opening::new("app.zip", std::path::Path::new("/nonexistent"))
 }
 
 fn open_raw(entries: impl IntoIterator<Item = RawEntry>) -> Result<Archive> {
@@ -140,7 +155,7 @@ fn where_the_file_is_positioned_does_not_matter() {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(&wheel().bytes).unwrap();
     file.seek(SeekFrom::Start(7)).unwrap();
-    assert_eq!(Archive::open(file, "app.zip").unwrap().entries().len(), 5);
+    assert_eq!(Archive::open(file, &zip()).unwrap().entries().len(), 5);
 }
 
 #[test]
@@ -307,7 +322,7 @@ fn truncated_at_every_1000th_byte() {
 fn a_file_that_shrinks_after_it_was_opened() {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(&hostile::good([]).build()).unwrap();
-    let archive = Archive::open(file.try_clone().unwrap(), "app.zip").unwrap();
+    let archive = Archive::open(file.try_clone().unwrap(), &zip()).unwrap();
     file.set_len(50).unwrap();
     let error = archive.extract(1, &mut io::sink()).unwrap_err();
     assert_eq!(error.code(), Code::ArchiveInvalid);

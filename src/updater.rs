@@ -1125,7 +1125,7 @@ impl<'a> Updater<'a> {
             return Err(match version {
                 None => not_installed(),
                 Some(_) => Error::EntryInvalid {
-                    entry: String::new(),
+                    entry: "(none)".into(),
                     problem: "neither the release nor the configuration names one",
                 },
             });

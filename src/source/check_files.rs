@@ -7,12 +7,14 @@
 //! `keep` means that a path is in both versions, and not that its content is the same, so that nothing
 //! follows from it here: the digest of the installed file decides.
 //!
-//! With pinned keys, the signed release is what counts, with the package that its document names; this
-//! answer only says that there is one.
+//! With pinned keys, the signed release in `source.documents` is what counts, with the package that its
+//! document names; this answer only says which version is the active one.
 
 use std::fmt::Write as _;
 
 use super::check::{self, Fields};
+use super::documents;
+use super::index::Remote as Folder;
 use super::{Announced, Ask, Source};
 use crate::archive::SafePath;
 use crate::archive::guard::{Node, check_tree};
@@ -30,6 +32,7 @@ const VERSION: &str = "active_version";
 pub(super) struct CheckFiles {
     url: String,
     history: Option<String>,
+    documents: Option<String>,
     fields: FieldNames,
 }
 
@@ -38,6 +41,7 @@ impl CheckFiles {
         Self {
             url: config.url.clone(),
             history: config.history.clone(),
+            documents: config.documents.clone(),
             fields: config.fields.clone(),
         }
     }
@@ -66,7 +70,14 @@ impl Source for CheckFiles {
     fn latest(&self, ask: &Ask<'_>, trust: &mut Trust) -> Result<Trusted> {
         let answer = ask.get(&self.address(ask.installed), "", FILE_LIST_LIMIT)?;
         let release = read(&answer, &self.fields)?;
-        trust.unsigned(release)
+        match &self.documents {
+            Some(template) if trust.is_pinned() => {
+                let version = &release.version;
+                let url = documents::folder(template, version, &version.file_name());
+                documents::release_of(&Folder { url: &url, ask }, trust, version, None)
+            }
+            _ => trust.unsigned(release),
+        }
     }
 
     fn history(&self, ask: &Ask<'_>, _trust: &mut Trust, count: usize) -> Result<Vec<Announced>> {

@@ -519,12 +519,12 @@ impl Forge {
 
     /// The release as its signed document has it.
     fn signed(&self, candidate: &Candidate, ask: &Ask<'_>, trust: &mut Trust) -> Result<Trusted> {
-        let folder = self.documents.as_ref().map(|documents| {
-            let tag = segments(&candidate.found.tag);
-            let url = documents
-                .replace("{version}", &candidate.version.file_name())
-                .replace("{tag}", &tag);
-            format!("{}/", url.trim_end_matches('/'))
+        let folder = self.documents.as_ref().map(|template| {
+            documents::folder(
+                template,
+                &candidate.version,
+                &segments(&candidate.found.tag),
+            )
         });
         // The archive of a tag is not the same bytes for ever, so that nobody signs one. And what the
         // document names itself need not be found here.

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use super::Client;
-use super::download::{clear_all_but, download, file_stem, finished_name};
+use super::download::{at_hand, clear_all_but, download, file_stem, finished_name};
 use crate::archive::{Loose, SafePath};
 use crate::progress::{Event, Observer};
 use crate::release::{Package, Remote};
@@ -53,6 +53,25 @@ pub fn download_files(
         share.comes_to(package.size.unwrap_or_default());
         Ok(())
     })?;
+    Ok(loose(files))
+}
+
+/// The files, where each was fetched before and is still what it should be; `None` where one is not.
+pub fn files_at_hand(
+    files: &BTreeMap<&SafePath, &Remote>,
+    folder: &Path,
+) -> Result<Option<Vec<Loose>>> {
+    for file in files.values() {
+        match at_hand(folder, &package(file))? {
+            Some(fetched) if fetched.sha256 == file.sha256 => {}
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some(loose(files)))
+}
+
+/// What the files are, once they are in the folder.
+fn loose(files: &BTreeMap<&SafePath, &Remote>) -> Vec<Loose> {
     let loose = files.iter().map(|(path, file)| Loose {
         path: (*path).clone(),
         stored: finished_name(&package(file)),
@@ -60,7 +79,7 @@ pub fn download_files(
         sha256: file.sha256,
         executable: false,
     });
-    Ok(loose.collect())
+    loose.collect()
 }
 
 fn package(file: &Remote) -> Package {

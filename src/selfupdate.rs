@@ -281,8 +281,8 @@ impl<'a> SelfUpdate<'a> {
         let old = old
             .metadata()
             .map_err(Error::io("look at", &self.launcher))?;
-        disk::need_space(&self.staged, size)?;
         let staged = disk::create_file(&self.staged, true)?;
+        disk::need_space(&self.staged, size)?;
         disk::fill(staged, &self.staged, &verified.into_file())?;
         disk::set_mode(&self.staged, disk::mode_of(&old))?;
         disk::sync_folder(self.home())?;

@@ -1,7 +1,7 @@
 //! The source that answers file by file.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 
 use castoff_testkit::http::{Reply, Server};
 use castoff_testkit::package::Built;
@@ -300,4 +300,36 @@ fn the_token_goes_to_the_host_of_the_endpoint_alone() {
     };
     assert!(carries(&world.server, CHECK) && carries(&world.server, "/here"));
     assert!(!carries(&other, "/elsewhere"));
+}
+
+#[test]
+fn what_waits_is_installed_without_asking_or_left() {
+    let world = world();
+    let url = format!(
+        "kind = \"check-files\"\nurl = \"{}\"",
+        world.server.url(CHECK)
+    );
+    announce(&world, "1.0.0", &files("1.0.0"), &Files::new());
+    for _ in 0..2 {
+        world.run(&[]).assert_app("1.0.0");
+    }
+    world.configure_source(&url, "[update]\nwhen = \"manual\"");
+    announce(&world, "1.1.0", &files("1.1.0"), &files("1.0.0"));
+    let fetch = || {
+        let lock = File::open(world.path(".castoff/run.lock")).unwrap();
+        lock.lock_shared().unwrap();
+        world.run(&["--castoff", "update"]);
+        assert_eq!(world.state()["pending"]["version"], "1.1.0");
+        world.server.requests().len()
+    };
+    // What is needed now was not when it was fetched.
+    let before = fetch();
+    fs::write(world.path("说明.txt"), "by the app").unwrap();
+    world.run(&[]).assert_app("1.0.0");
+    assert!(world.state()["pending"].is_null());
+    assert_eq!(world.server.requests().len(), before);
+    let before = fetch();
+    world.run(&[]).assert_app("1.1.0");
+    assert_eq!(world.server.requests().len(), before);
+    assert_files(&world, &files("1.1.0"));
 }

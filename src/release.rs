@@ -189,6 +189,19 @@ impl Manifest {
 }
 
 impl Package {
+    /// One of which nothing is known but where it is.
+    pub fn at(url: String) -> Self {
+        Self {
+            url,
+            mirrors: Vec::new(),
+            sha256: None,
+            size: None,
+            files: None,
+            wrapped: false,
+            by_file: false,
+        }
+    }
+
     /// What it is remembered by: its digest, or where none is announced that of its address.
     pub fn id(&self) -> Sha256 {
         self.sha256

@@ -17,7 +17,6 @@ use std::time::Duration;
 
 use chrono::Utc;
 
-use self::ahead::is_withdrawn;
 use crate::archive::{Archive, Opening};
 use crate::companions::{Companions, Way};
 use crate::config::{Config, Confirm, Downgrade, LayoutKind, Rules};
@@ -471,7 +470,7 @@ impl<'a> Updater<'a> {
             let ask = Ask::within(&client, installed.as_ref(), timeout).with_answers(&answers);
             source::open(self.config).latest(&ask, &mut trust)
         });
-        if let Err(error) = answers.save() {
+        if let Err(error) = answers.save(answer.is_ok()) {
             log::debug!("the answer is not kept: {}", error.chain());
         }
         // A first installation asks at every start until it is there.
@@ -486,13 +485,10 @@ impl<'a> Updater<'a> {
         }
         let release = match (answer, self.folder.load_state().pending) {
             (Ok(release), _) => release,
-            (Err(error), Some(pending)) => match trust.recall(pending) {
-                Err(gone) if is_withdrawn(gone.code()) => return Err(error),
-                release => {
-                    self.observer.event(&Event::Warning(&error));
-                    release?
-                }
-            },
+            (Err(error), Some(pending)) => {
+                self.observer.event(&Event::Warning(&error));
+                trust.recall(pending)?
+            }
             (Err(error), None) => return Err(error),
         };
         Ok((Offer { installed, release }, kept))

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use super::Client;
-use super::download::{at_hand, clear_all_but, download, file_stem, finished_name};
+use super::download::{at_hand, check_limit, clear_all_but, download, file_stem, finished_name};
 use crate::archive::{Loose, SafePath};
 use crate::progress::{Event, Observer};
 use crate::release::{Package, Remote};
@@ -37,6 +37,9 @@ pub fn download_files(
         name == also || keep.contains(name.split('.').next().unwrap_or(name))
     })?;
     let total = packages.values().filter_map(|package| package.size).sum();
+    if let Some(first) = packages.values().next() {
+        check_limit(client, &first.url, total)?;
+    }
     observer.event(&Event::Total {
         bytes: Some(total),
         done: 0,
@@ -84,13 +87,9 @@ fn loose(files: &BTreeMap<&SafePath, &Remote>) -> Vec<Loose> {
 
 fn package(file: &Remote) -> Package {
     Package {
-        url: file.url.clone(),
-        mirrors: Vec::new(),
         sha256: Some(file.sha256),
         size: Some(file.size),
-        files: None,
-        wrapped: false,
-        by_file: false,
+        ..Package::at(file.url.clone())
     }
 }
 

@@ -16,8 +16,8 @@ use super::check::{self, Fields};
 use super::documents;
 use super::index::Remote as Folder;
 use super::{Announced, Ask, Source};
-use crate::archive::SafePath;
 use crate::archive::guard::{Node, check_tree};
+use crate::archive::{Limits, SafePath};
 use crate::config::{FieldNames, SourceConfig};
 use crate::fetch::Answer;
 use crate::release::{FILE_LIST_LIMIT, Manifest, Package, Release, Remote};
@@ -118,18 +118,22 @@ fn read(answer: &Answer, names: &FieldNames) -> Result<Release> {
     if manifest.files.is_empty() {
         return Err(fields.wrong("add", "names no file"));
     }
+    let most = Limits::default().max_entries;
+    if manifest.files.len() as u64 > most {
+        return Err(Error::TooLarge {
+            subject: answer.url.clone(),
+            limit: format!("{most} entries"),
+        });
+    }
     let mut sizes = manifest.files.values().map(|file| file.size);
     let size = sizes.try_fold(0_u64, u64::checked_add);
     let size = size.ok_or_else(|| fields.wrong("size", "is larger than any disk"))?;
     Ok(Release {
         package: Package {
-            url: answer.url.clone(),
-            mirrors: Vec::new(),
             sha256: Some(manifest.id(&version)),
             size: Some(size),
-            files: None,
-            wrapped: false,
             by_file: true,
+            ..Package::at(answer.url.clone())
         },
         version,
         notes: fields.text(&names.notes)?.unwrap_or_default().to_owned(),

@@ -21,15 +21,6 @@ use std::time::Duration;
 /// interval needs it: a start with nothing new should write nothing.
 const NOTED_AGAIN: TimeDelta = TimeDelta::days(1);
 
-/// Whether an error of [`Trust::recall`](crate::trust::Trust::recall) says that what waits will never be
-/// installed.
-pub(super) fn is_withdrawn(code: Code) -> bool {
-    matches!(
-        code,
-        Code::TrustMismatch | Code::TrustWithdrawn | Code::TrustUnsigned
-    )
-}
-
 impl Updater<'_> {
     /// What a start does about updates, before the app.
     pub fn at_start(&self) -> Start {
@@ -107,7 +98,8 @@ impl Updater<'_> {
             return Ok(None);
         }
         match self.trust()?.recall(pending) {
-            Err(error) if is_withdrawn(error.code()) => {
+            // An index that was seen since names another, or none.
+            Err(error) if matches!(error.code(), Code::TrustMismatch | Code::TrustWithdrawn) => {
                 log::info!("what waits was withdrawn: {}", error.chain());
                 self.forget_waiting()?;
                 Ok(None)

@@ -52,7 +52,10 @@ impl Updater<'_> {
         loose: Vec<Loose>,
     ) -> Result<Archive> {
         self.observer.event(&Event::Phase(Phase::Verify));
-        let list = manifest.list(&release.version);
+        let mut list = manifest.list(&release.version);
+        // What is Castoff's own, as the version file in many packages, is nobody's to install.
+        list.files
+            .retain(|path, _| !self.folder.is_own(path.as_str()));
         Archive::of_files(&self.folder.downloads(), loose, list)
     }
 

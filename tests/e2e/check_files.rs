@@ -333,3 +333,39 @@ fn what_waits_is_installed_without_asking_or_left() {
     assert_eq!(world.server.requests().len(), before);
     assert_files(&world, &files("1.1.0"));
 }
+
+#[test]
+fn the_version_file_in_a_release_is_nobodys_to_install() {
+    let world = world();
+    let with_own = |version| {
+        let mut files = files(version);
+        files.insert("local_version.json".to_owned(), b"{}".to_vec());
+        files
+    };
+    announce(&world, "1.0.0", &with_own("1.0.0"), &Files::new());
+    world.run(&[]).assert_app("1.0.0");
+    world.run(&[]).assert_app("1.0.0");
+    announce(&world, "1.1.0", &with_own("1.1.0"), &with_own("1.0.0"));
+    world.run(&[]).assert_app("1.1.0");
+    assert_eq!(world.version(), "1.1.0");
+}
+
+#[test]
+fn the_largest_package_is_as_large_as_all_of_its_files() {
+    let world = World::new();
+    let source = format!(
+        "kind = \"check-files\"\nurl = \"{}\"",
+        world.server.url(CHECK)
+    );
+    let own = files("1.0.0");
+    let sum: usize = own.values().map(Vec::len).sum();
+    let limit = |bytes: usize| {
+        world.configure_source(&source, &format!("max_package_size = {bytes}"));
+    };
+    announce(&world, "1.0.0", &own, &Files::new());
+    limit(sum / 2);
+    world.run(&[]).assert_told("TOO_LARGE");
+    limit(sum);
+    world.run(&["--castoff", "update", "--force"]);
+    world.run(&[]).assert_app("1.0.0");
+}

@@ -166,14 +166,14 @@ impl Manifest {
         hasher.finish()
     }
 
-    /// The file list that an archive would have.
-    pub fn list(&self, version: &Version) -> FileList {
+    /// The file list that an archive of those that are `meant` would have.
+    pub fn list(&self, version: &Version, meant: &dyn Fn(&SafePath) -> bool) -> FileList {
         let listed = |file: &Remote| Listed::File {
             size: file.size,
             sha256: file.sha256,
             executable: false,
         };
-        let files = self.files.iter();
+        let files = self.files.iter().filter(|(path, _)| meant(path));
         FileList {
             castoff: 1,
             version: version.as_str().to_owned(),

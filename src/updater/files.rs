@@ -1,8 +1,6 @@
 //! Releases that have no archive: what differs is fetched file by file, and becomes one that holds no
 //! more than that.
 
-use std::collections::BTreeMap;
-
 use super::{Archive, Client, Error, Event, Phase, Result, Trusted, Updater, disk, fetch};
 use crate::archive::{Loose, SafePath};
 use crate::layout::tree;
@@ -20,7 +18,8 @@ impl Updater<'_> {
         let folder = &self.folder;
         let manifest = self.manifest(release)?;
         let wanted = self.wanted(&manifest)?;
-        disk::need_space(folder.root(), wanted.values().map(|file| file.size).sum())?;
+        let size = wanted.iter().map(|(_, file)| file.size).sum();
+        disk::need_space(folder.root(), size)?;
         let client = Client::new(&self.config.network, &self.config.source)?;
         let loose = fetch::download_files(
             &client,
@@ -52,18 +51,16 @@ impl Updater<'_> {
         loose: Vec<Loose>,
     ) -> Result<Archive> {
         self.observer.event(&Event::Phase(Phase::Verify));
-        let mut list = manifest.list(&release.version);
         // What is Castoff's own, as the version file in many packages, is nobody's to install.
-        list.files
-            .retain(|path, _| !self.folder.is_own(path.as_str()));
+        let list = manifest.list(&release.version, &|path| !self.folder.is_own(path.as_str()));
         Archive::of_files(&self.folder.downloads(), loose, list)
     }
 
     /// What is not installed as it should be.
-    fn wanted<'a>(&self, manifest: &'a Manifest) -> Result<BTreeMap<&'a SafePath, &'a Remote>> {
+    fn wanted<'a>(&self, manifest: &'a Manifest) -> Result<Vec<(&'a SafePath, &'a Remote)>> {
         let folder = &self.folder;
         let installed = plan::installed(folder, &self.rules)?;
-        let mut wanted = BTreeMap::new();
+        let mut wanted = Vec::new();
         for (path, file) in &manifest.files {
             let known = installed.files.get(path).filter(|known| {
                 matches!(&known.content, Content::File { sha256, .. } if *sha256 == file.sha256)
@@ -73,7 +70,7 @@ impl Updater<'_> {
                 None => false,
             };
             if !there && !folder.is_own(path.as_str()) {
-                wanted.insert(path, file);
+                wanted.push((path, file));
             }
         }
         Ok(wanted)

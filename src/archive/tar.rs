@@ -274,6 +274,12 @@ impl Reader<'_> {
                 }
                 kind @ (b'L' | b'K') => {
                     let bytes = self.extension(&name, size)?;
+                    let long = until_zero(&bytes);
+                    // Other readers take the zeros for a part of the name.
+                    if bytes.len() > long.len() + 1 {
+                        let problem = "there is more than a name in its extended header";
+                        return Err(self.invalid_entry(&name, problem));
+                    }
                     let place = if kind == b'L' {
                         &mut extension.path
                     } else {
@@ -282,7 +288,7 @@ impl Reader<'_> {
                     if place.is_some() {
                         return Err(self.invalid_entry(&name, "two headers say what only one can"));
                     }
-                    *place = Some(until_zero(&bytes).to_vec());
+                    *place = Some(long.to_vec());
                 }
                 _ => {
                     let described =

@@ -581,6 +581,9 @@ fn an_extended_header_says_nothing_twice() {
     for key in ["path", "linkpath"] {
         invalid([pax(&[(key, "")]), file("a")], "is empty");
     }
+    for long in ["b\0", "b\0c"] {
+        invalid([RawEntry::gnu(b'L', long), file("a")], "more than a name");
+    }
     invalid([pax(&[("size", "")]), file("a")], "no number");
     invalid([pax(&[("size", "-7")]), file("a")], "no number");
     invalid([pax(&[("size", "0x7")]), file("a")], "no number");

@@ -261,6 +261,18 @@ fn central(source: &Source, fields: &mut Fields) -> Result<Record> {
     // in this order: the field holds only those that did not fit
     let (size, compressed, header) = (widen(size), widen(compressed), widen(header));
     let cut = || invalid("its zip64 field is too short");
+    let unicode_name = match extras.unicode_path {
+        Some(field) => {
+            unicode_name(field, name).map_err(|problem| source.invalid_entry(name, problem))?
+        }
+        None => None,
+    };
+    if let (Some(other), Ok(own)) = (&unicode_name, std::str::from_utf8(name))
+        && flags & FLAG_UTF8 != 0
+        && other != own
+    {
+        return Err(source.invalid_entry(name, "it has two names that are different"));
+    }
     Ok(Record {
         made_by,
         flags,
@@ -269,12 +281,7 @@ fn central(source: &Source, fields: &mut Fields) -> Result<Record> {
         compressed: compressed.ok_or_else(cut)?,
         size: size.ok_or_else(cut)?,
         external,
-        unicode_name: match extras.unicode_path {
-            Some(field) => {
-                unicode_name(field, name).map_err(|problem| source.invalid_entry(name, problem))?
-            }
-            None => None,
-        },
+        unicode_name,
         name: name.to_vec(),
         header: header.ok_or_else(cut)?,
         data: 0,

@@ -487,6 +487,19 @@ fn the_unicode_path_field_is_taken_when_it_is_the_names() {
 }
 
 #[test]
+fn a_name_in_utf8_and_another_one_in_the_unicode_path_field() {
+    let named = |other: &str| {
+        RawEntry::stored("中文.txt", "a").both(|header| {
+            header.flags |= 0x800;
+            header.extra = unicode_path("中文.txt".as_bytes(), other.as_bytes());
+        })
+    };
+    assert_eq!(name_of(named("中文.txt")).unwrap(), "中文.txt");
+    let error = name_of(named("别名.txt")).unwrap_err();
+    assert_eq!(error.code(), Code::ArchiveInvalid, "{error}");
+}
+
+#[test]
 fn backslashes_of_old_windows_tools_are_slashes() {
     let windows = |name: &str| RawEntry::stored(name, "").both(|header| header.made_by = 20);
     let name = name_of(windows("lib\\a\\b.py")).unwrap();

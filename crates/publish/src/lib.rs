@@ -8,6 +8,7 @@
 //! | [`keys`] | writes `keys.N.json` |
 //! | [`release`] | writes `release-VERSION.json` |
 //! | [`index`] | writes `CHANNEL.json` |
+//! | [`pack`] | makes a package of a folder |
 //! | [`verify`] | goes through a folder as a launcher does, and says what it trusts and why |
 //!
 //! Promises: nothing is written that the engine does not read ([`castoff::trust`] reads it back
@@ -21,6 +22,7 @@ pub mod document;
 mod error;
 pub mod index;
 pub mod keys;
+pub mod pack;
 pub mod release;
 pub mod signer;
 pub mod time;

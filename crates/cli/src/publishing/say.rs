@@ -3,11 +3,13 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::path::Path;
 
-use castoff::launcher::messages::sanitise;
+use castoff::launcher::messages::{sanitise, size};
 use castoff::trust::document::{keys_name, release_name};
 use castoff::trust::{PublicKey, Role};
 use castoff_publish::document::{Content, Document, Folder, Standing, Written, list, roles};
+use castoff_publish::pack::Packed;
 use castoff_publish::signer::NewPair;
 use castoff_publish::verify::{Report, Signed};
 use castoff_publish::{Error, Result, time};
@@ -52,6 +54,19 @@ pub(super) fn new_pair(pair: &NewPair, public: &PublicKey, open: bool) {
         "{text}\nThe public key is {}. In launcher.toml:\n\n[trust]\nkeys = [\"{public}\"]",
         pair.public.display()
     ));
+}
+
+/// A package that was made.
+pub(super) fn packed(packed: &Packed, output: &Path) {
+    line(&format!(
+        "Packed {} of {}: {}, as a package {}, SHA-256 {}.",
+        count(packed.list.files.len(), "file"),
+        packed.list.version,
+        size(packed.bytes),
+        size(packed.file.size),
+        packed.file.sha256,
+    ));
+    data(&output.display().to_string());
 }
 
 /// What a document says.

@@ -1,0 +1,125 @@
+//! From a folder to a package to what a launcher installs, as a publisher types it.
+
+#[expect(dead_code, reason = "the other tests ask an endpoint besides")]
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Output, Stdio};
+
+use castoff_testkit::package::Tree;
+use serde_json::json;
+use tempfile::TempDir;
+
+use common::{command, document};
+
+const APP: &str = "com.example.client";
+
+/// Runs the command without a terminal, as cron does.
+fn castoff(folder: &Path, args: &[&str]) -> Output {
+    let mut command = command(folder, args);
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
+#[track_caller]
+fn done(folder: &Path, args: &[&str]) -> String {
+    let output = castoff(folder, args);
+    assert!(output.status.success(), "{args:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// The content of an app's folder, as a build leaves it.
+fn build(folder: &Path, version: &str) {
+    let write = |path: &str, content: &str| {
+        let path = folder.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    };
+    write("main.bin", "#!/bin/sh\n");
+    write("version.txt", version);
+    write("lib/big.so", &"always the same\n".repeat(10_000));
+    write(&format!("only/{version}.txt"), version);
+    write("数据/说明.txt", "说明");
+    fs::create_dir_all(folder.join("plugins")).unwrap();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(folder.join("main.bin"), mode).unwrap();
+        std::os::unix::fs::symlink("big.so", folder.join("lib/link.so")).unwrap();
+    }
+}
+
+/// A publisher's folder, with a key and a launcher.toml that names the app.
+fn publisher() -> (TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let key = done(folder.path(), &["keygen", "--no-passphrase"]);
+    fs::write(
+        folder.path().join("launcher.toml"),
+        format!("app = \"{APP}\"\n"),
+    )
+    .unwrap();
+    (folder, key)
+}
+
+/// A launcher's folder that follows the publisher's.
+fn launcher(publisher: &Path, key: &str) -> TempDir {
+    let home = tempfile::tempdir().unwrap();
+    let config = format!(
+        "app = \"{APP}\"\nlog_dir = \"logs\"\n[source]\nkind = \"folder\"\nurl = {}\n\
+         [trust]\nkeys = [\"{key}\"]\n",
+        json!(publisher)
+    );
+    fs::write(home.path().join("launcher.toml"), config).unwrap();
+    home
+}
+
+/// The app's own files, without what the launcher keeps beside them.
+fn app(folder: &Path) -> Tree {
+    Tree::read(folder, &[".castoff", ".backup", "local_version.json"])
+}
+
+#[test]
+fn a_folder_becomes_what_people_have() {
+    let (folder, key) = publisher();
+    let here = folder.path();
+    build(&here.join("dist"), "1.0.0");
+    let pack = ["pack", "dist", "--version", "1.0.0"];
+    let package = done(here, &pack);
+    assert_eq!(package, "com.example.client-1.0.0.zip");
+    let targeted = done(here, &[&pack[..], &["--target", "linux-x86_64"]].concat());
+    assert_eq!(targeted, "com.example.client-1.0.0-linux-x86_64.zip");
+    // The package says its version itself.
+    done(here, &["sign", &package, "--entry-point", "main.bin"]);
+    done(here, &["index", "new"]);
+    let home = launcher(here, &key);
+    let update = document(&castoff(home.path(), &["update", "--json"]));
+    assert_eq!(update["version"], "1.0.0", "{update}");
+    let differences = app(&here.join("dist")).differences(&app(&home.path().join("client")));
+    assert_eq!(differences, [] as [&str; 0]);
+}
+
+#[test]
+fn what_is_wrong_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let refused = |args: &[&str], text: &str| {
+        let output = castoff(here, args);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.contains(text), "{said}");
+    };
+    refused(
+        &["pack", "dist", "--version", "1"],
+        "dist is no folder [REQUEST_INVALID]",
+    );
+    build(&here.join("dist"), "1.0.0");
+    refused(&["pack", "dist"], "--version");
+    refused(&["pack", "dist", "--version", "one two"], "--version");
+    refused(
+        &["pack", "dist", "--version", "1", "--output", "dist/a.zip"],
+        "[REQUEST_INVALID]",
+    );
+    assert_eq!(done(here, &["pack", "dist", "--version", "1"]), "app-1.zip");
+    fs::write(here.join("plain.zip"), b"PK").unwrap();
+    refused(&["sign", "plain.zip", "--app", APP], "[ARCHIVE_INVALID]");
+}

@@ -90,13 +90,75 @@ fn a_folder_becomes_what_people_have() {
     let targeted = done(here, &[&pack[..], &["--target", "linux-x86_64"]].concat());
     assert_eq!(targeted, "com.example.client-1.0.0-linux-x86_64.zip");
     // The package says its version itself.
-    done(here, &["sign", &package, "--entry-point", "main.bin"]);
-    done(here, &["index", "new"]);
+    announce(here, &package);
     let home = launcher(here, &key);
     let update = document(&castoff(home.path(), &["update", "--json"]));
     assert_eq!(update["version"], "1.0.0", "{update}");
     let differences = app(&here.join("dist")).differences(&app(&home.path().join("client")));
     assert_eq!(differences, [] as [&str; 0]);
+}
+
+/// Makes a package current.
+fn announce(here: &Path, package: &str) {
+    done(here, &["sign", package, "--entry-point", "main.bin"]);
+    done(here, &["index", "new"]);
+}
+
+#[test]
+fn what_has_changed_is_installed_over_the_version_that_it_fits() {
+    let (folder, key) = publisher();
+    let here = folder.path();
+    for version in ["0.9.0", "1.0.0", "1.1.0"] {
+        build(&here.join(version), version);
+    }
+    // A file that another one replaces, and one that only changes its mode.
+    fs::write(here.join("1.0.0/plug"), "x").unwrap();
+    fs::create_dir_all(here.join("1.1.0/plug/in")).unwrap();
+    fs::write(here.join("1.1.0/plug/in/x"), "x").unwrap();
+    for version in ["1.0.0", "1.1.0"] {
+        fs::write(here.join(version).join("tool"), "#!/bin/sh\n").unwrap();
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(here.join("1.1.0/tool"), mode).unwrap();
+    }
+    let pack = |version: &str, more: &[&str]| {
+        let args = ["pack", version, "--version", version];
+        done(here, &[&args[..], more].concat())
+    };
+    let (fitting, other) = (launcher(here, &key), launcher(here, &key));
+    let update = |home: &TempDir| document(&castoff(home.path(), &["update", "--json"]));
+    let client = |home: &TempDir| app(&home.path().join("client"));
+
+    let old = pack("0.9.0", &[]);
+    announce(here, &old);
+    assert_eq!(update(&other)["version"], "0.9.0");
+    let whole = pack("1.0.0", &[]);
+    announce(here, &whole);
+    assert_eq!(update(&fitting)["version"], "1.0.0");
+
+    let partial = pack("1.1.0", &["--against", &whole]);
+    let size = |name: &str| fs::metadata(here.join(name)).unwrap().len();
+    assert!(size(&partial) < size(&whole));
+    announce(here, &partial);
+    let before = client(&other);
+    assert_eq!(update(&other)["error"], "PARTIAL_MISFIT");
+    assert_eq!(client(&other).differences(&before), [] as [&str; 0]);
+    let nothing = launcher(here, &key);
+    assert_ne!(update(&nothing)["outcome"], "installed");
+
+    assert_eq!(update(&fitting)["version"], "1.1.0");
+    let differences = app(&here.join("1.1.0")).differences(&client(&fitting));
+    assert_eq!(differences, [] as [&str; 0]);
+
+    let output = castoff(
+        here,
+        &["pack", "1.1.0", "--version", "1.1.0", "--against", &partial],
+    );
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("[REQUEST_INVALID]"), "{said}");
 }
 
 #[test]

@@ -9,6 +9,7 @@
 //! | [`release`] | writes `release-VERSION.json` |
 //! | [`index`] | writes `CHANNEL.json` |
 //! | [`pack`] | makes a package of a folder |
+//! | [`against`] | reads what an older version consists of, for a package of what has changed |
 //! | [`verify`] | goes through a folder as a launcher does, and says what it trusts and why |
 //!
 //! Promises: nothing is written that the engine does not read ([`castoff::trust`] reads it back
@@ -18,6 +19,7 @@
 //!
 //! The library asks nobody and prints nothing: clock and passphrases are passed in.
 
+pub mod against;
 pub mod document;
 mod error;
 pub mod index;

@@ -91,6 +91,9 @@ pub struct Draft {
     pub default_excludes: bool,
     /// Commands that the package brings.
     pub commands: Commands,
+    /// The files of an older version, which are not packed again: the package is a partial one, for
+    /// whoever has that version.
+    pub against: Option<FileList>,
 }
 
 /// How far it is.
@@ -114,6 +117,8 @@ pub struct Packed {
     pub file: Hashed,
     /// The list in it.
     pub list: FileList,
+    /// How many files and links of the list it holds.
+    pub held: usize,
     /// Bytes of all files of the release.
     pub bytes: u64,
 }
@@ -126,6 +131,14 @@ pub struct Packed {
 pub fn pack(draft: &Draft, progress: &mut dyn FnMut(Progress)) -> Result<Packed> {
     if let Some(target) = &draft.target {
         target_name(target)?;
+    }
+    if let Some(old) = &draft.against
+        && old.version.parse::<Version>()? == draft.version
+    {
+        return Err(Error::request(format!(
+            "what it is to be packed against is {} too: an older version is needed there",
+            draft.version
+        )));
     }
     let tree = Tree::read(draft)?;
     let output = std::path::absolute(&draft.output).map_err(Error::io("find", &draft.output))?;
@@ -140,7 +153,7 @@ pub fn pack(draft: &Draft, progress: &mut dyn FnMut(Progress)) -> Result<Packed>
     let temporary = output.with_added_extension("part");
     // One that was left by a crash.
     disk::remove_file(&temporary)?;
-    let made = write(draft, &tree, &temporary, progress).and_then(|list| {
+    let made = write(draft, &tree, &temporary, progress).and_then(|(list, held)| {
         progress(Progress::Checking);
         examine(&temporary, &draft.version)?;
         let file = hash(&temporary)?;
@@ -149,6 +162,7 @@ pub fn pack(draft: &Draft, progress: &mut dyn FnMut(Progress)) -> Result<Packed>
         Ok(Packed {
             file,
             list,
+            held,
             bytes: tree.bytes(),
         })
     });
@@ -316,58 +330,89 @@ fn target_of(link: &Path) -> Result<String> {
     }
 }
 
-/// Writes the package, and syncs it.
+/// Writes the package, and syncs it. Returns its list, and how much of that it holds.
 fn write(
     draft: &Draft,
     tree: &Tree,
     to: &Path,
     progress: &mut dyn FnMut(Progress),
-) -> Result<FileList> {
+) -> Result<(FileList, usize)> {
     let mut writer = Writer {
         zip: ZipWriter::new(BufWriter::new(disk::create_file(to, false)?)),
         path: to,
+        held: 0,
         done: 0,
         total: tree.bytes(),
         progress,
     };
     let mut files = BTreeMap::new();
+    let old = draft.against.as_ref();
     for (path, item) in &tree.0 {
+        let before = old.and_then(|old| old.files.get(path));
         let listed = match item {
             Item::Folder => {
                 writer.folder(path)?;
                 continue;
             }
             Item::Link(target) => {
-                writer.link(path, target)?;
-                Listed::Link {
-                    link: target.clone(),
+                let link = target.clone();
+                let listed = Listed::Link { link };
+                if before != Some(&listed) {
+                    writer.link(path, target)?;
+                }
+                listed
+            }
+            Item::File { size, executable } => {
+                let (size, executable) = (*size, *executable);
+                let from = path.below(&draft.folder);
+                match before {
+                    Some(before) if is_same(before, &from, size, executable)? => {
+                        writer.advance(size);
+                        before.clone()
+                    }
+                    _ => Listed::File {
+                        size,
+                        sha256: writer.file(path, &from, size, executable)?,
+                        executable,
+                    },
                 }
             }
-            Item::File { size, executable } => Listed::File {
-                size: *size,
-                sha256: writer.file(path, &path.below(&draft.folder), *size, *executable)?,
-                executable: *executable,
-            },
         };
         files.insert(path.clone(), listed);
     }
     let list = FileList {
         castoff: 1,
         version: draft.version.as_str().to_owned(),
-        whole: true,
-        fits: Vec::new(),
+        whole: old.is_none(),
+        fits: old.iter().map(|old| old.version.clone()).collect(),
         files,
         hooks: draft.commands.clone(),
         gone: BTreeSet::new(),
     };
+    let held = writer.held;
     writer.finish(&list)?;
-    Ok(list)
+    Ok((list, held))
+}
+
+/// Whether a file is what an older version has under its name. Another mode is a change too.
+fn is_same(before: &Listed, file: &Path, size: u64, executable: bool) -> Result<bool> {
+    match before {
+        Listed::File {
+            size: known,
+            sha256,
+            executable: mode,
+        } if (*known, *mode) == (size, executable) => Ok(hash(file)?.sha256 == *sha256),
+        _ => Ok(false),
+    }
 }
 
 /// A zip that grows.
 struct Writer<'a> {
     zip: ZipWriter<BufWriter<File>>,
     path: &'a Path,
+    /// Files and links so far.
+    held: usize,
+    /// Bytes of files so far.
     done: u64,
     total: u64,
     progress: &'a mut dyn FnMut(Progress),
@@ -380,6 +425,7 @@ impl Writer<'_> {
     }
 
     fn link(&mut self, path: &SafePath, target: &str) -> Result<()> {
+        self.held += 1;
         let added = self.zip.add_symlink(path.as_str(), target, options(0o777));
         added.map_err(|error| self.failed(error))
     }
@@ -391,6 +437,7 @@ impl Writer<'_> {
         size: u64,
         executable: bool,
     ) -> Result<Sha256> {
+        self.held += 1;
         let mode = if executable { 0o755 } else { 0o644 };
         let options = options(mode).large_file(size >= LARGE);
         let started = self.zip.start_file(path.as_str(), options);

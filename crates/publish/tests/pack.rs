@@ -13,7 +13,10 @@ use std::time::{Duration, SystemTime};
 use castoff::archive::{Archive, Opening};
 use castoff::release::{Commands, FileList, Listed};
 use castoff_publish::pack::{Draft, Packed, Progress, pack};
-use castoff_publish::{Result, release};
+use castoff_publish::{Result, against, release};
+use castoff_testkit::http::{Reply, Server};
+use castoff_testkit::package::Package;
+use serde_json::json;
 use tempfile::TempDir;
 
 /// A folder to be packed, and one for what comes of it.
@@ -89,6 +92,7 @@ impl World {
             excludes: Vec::new(),
             default_excludes: true,
             commands: Commands::default(),
+            against: None,
         }
     }
 
@@ -423,6 +427,111 @@ print(json.dumps({'modes': modes, 'list': json.loads(package.read('castoff-files
     let expected = expected.map(|(name, mode)| (name.to_owned(), mode.to_owned()));
     #[cfg(unix)]
     assert_eq!(modes, expected.into());
+}
+
+/// The paths in a package.
+fn names(path: &Path) -> Vec<String> {
+    let archive = open(path);
+    let entries = archive.entries().iter();
+    entries.map(|entry| entry.path.to_string()).collect()
+}
+
+#[test]
+fn a_partial_package_holds_what_has_changed() {
+    let world = World::nuitka();
+    world.write("goes", "x");
+    let old = world.pack();
+    world.write("empty", "no more");
+    world.write("new", "x");
+    fs::remove_file(world.path().join("goes")).unwrap();
+    let mut changed = vec!["empty", "new"];
+    #[cfg(unix)]
+    {
+        fs::remove_file(world.path().join("plugins/lib")).unwrap();
+        world.link("plugins/lib", "../data");
+        world.mode("lib/libqt.so.6", 0o755);
+        changed = vec!["empty", "lib/libqt.so.6", "new", "plugins/lib"];
+    }
+    let mut draft = world.draft("1.1.0");
+    let whole = made(&draft).unwrap();
+
+    draft.against = Some(old.list.clone());
+    let partial = made(&draft).unwrap();
+    assert_eq!(names(&draft.output), changed);
+    assert_eq!(partial.held, changed.len());
+    assert!(!partial.list.whole);
+    assert_eq!(partial.list.fits, ["1.0.0"]);
+    assert_eq!(partial.list.files, whole.list.files);
+    assert_eq!(
+        open(&draft.output).file_list(None).unwrap(),
+        Some(partial.list)
+    );
+
+    // Nothing that has changed is a release too.
+    let mut same = world.draft("1.2.0");
+    same.against = Some(whole.list);
+    assert_eq!(made(&same).unwrap().held, 0);
+    assert!(names(&same.output).is_empty());
+    same.version = "1.1.0".parse().unwrap();
+    assert_eq!(made(&same).unwrap_err().code(), "REQUEST_INVALID");
+}
+
+#[test]
+fn an_older_version_is_told_by_a_package_or_a_server() {
+    let world = World::nuitka();
+    let old = world.pack();
+    let path = world.output("app-1.0.0.zip");
+    let server = Server::start();
+    server.route("/app.zip", Reply::file(&fs::read(&path).unwrap()));
+    assert_eq!(against::read(path.to_str().unwrap()).unwrap(), old.list);
+    assert_eq!(against::read(&server.url("/app.zip")).unwrap(), old.list);
+
+    // As the later server answers, which keeps neither modes nor links.
+    let files = old.list.files.iter().filter_map(|(path, listed)| match listed {
+        Listed::File { size, sha256, .. } => Some(json!({
+            "hash": sha256, "path": path, "url": format!("/media/nuitkal-pack/{sha256}"), "size": size,
+        })),
+        Listed::Link { .. } => None,
+    });
+    let files: Vec<_> = files.collect();
+    let answer = |files: &[serde_json::Value]| {
+        json!({
+            "id": 1, "version": "1.0.0", "entry_point": "main.bin", "changelog": "c", "is_active": true,
+            "file_count": files.len(), "total_size": 0, "files": files,
+        })
+        .to_string()
+    };
+    server.route("/active/", Reply::json(&answer(&files)));
+    let told = against::read(&server.url("/active/")).unwrap();
+    assert_eq!(told.version, "1.0.0");
+    let mut draft = world.draft("1.1.0");
+    draft.against = Some(told);
+    made(&draft).unwrap();
+    let again: &[&str] = if cfg!(unix) {
+        &["lib/libqt.so", "main.bin", "plugins/lib"]
+    } else {
+        &[]
+    };
+    assert_eq!(names(&draft.output), again);
+
+    let twice = [&files[..], &files[..1]].concat();
+    let mut outside = files.clone();
+    outside[0]["path"] = json!("../main.bin");
+    let plain = Package::new("1.0.0").file("main.bin", "x").build().bytes;
+    for wrong in [
+        answer(&twice).into_bytes(),
+        answer(&outside).into_bytes(),
+        answer(&[]).replace("files", "data").into_bytes(),
+        b"{".to_vec(),
+        plain,
+    ] {
+        let path = world.output("wrong");
+        fs::write(&path, wrong).unwrap();
+        let error = against::read(path.to_str().unwrap()).unwrap_err();
+        assert_eq!(error.code(), "REQUEST_INVALID", "{error}");
+    }
+    assert!(against::read("nowhere.zip").is_err());
+    assert!(against::read(&server.url("/nowhere")).is_err());
 }
 
 /// 5 GiB that cannot be compressed, and more entries than 16 bits can count: both need zip64.

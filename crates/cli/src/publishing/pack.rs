@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use castoff::launcher::messages::{Lang, Text, size};
 use castoff::release::Commands;
 use castoff::version::Version;
-use castoff_publish::Result;
 use castoff_publish::pack::{Draft, Progress, pack};
+use castoff_publish::{Result, against};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -33,6 +33,10 @@ pub(crate) struct Pack {
     /// Also pack what is left out by default: version control, bytecode, virtual environments
     #[arg(long)]
     no_default_excludes: bool,
+    /// Pack only what has changed since an older version: its package, the address of that, or a
+    /// server's answer that lists its files. Only whoever has that version can install the package
+    #[arg(long, value_name = "PACKAGE|URL")]
+    against: Option<String>,
     /// A command that the package brings, to be run when it is staged
     #[arg(long, value_name = "COMMAND")]
     after_stage: Vec<String>,
@@ -47,7 +51,9 @@ impl Pack {
             Some(output) => output,
             None => usual_name(&self.version, self.target.as_deref())?,
         };
+        let against = self.against.as_deref().map(against::read).transpose()?;
         let draft = Draft {
+            against,
             folder: self.dir,
             version: self.version,
             target: self.target,

@@ -58,14 +58,22 @@ pub(super) fn new_pair(pair: &NewPair, public: &PublicKey, open: bool) {
 
 /// A package that was made.
 pub(super) fn packed(packed: &Packed, output: &Path) {
+    let list = &packed.list;
     line(&format!(
         "Packed {} of {}: {}, as a package {}, SHA-256 {}.",
-        count(packed.list.files.len(), "file"),
-        packed.list.version,
+        count(list.files.len(), "file"),
+        list.version,
         size(packed.bytes),
         size(packed.file.size),
         packed.file.sha256,
     ));
+    if !list.whole {
+        line(&format!(
+            "It holds what differs from {} ({}), and can be installed over that version only.",
+            list.fits.join(", "),
+            count(packed.held, "file"),
+        ));
+    }
     data(&output.display().to_string());
 }
 

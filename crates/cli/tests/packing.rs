@@ -185,3 +185,130 @@ fn what_is_wrong_is_said() {
     fs::write(here.join("plain.zip"), b"PK").unwrap();
     refused(&["sign", "plain.zip", "--app", APP], "[ARCHIVE_INVALID]");
 }
+
+#[test]
+fn a_publisher_begins_with_one_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let releases = here.join("releases");
+    let source = releases.to_str().unwrap();
+    let begin = [
+        "init",
+        "--app",
+        APP,
+        "--source",
+        source,
+        "--entry-point",
+        "main.bin",
+        "--sign",
+        "--no-passphrase",
+        "--dir",
+        "releases",
+    ];
+    let refused = |args: &[&str], texts: &[&str]| {
+        let output = castoff(here, args);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success(), "{args:?}");
+        assert!(texts.iter().all(|text| said.contains(text)), "{said}");
+    };
+    refused(&begin, &["is no folder"]);
+    fs::create_dir(&releases).unwrap();
+
+    // Without a terminal nobody is asked, and what is missing is named.
+    for flag in ["--app", "--source", "--entry-point"] {
+        let at = begin.iter().position(|arg| *arg == flag).unwrap();
+        let less = [&begin[..at], &begin[at + 2..]].concat();
+        refused(&less, &[flag, "[REQUEST_INVALID]"]);
+    }
+    let without = |flag: &str| -> Vec<&str> {
+        let args = begin.iter().copied();
+        args.filter(|arg| *arg != flag).collect()
+    };
+    refused(&without("--sign"), &["--no-sign"]);
+    refused(&without("--no-passphrase"), &["[PASSPHRASE_NEEDED]"]);
+    let unsigned = [&without("--sign")[..], &["--no-sign"]].concat();
+    refused(&unsigned, &["in a folder is believed for its signatures"]);
+    let with = |flag: &str, value: &'static str| -> Vec<&str> {
+        let at = begin.iter().position(|arg| *arg == flag).unwrap();
+        let mut args = begin.to_vec();
+        args[at + 1] = value;
+        args
+    };
+    refused(&with("--app", "my app"), &["names no app"]);
+    refused(&with("--app", ""), &["--app"]);
+    refused(
+        &with("--source", "https://"),
+        &["source.url", "[CONFIG_INVALID]"],
+    );
+    refused(
+        &with("--entry-point", "../main"),
+        &["entry_point", "[CONFIG_INVALID]"],
+    );
+    assert_eq!(
+        fs::read_dir(&releases).unwrap().count(),
+        0,
+        "nothing was written"
+    );
+
+    let written = done(here, &begin);
+    let names = [
+        "castoff.key",
+        "castoff.pub",
+        "launcher.toml",
+        "publish.toml",
+    ];
+    let names = names.map(|name| Path::new("releases").join(name).display().to_string());
+    assert_eq!(written.lines().collect::<Vec<_>>(), names);
+    refused(&begin, &["[FILE_EXISTS]"]);
+
+    // From here on, the versions are all that has to be said.
+    build(&here.join("dist"), "1.0.0");
+    done(&releases, &["pack", "../dist", "--version", "1.0.0"]);
+    done(&releases, &["sign", "com.example.client-1.0.0.zip"]);
+    done(&releases, &["index", "new"]);
+    let home = tempfile::tempdir().unwrap();
+    fs::copy(
+        releases.join("launcher.toml"),
+        home.path().join("launcher.toml"),
+    )
+    .unwrap();
+    let update = document(&castoff(home.path(), &["update", "--json"]));
+    assert_eq!(update["version"], "1.0.0", "{update}");
+    let document = castoff_publish::document::Document::read(&releases.join("release-1.0.0.json"));
+    let entry = document.unwrap().value()["packages"]["any"]["entry_point"].clone();
+    assert_eq!(entry, "main.bin");
+
+    fs::write(releases.join("publish.toml"), "entry = \"main\"\n").unwrap();
+    let output = castoff(&releases, &["sign", "com.example.client-1.0.0.zip"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("publish.toml: unknown field"), "{said}");
+}
+
+#[test]
+fn a_publisher_without_keys_begins_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let written = done(
+        here,
+        &[
+            "init",
+            "--app",
+            APP,
+            "--name",
+            "我的 \"App\"",
+            "--source",
+            "https://updates.example.com/active/",
+            "--entry-point",
+            "main.bin",
+            "--no-sign",
+        ],
+    );
+    assert_eq!(written, "launcher.toml\npublish.toml");
+    let text = fs::read_to_string(here.join("launcher.toml")).unwrap();
+    assert!(
+        text.contains("kind = \"check\"") && !text.contains("trust"),
+        "{text}"
+    );
+    let doctor = document(&castoff(here, &["doctor", "--json"]));
+    assert!(doctor.to_string().contains("我的"), "{doctor}");
+}

@@ -3,6 +3,7 @@
 //!
 //! | module | does |
 //! |---|---|
+//! | [`init`] | writes the files with which a publisher begins |
 //! | [`signer`] | makes key pairs and signs, in minisign's own formats |
 //! | [`document`] | reads what lies in a folder, adds signatures, says which are missing |
 //! | [`keys`] | writes `keys.N.json` |
@@ -23,6 +24,7 @@ pub mod against;
 pub mod document;
 mod error;
 pub mod index;
+pub mod init;
 pub mod keys;
 pub mod pack;
 pub mod release;

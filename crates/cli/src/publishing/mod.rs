@@ -5,6 +5,7 @@
 //! stdout, what there is to know about it to stderr.
 
 mod ask;
+mod init;
 mod pack;
 mod say;
 mod settings;
@@ -27,6 +28,8 @@ use settings::Settings;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    /// Writes the files with which a publisher begins: launcher.toml, a key pair, publish.toml
+    Init(init::Init),
     /// Makes a key pair, NAME.key and NAME.pub, which minisign reads too
     Keygen {
         /// The name of both files
@@ -170,7 +173,7 @@ pub(crate) struct Term {
 
 #[derive(Args)]
 pub(crate) struct Signing {
-    /// A secret key's file; else the one in the current folder
+    /// A secret key's file; else that of publish.toml, or the one in the current folder
     #[arg(long = "key", value_name = "FILE")]
     keys: Vec<PathBuf>,
     /// A public key that has signed the document of before, if none of these keys has
@@ -220,7 +223,7 @@ pub(crate) struct Announce {
     /// The kind of machine, such as windows-x86_64; else all that are not named
     #[arg(long)]
     target: Option<String>,
-    /// What to start, in the package
+    /// What to start, in the package; else that of publish.toml
     #[arg(long, value_name = "PATH")]
     entry_point: Option<String>,
     /// What is new
@@ -295,6 +298,7 @@ fn work(command: Command) -> Result<bool> {
             }
             Keys::Show { path, json } => show(&path, json)?,
         },
+        Command::Init(init) => init.run()?,
         Command::Pack(pack) => pack.run()?,
         Command::Sign {
             file,
@@ -616,12 +620,13 @@ impl Announce {
                 "{text:?} is not TARGET=FILE, as in linux-x86_64=MyApp"
             ))),
         };
+        let settings = Settings::read()?;
         Ok(release::Draft {
-            app: Settings::read()?.app(self.app)?,
+            app: settings.app(self.app)?,
             version,
             target: self.target,
             package: package.to_path_buf(),
-            entry_point: self.entry_point,
+            entry_point: self.entry_point.or(settings.publish.entry_point),
             notes,
             urls: self.url,
             critical_below: self.critical_below,

@@ -1,10 +1,19 @@
 //! From a folder to a package to what a launcher installs, as a publisher types it.
 
+#![cfg_attr(
+    target_os = "linux",
+    expect(clippy::print_stderr, reason = "a test that is left out says so")
+)]
+
 #[expect(dead_code, reason = "the other tests ask an endpoint besides")]
 mod common;
 
 use std::fs;
+#[cfg(target_os = "linux")]
+use std::io::Write as _;
 use std::path::Path;
+#[cfg(target_os = "linux")]
+use std::process::Command;
 use std::process::{Output, Stdio};
 
 use castoff_testkit::package::Tree;
@@ -282,6 +291,41 @@ fn a_publisher_begins_with_one_command() {
     let output = castoff(&releases, &["sign", "com.example.client-1.0.0.zip"]);
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("publish.toml: unknown field"), "{said}");
+}
+
+/// On a terminal, which `script` of util-linux is for it.
+#[cfg(target_os = "linux")]
+#[test]
+fn on_a_terminal_a_publisher_is_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let program = format!("{} init --no-passphrase", env!("CARGO_BIN_EXE_castoff"));
+    let mut terminal = Command::new("script");
+    terminal.args(["-qec", &program, "/dev/null"]);
+    terminal
+        .current_dir(here)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    let mut terminal = match terminal.spawn() {
+        Ok(terminal) => terminal,
+        Err(error) => {
+            eprintln!("left out: script cannot be run here: {error}");
+            return;
+        }
+    };
+    let answers = format!("{APP}\nhttps://updates.example.com/r/\nmain.bin\n\n");
+    let mut input = terminal.stdin.take().unwrap();
+    input.write_all(answers.as_bytes()).unwrap();
+    let output = terminal.wait_with_output().unwrap();
+    drop(input);
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(said.matches("[Y/n]?").count(), 1, "{said}");
+    let text = fs::read_to_string(here.join("launcher.toml")).unwrap();
+    assert!(
+        text.contains("kind = \"index\"") && text.contains("[trust]"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -16,7 +16,7 @@ use castoff::trust::Sha256;
 use serde::Deserialize;
 
 use crate::release::file_list;
-use crate::{Error, Result};
+use crate::{Error, Result, is_address};
 
 /// A server's active version, as far as it matters here.
 #[derive(Deserialize)]
@@ -39,7 +39,7 @@ struct ActiveFile {
 ///
 /// Fails with `REQUEST_INVALID` when there is no list, or as opening packages and downloads do.
 pub fn read(named: &str) -> Result<FileList> {
-    if !named.starts_with("https://") && !named.starts_with("http://") {
+    if !is_address(named) {
         return read_file(Path::new(named), named);
     }
     let folder = tempfile::tempdir().map_err(Error::io("create", std::env::temp_dir()))?;

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use crate::document::is_identity;
 use crate::signer::{NewPair, SECRET, join, write_new};
-use crate::{Error, Result};
+use crate::{Error, Result, is_address};
 
 /// The launcher's configuration.
 pub const LAUNCHER_FILE: &str = "launcher.toml";
@@ -72,7 +72,7 @@ impl Beginning {
                 answers.app
             )));
         }
-        if !answers.sign && !answers.is_online() {
+        if !answers.sign && !is_address(&answers.source) {
             return Err(Error::request(
                 "what lies in a folder is believed for its signatures alone: sign, or name an address \
                  (https://...)",
@@ -128,18 +128,9 @@ fn free(folder: &Path, name: &str) -> Result<PathBuf> {
 }
 
 impl Answers {
-    /// Whether updates come from a server.
-    pub fn is_online(&self) -> bool {
-        let scheme = |scheme: &str| {
-            let start = self.source.get(..scheme.len());
-            start.is_some_and(|start| start.eq_ignore_ascii_case(scheme))
-        };
-        scheme("https://") || scheme("http://")
-    }
-
     /// The kind of source, as `source.kind` has it.
     fn kind(&self) -> &'static str {
-        match (self.is_online(), self.sign) {
+        match (is_address(&self.source), self.sign) {
             (false, _) => "folder",
             (true, true) => "index",
             (true, false) => "check",

@@ -33,3 +33,11 @@ pub mod time;
 pub mod verify;
 
 pub use error::{Error, Result};
+
+/// Whether a text is the address of something on a server, and not a path.
+pub(crate) fn is_address(text: &str) -> bool {
+    ["https://", "http://"].iter().any(|scheme| {
+        let start = text.get(..scheme.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    })
+}

@@ -257,16 +257,15 @@ impl Tree {
             Item::Folder => (path, Node::Folder),
         });
         check_tree(nodes.chain([(&list, Node::File)]))?;
-        let mut files = self.0.iter().peekable();
-        if files.peek().is_none() {
+        if self.0.is_empty() {
             return Err(Error::request(format!(
                 "there is nothing to pack in {}",
                 draft.folder.display()
             )));
         }
         let target = draft.target.as_deref().unwrap_or_default();
-        let link = files.find(|(_, item)| matches!(item, Item::Link(_)));
-        match link {
+        let mut items = self.0.iter();
+        match items.find(|(_, item)| matches!(item, Item::Link(_))) {
             Some((path, _)) if target.starts_with("windows") => Err(Error::request(format!(
                 "{path} is a symbolic link, which launchers on Windows do not install: put the file \
                  itself in its place, or exclude it"

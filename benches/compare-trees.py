@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Compares an installed client folder with a tree that unzip made, bit by bit.
+"""Compares an installed client folder with a tree that unzip or tar made, bit by bit.
 
-    compare-trees.py CLIENT EXPECTED ZIP...
+    compare-trees.py CLIENT EXPECTED PACKAGE...
 
-CLIENT's own files (.castoff, .backup, local_version.json, run.sh) are left out. ZIP: the packages
-that were laid one over the other, oldest first; they say which modes are right: a file is made as
-0755 where the zip that brought it first says x, as 0644 where it does not, and keeps its mode after
+CLIENT's own files (.castoff, .backup, local_version.json, run.sh) are left out. PACKAGE: the zips or
+tar.gz that were laid one over the other, oldest first; they say which modes are right: a file is made
+as 0755 where the package that brought it first says x, as 0644 where it does not, and keeps its mode after
 that. Prints "FILES BYTES" and ends with 0 when the trees are the same; otherwise prints what
 differs to stderr and ends with 1.
 """
@@ -14,6 +14,7 @@ import filecmp
 import os
 import stat
 import sys
+import tarfile
 import zipfile
 
 OWN = {".castoff", ".backup", "local_version.json", "run.sh"}
@@ -38,13 +39,20 @@ def tree(root, leave_out):
     return files, folders
 
 
+def entries(package):
+    """Name and mode of everything in a package."""
+    if package.endswith(".zip"):
+        with zipfile.ZipFile(package) as archive:
+            return [(info.filename, info.external_attr >> 16) for info in archive.infolist()]
+    with tarfile.open(package) as archive:
+        return [(info.name, info.mode) for info in archive.getmembers()]
+
+
 def modes(packages):
     wanted = {}
     for package in packages:
-        with zipfile.ZipFile(package) as archive:
-            for info in archive.infolist():
-                executable = info.external_attr >> 16 & 0o111
-                wanted.setdefault(info.filename, 0o755 if executable else 0o644)
+        for name, mode in entries(package):
+            wanted.setdefault(name, 0o755 if mode & 0o111 else 0o644)
     return wanted
 
 

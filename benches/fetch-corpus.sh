@@ -3,8 +3,8 @@
 #
 #   benches/fetch-corpus.sh OUT
 #
-# Wheels are zips already and are kept as they are. npm packages are tar.gz; they become zips the
-# way the Python packager makes them. What comes is checked against benches/corpus.sha256, so that
+# Wheels are zips already and are kept as they are. npm packages are tar.gz, and are kept so and as
+# zips, the way the Python packager makes them. What comes is checked against benches/corpus.sha256, so that
 # two runs measure the same bytes. OUT/pairs.tsv says what is there: name, old version, new version,
 # old file, new file.
 #
@@ -75,13 +75,22 @@ while read -r kind package old new; do
                 npm) python3 "$here/tgz-to-zip.py" "$file" "$zip" ;;
             esac
         fi
+        if [ "$kind" = npm ]; then
+            ln -f "$file" "$out/$package-$version.tgz" 2>/dev/null ||
+                cp "$file" "$out/$package-$version.tgz"
+        fi
     done
     printf '%s\t%s\t%s\t%s\t%s\n' "$package" "$old" "$new" \
         "$package-$old.zip" "$package-$new.zip" >>"$out/pairs.tsv.new"
+    if [ "$kind" = npm ]; then
+        printf '%s\t%s\t%s\t%s\t%s\n' "$package.tgz" "$old" "$new" \
+            "$package-$old.tgz" "$package-$new.tgz" >>"$out/pairs.tsv.new"
+    fi
 done <<<"$corpus"
 mv "$out/pairs.tsv.new" "$out/pairs.tsv"
 
 while IFS=$'\t' read -r package old new old_file new_file; do
+    [[ $old_file == *.zip ]] || continue
     python3 - "$package" "$old" "$new" "$out/$old_file" "$out/$new_file" <<'PYTHON'
 import sys, zipfile
 name, old, new, *files = sys.argv[1:]

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Installs and updates real packages end to end, and compares every file with what unzip makes of
-# the same packages. Exits with 1 on any difference. Prints a Markdown table.
+# Installs and updates real packages end to end, and compares every file with what unzip, or tar, makes
+# of the same packages. Exits with 1 on any difference. Prints a Markdown table.
 #
 #   benches/real-input.sh CORPUS [LAUNCHER]
 #
 # CORPUS is what benches/fetch-corpus.sh made. Without LAUNCHER, it is built as it is shipped.
 # Each pair of versions is tried twice: as it came, where files that the new version lacks stay, and
-# with a file list, where they go.
+# with a file list, where they go (zips alone).
 #
-# Needs python3, curl and unzip.
+# Needs python3, curl, tar and unzip.
 set -euo pipefail
 umask 022
 
@@ -80,6 +80,13 @@ start() { # folder: the time it took, in ms
     echo $((($(date +%s%N) - begun) / 1000000))
 }
 
+unpack() { # package folder
+    case $1 in
+        *.tgz) tar xzf "$1" -C "$2" --no-same-permissions ;;
+        *) unzip -qo "$1" -d "$2" ;;
+    esac
+}
+
 faults=0
 step() { # label folder expected version zips...
     local label=$1 folder=$2 expected=$3 version=$4 ms=– files=– bytes=– verdict=same compared
@@ -98,23 +105,26 @@ step() { # label folder expected version zips...
     echo "| $label | $files | $bytes | $ms | $verdict |"
 }
 
-echo '| package | files | MB | ms | compared with unzip |'
+echo '| package | files | MB | ms | compared with unzip or tar |'
 echo '|---|---:|---:|---:|---|'
 pairs=0
 while IFS=$'\t' read -r name old new old_file new_file; do
     pairs=$((pairs + 1))
-    for flavour in plain listed; do
+    kind=${old_file##*.}
+    flavours=(plain)
+    [ "$kind" != zip ] || flavours+=(listed)
+    for flavour in "${flavours[@]}"; do
         case $flavour in
             plain)
-                ln -f "$corpus/$old_file" "$served/old.zip" 2>/dev/null ||
-                    cp "$corpus/$old_file" "$served/old.zip"
-                ln -f "$corpus/$new_file" "$served/new.zip" 2>/dev/null ||
-                    cp "$corpus/$new_file" "$served/new.zip"
+                ln -f "$corpus/$old_file" "$served/old.$kind" 2>/dev/null ||
+                    cp "$corpus/$old_file" "$served/old.$kind"
+                ln -f "$corpus/$new_file" "$served/new.$kind" 2>/dev/null ||
+                    cp "$corpus/$new_file" "$served/new.$kind"
                 what="as it came"
                 ;;
             listed)
-                python3 "$here/filelist.py" "$corpus/$old_file" "$old" "$served/old.zip"
-                python3 "$here/filelist.py" "$corpus/$new_file" "$new" "$served/new.zip"
+                python3 "$here/filelist.py" "$corpus/$old_file" "$old" "$served/old.$kind"
+                python3 "$here/filelist.py" "$corpus/$new_file" "$new" "$served/new.$kind"
                 what="with a file list"
                 ;;
         esac
@@ -123,18 +133,18 @@ while IFS=$'\t' read -r name old new old_file new_file; do
         place "$folder"
 
         mkdir "$expected"
-        unzip -q "$served/old.zip" -d "$expected"
-        activate old.zip "$old"
-        step "$name $old, $what" "$folder" "$expected" "$old" "$served/old.zip"
+        unpack "$served/old.$kind" "$expected"
+        activate "old.$kind" "$old"
+        step "$name $old, $what" "$folder" "$expected" "$old" "$served/old.$kind"
 
         # A plain zip is laid over the old version; with a file list the new one is all there is.
-        laid=("$served/old.zip" "$served/new.zip")
+        laid=("$served/old.$kind" "$served/new.$kind")
         if [ "$flavour" = listed ]; then
             rm -rf "$expected"
             mkdir "$expected"
         fi
-        unzip -qo "$served/new.zip" -d "$expected"
-        activate new.zip "$new"
+        unpack "$served/new.$kind" "$expected"
+        activate "new.$kind" "$new"
         step "$name $old → $new, $what" "$folder" "$expected" "$new" "${laid[@]}"
         step "$name $new again, $what" "$folder" "$expected" "$new" "${laid[@]}"
         rm -rf "$folder" "$expected"

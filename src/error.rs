@@ -52,6 +52,20 @@ macro_rules! codes {
             /// Every code, in the order of this file.
             pub const ALL: &[Code] = &[$(Code::$name,)*];
 
+            /// Whether a release is not taken by a rule, and nothing has gone wrong.
+            pub const fn is_refusal(self) -> bool {
+                matches!(
+                    self,
+                    Self::BadVersion
+                        | Self::BackingOff
+                        | Self::DowngradeRefused
+                        | Self::VersionSkipped
+                        | Self::VersionPinned
+                        | Self::RolloutPending
+                        | Self::MeteredConnection
+                )
+            }
+
             /// The code as it is printed, logged and stored.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Code::$name => $text,)* }

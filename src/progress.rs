@@ -18,6 +18,7 @@ use crate::version::Version;
 pub enum Phase {
     Recover,
     Check,
+    Wait,
     Fetch,
     Verify,
     Plan,

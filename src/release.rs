@@ -166,14 +166,14 @@ impl Manifest {
         hasher.finish()
     }
 
-    /// The file list that an archive would have.
-    pub fn list(&self, version: &Version) -> FileList {
+    /// The file list that an archive of those that are `meant` would have.
+    pub fn list(&self, version: &Version, meant: &dyn Fn(&SafePath) -> bool) -> FileList {
         let listed = |file: &Remote| Listed::File {
             size: file.size,
             sha256: file.sha256,
             executable: false,
         };
-        let files = self.files.iter();
+        let files = self.files.iter().filter(|(path, _)| meant(path));
         FileList {
             castoff: 1,
             version: version.as_str().to_owned(),
@@ -189,6 +189,19 @@ impl Manifest {
 }
 
 impl Package {
+    /// One of which nothing is known but where it is.
+    pub fn at(url: String) -> Self {
+        Self {
+            url,
+            mirrors: Vec::new(),
+            sha256: None,
+            size: None,
+            files: None,
+            wrapped: false,
+            by_file: false,
+        }
+    }
+
     /// What it is remembered by: its digest, or where none is announced that of its address.
     pub fn id(&self) -> Sha256 {
         self.sha256

@@ -40,8 +40,8 @@ use std::time::{Duration, Instant};
 use chrono::Utc;
 
 use crate::config::Config;
-use crate::fetch::{self, Client};
-use crate::layout::locks::UpdateLock;
+use crate::fetch::{self, Client, Fetched};
+use crate::layout::locks::{FetchLock, UpdateLock};
 use crate::layout::tree;
 use crate::progress::{Event, Observer, Phase};
 use crate::release::Package;
@@ -118,10 +118,8 @@ impl<'a> SelfUpdate<'a> {
         if wanted.is_none() && !left {
             return Ok(());
         }
-        let _lock = match UpdateLock::take(self.folder, Duration::ZERO) {
-            // It may be at this very work.
-            Err(error) if error.code() == Code::UpdateRunning => return Ok(()),
-            lock => lock?,
+        let Some(lock) = self.lock()? else {
+            return Ok(());
         };
         disk::remove_file(&self.staged)?;
         // A launcher that is known has come through a start: there is no need of the one before.
@@ -134,15 +132,19 @@ impl<'a> SelfUpdate<'a> {
         let Some(package) = wanted else {
             return Ok(());
         };
-        if self.known()? != Some(own) {
-            // Another launcher was quicker.
-            return Ok(());
-        }
-        let result = self.replace(package);
+        let result = self.replace(package, own, lock);
         if result.is_err() {
             self.give_up(package.id());
         }
         result
+    }
+
+    /// The right to touch the launcher; `None`: another has it, who may be at this very work.
+    fn lock(&self) -> Result<Option<UpdateLock>> {
+        match UpdateLock::take(self.folder, Duration::ZERO) {
+            Err(error) if error.code() == Code::UpdateRunning => Ok(None),
+            lock => lock.map(Some),
+        }
     }
 
     /// The launcher's digest, if it was hashed at an earlier start.
@@ -196,32 +198,54 @@ impl<'a> SelfUpdate<'a> {
         let noted = self
             .folder
             .change_state(|state| state.back_off(None, digest, Utc::now()));
-        // If the launcher's name should lead nowhere, this is what there is.
-        let cleared = if self.launcher.exists() {
-            disk::remove_file(&self.staged)
-        } else {
-            Ok(())
-        };
-        if let Err(error) = noted.and(cleared) {
+        if let Err(error) = noted {
             log::warn!("{}", error.chain());
         }
     }
 
-    /// From the fetch to the swap.
-    fn replace(&self, package: &Package) -> Result<()> {
+    /// From the fetch to the swap. `own`: the digest of the launcher that is replaced.
+    fn replace(&self, package: &Package, own: Sha256, lock: UpdateLock) -> Result<()> {
         // First of all: where no file can be made, none needs to be fetched.
-        let staged = match disk::create_file(&self.staged, true) {
+        match disk::create_file(&self.staged, true) {
             Err(error) if error.code() == Code::PermissionDenied => {
                 log::info!("a new launcher is announced: {}", error.chain());
                 return Ok(());
             }
-            staged => staged?,
-        };
+            staged => drop(staged?),
+        }
+        disk::remove_file(&self.staged)?;
         if let Err(error) = disk::remove_file(&self.old) {
             log::info!("a new launcher is announced: {}", error.chain());
-            return disk::remove_file(&self.staged);
+            return Ok(());
         }
-        self.stage(package, staged)?;
+        // A download may take long, and nobody's start is to wait for it.
+        drop(lock);
+        let _fetching = match FetchLock::take(self.folder, Duration::ZERO) {
+            Err(error) if error.code() == Code::UpdateRunning => return Ok(()),
+            lock => lock?,
+        };
+        let fetched = self.fetch(package)?;
+        let Some(_lock) = self.lock()? else {
+            return Ok(());
+        };
+        if self.known()? != Some(own) {
+            // Another launcher was quicker.
+            return Ok(());
+        }
+        let result = self.install(package, fetched);
+        // If the launcher's name should lead nowhere, this is what there is.
+        if result.is_err()
+            && self.launcher.exists()
+            && let Err(error) = disk::remove_file(&self.staged)
+        {
+            log::warn!("{}", error.chain());
+        }
+        result
+    }
+
+    /// From the verified download to the swap.
+    fn install(&self, package: &Package, fetched: Fetched) -> Result<()> {
+        self.stage(package, fetched)?;
         let said = self.check(package)?;
         reach(Step::LauncherChecked)?;
         self.swap()?;
@@ -237,15 +261,19 @@ impl<'a> SelfUpdate<'a> {
         self.folder.own().join("launcher")
     }
 
-    /// Fetches the new launcher and lays it beside the old one.
-    fn stage(&self, package: &Package, staged: File) -> Result<()> {
+    /// Fetches the new launcher.
+    fn fetch(&self, package: &Package) -> Result<Fetched> {
         let downloads = self.downloads();
         self.observer.event(&Event::Phase(Phase::Launcher));
         disk::create_folders(&downloads)?;
         fetch::clear_others(&downloads, package)?;
         disk::need_space(&downloads, package.size.unwrap_or(0))?;
         let client = Client::new(&self.config.network, &self.config.source)?;
-        let fetched = fetch::download(&client, package, &downloads, self.observer)?;
+        fetch::download(&client, package, &downloads, self.observer)
+    }
+
+    /// Verifies the new launcher and lays it beside the old one.
+    fn stage(&self, package: &Package, fetched: Fetched) -> Result<()> {
         let size = fetched.size;
         let verified = trust::verify(fetched, package)?;
         reach(Step::LauncherFetched)?;
@@ -253,6 +281,7 @@ impl<'a> SelfUpdate<'a> {
         let old = old
             .metadata()
             .map_err(Error::io("look at", &self.launcher))?;
+        let staged = disk::create_file(&self.staged, true)?;
         disk::need_space(&self.staged, size)?;
         disk::fill(staged, &self.staged, &verified.into_file())?;
         disk::set_mode(&self.staged, disk::mode_of(&old))?;

@@ -61,6 +61,10 @@ const CHANGE_PATIENCE: Duration = Duration::from_secs(10);
 /// the app meanwhile would be to start a mixture.
 const COMMIT_PATIENCE: Duration = Duration::from_mins(1);
 
+/// How long to wait for the download of another process, when what it brings is needed before the app
+/// may start: a large package on a slow line. After that the app starts, with a warning.
+const CRITICAL_PATIENCE: Duration = Duration::from_mins(10);
+
 /// How long a check may take when there is nothing yet that could be started instead, or nobody
 /// waits for it.
 const FIRST_CHECK_TIMEOUT: Duration = Duration::from_secs(30);
@@ -265,7 +269,10 @@ impl<'a> Updater<'a> {
         let launcher = offer
             .as_mut()
             .ok()
-            .filter(|offer| self.leads_on(offer).is_ok())
+            .filter(|offer| {
+                self.leads_on(offer.installed.as_ref(), &offer.release)
+                    .is_ok()
+            })
             .and_then(|offer| offer.release.take_launcher());
         let result = offer.and_then(|offer| self.follow(offer, force));
         self.remember(&result);
@@ -295,13 +302,19 @@ impl<'a> Updater<'a> {
         Ok(offer)
     }
 
-    /// Installs what is offered, if it is news and may be taken.
+    /// Installs what is offered, if it is news and may be taken; else what waits.
     fn follow(&self, offer: Offer, force: bool) -> Result<Outcome> {
-        self.drop_withdrawn(&offer)?;
-        self.take(offer, force, Whence::Source)
+        match self.take(offer, force, Whence::Source) {
+            // What waits was taken before, and is no worse for what is refused now.
+            Err(refused) if refused.code().is_refusal() => match self.take_waiting()? {
+                Some(outcome) if !matches!(outcome, Outcome::UpToDate { .. }) => Ok(outcome),
+                _ => Err(refused),
+            },
+            result => result,
+        }
     }
 
-    /// Forgets what waits, where something else is offered: it was withdrawn meanwhile.
+    /// Forgets what waits, where something else is to be followed: it was withdrawn meanwhile.
     fn drop_withdrawn(&self, offer: &Offer) -> Result<()> {
         let state = self.folder.load_state();
         if state.pending.is_some() && !when::waits(&state, &offer.release) {
@@ -310,9 +323,22 @@ impl<'a> Updater<'a> {
         Ok(())
     }
 
+    /// Removes what was fetched, unless another process is fetching: it would go on without a name.
+    fn clear_downloads(&self) -> Result<()> {
+        let downloads = self.folder.downloads();
+        if self.ahead || !downloads.exists() {
+            return disk::remove_tree(&downloads);
+        }
+        match FetchLock::take(&self.folder, Duration::ZERO) {
+            Err(error) if error.code() == Code::UpdateRunning => Ok(()),
+            lock => lock.and_then(|_lock| disk::remove_tree(&downloads)),
+        }
+    }
+
     /// Installs what is offered or waits, if it is news and may be taken.
     fn take(&self, offer: Offer, force: bool, whence: Whence) -> Result<Outcome> {
         if !offer.is_news() {
+            self.drop_withdrawn(&offer)?;
             return Ok(Outcome::UpToDate {
                 version: offer.release.version.clone(),
             });
@@ -327,9 +353,16 @@ impl<'a> Updater<'a> {
             let version = current.unwrap_or_else(|| offer.release.version.clone());
             return Ok(Outcome::UpToDate { version });
         }
+        let waits = when::waits(&self.folder.load_state(), &offer.release);
+        if whence == Whence::Disk && !waits {
+            // It was withdrawn a moment ago.
+            let version = offer.installed.unwrap_or(offer.release.version.clone());
+            return Ok(Outcome::UpToDate { version });
+        }
         self.admit(&offer, force)?;
         if whence == Whence::Source {
             self.spare_metered(&offer, force)?;
+            self.drop_withdrawn(&offer)?;
         }
         self.observer.event(&Event::Found {
             installed: offer.installed.as_ref(),
@@ -373,8 +406,7 @@ impl<'a> Updater<'a> {
                 self.folder
                     .change_state(|state| state.back_off(version, digest, Utc::now()))
             };
-            let cleared = disk::remove_tree(&self.folder.downloads());
-            if let Err(error) = noted.and(cleared) {
+            if let Err(error) = noted.and(self.clear_downloads()) {
                 log::warn!("{}", error.chain());
             }
         }
@@ -438,12 +470,12 @@ impl<'a> Updater<'a> {
             let ask = Ask::within(&client, installed.as_ref(), timeout).with_answers(&answers);
             source::open(self.config).latest(&ask, &mut trust)
         });
-        if let Err(error) = answers.save() {
+        if let Err(error) = answers.save(answer.is_ok()) {
             log::debug!("the answer is not kept: {}", error.chain());
         }
         // A first installation asks at every start until it is there.
         if note && installed.is_some() {
-            self.note_asked(&answer);
+            self.note_asked(installed.as_ref(), &answer);
         }
         // Also where it has failed: keys that were learnt must not be forgotten because what came
         // with them was wrong.
@@ -470,10 +502,9 @@ impl<'a> Updater<'a> {
         source::open(self.config).history(&ask, &mut trust, count)
     }
 
-    /// Whether an offer is none that leads back against the rules.
-    fn leads_on(&self, offer: &Offer) -> Result<()> {
-        let release = &offer.release;
-        match &offer.installed {
+    /// Whether a release is none that leads back against the rules.
+    fn leads_on(&self, installed: Option<&Version>, release: &Trusted) -> Result<()> {
+        match installed {
             // Who has only a signature may have an old one: an index alone leads back.
             Some(installed)
                 if release.version < *installed
@@ -491,7 +522,7 @@ impl<'a> Updater<'a> {
 
     /// Whether an offer may be taken.
     fn admit(&self, offer: &Offer, force: bool) -> Result<()> {
-        self.leads_on(offer)?;
+        self.leads_on(offer.installed.as_ref(), &offer.release)?;
         self.admit_release(offer.installed.as_ref(), &offer.release, force)
     }
 
@@ -528,12 +559,16 @@ impl<'a> Updater<'a> {
     fn install(&self, trusted: &Trusted, whence: Whence) -> Result<Outcome> {
         let folder = &self.folder;
         self.clear_leftovers()?;
-        let waits = when::waits(&folder.load_state(), trusted);
-        if waits && ChangeLock::take(folder, Duration::ZERO).is_err() {
-            // Fetched already, and the app still runs.
-            return Ok(Outcome::Pending {
-                version: trusted.version.clone(),
-            });
+        if when::waits(&folder.load_state(), trusted) {
+            match ChangeLock::take(folder, Duration::ZERO) {
+                // Fetched already, and the app still runs.
+                Err(error) if error.code() == Code::AppRunning => {
+                    return Ok(Outcome::Pending {
+                        version: trusted.version.clone(),
+                    });
+                }
+                lock => drop(lock?),
+            }
         }
         let archive = match whence {
             Whence::Source => Some(self.obtain(trusted)?),
@@ -581,7 +616,7 @@ impl<'a> Updater<'a> {
         let clear = || {
             reach(Step::CommitDone)?;
             self.clear_staged()?;
-            disk::remove_tree(&folder.downloads())?;
+            self.clear_downloads()?;
             reach(Step::CommitCleared)
         };
         if let Err(error) = clear() {
@@ -595,9 +630,20 @@ impl<'a> Updater<'a> {
         })
     }
 
-    /// Fetches and verifies the package of a release, unless another is fetching one.
+    /// Fetches and verifies the package of a release, unless another is fetching one. A critical one is
+    /// waited for: mostly it is what the other is fetching.
     fn obtain(&self, release: &Trusted) -> Result<Archive> {
-        let _lock = FetchLock::take(&self.folder, UPDATE_PATIENCE)?;
+        let lock = match FetchLock::take(&self.folder, UPDATE_PATIENCE) {
+            Err(error)
+                if error.code() == Code::UpdateRunning
+                    && release.is_critical_for(self.current_version().as_ref()) =>
+            {
+                self.observer.event(&Event::Phase(Phase::Wait));
+                FetchLock::take(&self.folder, CRITICAL_PATIENCE)
+            }
+            lock => lock,
+        };
+        let _lock = lock?;
         self.fetch(release)
     }
 
@@ -719,7 +765,7 @@ impl<'a> Updater<'a> {
         // All of the package that is needed is staged. Gone now, it is not written to the disk by
         // the backup's sync, which for a small update would be most of its work.
         let drop_package = || {
-            if let Err(error) = disk::remove_tree(&folder.downloads()) {
+            if let Err(error) = self.clear_downloads() {
                 log::warn!("left for later: {}", error.chain());
             }
         };
@@ -921,9 +967,7 @@ impl<'a> Updater<'a> {
         let repaired = repair::repair(folder, &self.rules, self.observer, &package, &change);
         let cleared = self.clear_staged().and_then(|()| match &repaired {
             // A download that broke off goes on there another time, and one that waits stays.
-            Ok(_) if folder.load_state().pending.is_none() => {
-                disk::remove_tree(&folder.downloads())
-            }
+            Ok(_) if folder.load_state().pending.is_none() => self.clear_downloads(),
             _ => Ok(()),
         });
         if let Err(error) = cleared {
@@ -1125,7 +1169,7 @@ impl<'a> Updater<'a> {
             return Err(match version {
                 None => not_installed(),
                 Some(_) => Error::EntryInvalid {
-                    entry: String::new(),
+                    entry: "(none)".into(),
                     problem: "neither the release nor the configuration names one",
                 },
             });

@@ -57,7 +57,7 @@ pub fn at_start(
     installed: Option<&Version>,
     clock: Clock,
 ) -> Start {
-    if installed.is_none() || known_critical(config, state, installed).is_some() {
+    if installed.is_none() || is_pressed(config, state, installed, clock.now) {
         return Start::Ask;
     }
     let due = is_due(config.interval, last_asked(state), clock.now);
@@ -115,6 +115,20 @@ pub fn known_critical<'a>(
         installed != Some(&release.version)
             && release.is_critical_for(installed)
             && admit(config, state, release, installed, false).is_ok()
+    })
+}
+
+/// Whether a start must do what it can for a critical release. One that has failed here, or is left alone
+/// for a while, is no reason to ask more often than usual.
+fn is_pressed(
+    config: &UpdateConfig,
+    state: &State,
+    installed: Option<&Version>,
+    now: DateTime<Utc>,
+) -> bool {
+    known_critical(config, state, installed).is_some_and(|release| {
+        let package = release.package.id();
+        state.bad_mark(package).is_none() && state.backing_off_until(package, now).is_none()
     })
 }
 
@@ -325,6 +339,13 @@ mod tests {
             at_start(&manual, &waiting, Some(&one), clock(0)),
             Start::Ask
         );
+        // It has failed here, and waits for its turn like any other.
+        let mut failed = known;
+        let package = critical("1.1").package.id();
+        failed.back_off(Some(&new), package, clock(0).now);
+        assert_eq!(at_start(&manual, &failed, Some(&one), clock(0)), REST);
+        assert!(known_critical(&manual, &failed, Some(&one)).is_some());
+        let known = asked(0, Some(critical("1.1")));
         let pinned = config(&format!("{text}pin = '1.0'"));
         assert_eq!(at_start(&pinned, &known, Some(&one), clock(0)), REST);
         let nobody = Release {

@@ -31,7 +31,7 @@ const COMPONENT_LIMIT: usize = 255;
 
 /// The longest path in bytes: PATH_MAX of macOS, the smallest of the three systems. It counts
 /// from the root of the file system; what is left for the client folder is not known here.
-const PATH_LIMIT: usize = 1024;
+pub(super) const PATH_LIMIT: usize = 1024;
 
 /// How many links are followed for one target, as in Linux. More is a circle, or made to look
 /// like none.

@@ -2,7 +2,8 @@
 //!
 //! A tar can only be read from its beginning, and what it is packed in too. So it is decompressed
 //! once, to a file without a name ([`disk::scratch_file`]) that gets the content of one file after the
-//! other; from there on it is like a zip whose entries are stored. Memory stays what it is.
+//! other; from there on it is like a zip whose entries are stored. Memory is needed for the names, and
+//! those are counted ([`NAMES_LIMIT`]).
 //!
 //! Read are the formats that tools write: POSIX's ustar and pax, GNU's, and the one of Unix version
 //! 7. A tar that two readers would see differently is refused:
@@ -53,6 +54,10 @@ const OCTAL_LIMIT: u64 = 0o777_7777_7777;
 /// Linux allows 64 KiB each.
 const EXTENSION_LIMIT: u64 = 1 << 20;
 
+/// The most bytes of names and targets, which are held in memory until all is known: half a million
+/// entries have 128 bytes each, and no Python environment has half of either.
+const NAMES_LIMIT: u64 = 64 << 20;
+
 /// Files of this size and more are asked for room before they are written. What a thousand smaller
 /// ones need is within the margin of that question.
 const SPACE_FROM: u64 = 1 << 20;
@@ -71,7 +76,8 @@ impl Packing {
     pub(super) fn of(start: [u8; 4]) -> Option<Self> {
         match start {
             [0x1f, 0x8b, ..] => Some(Self::Gzip),
-            [0x28, 0xb5, 0x2f, 0xfd] => Some(Self::Zstd),
+            // A frame, or one that is skipped, with which pzstd begins.
+            [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => Some(Self::Zstd),
             _ => None,
         }
     }
@@ -150,6 +156,7 @@ pub(super) fn read(
         taken: 0,
         total: 0,
         count: 0,
+        names: 0,
         items: Vec::new(),
         known: HashMap::new(),
         known_to: 0,
@@ -198,6 +205,8 @@ struct Reader<'a> {
     total: u64,
     /// Entries, and headers that stand for themselves.
     count: u64,
+    /// Bytes of the names and targets of `items`.
+    names: u64,
     items: Vec<Item>,
     /// Where the files are among the first `known_to` of `items`; filled when a hard link comes.
     known: HashMap<String, usize>,
@@ -288,6 +297,10 @@ impl Reader<'_> {
     fn described(&self, header: &Header, size: u64, extension: Extension) -> Result<Described> {
         let own = header.name();
         let raw = extension.path.unwrap_or(own);
+        if raw.len() > guard::PATH_LIMIT + "./".len() {
+            let name = String::from_utf8_lossy(&raw);
+            return Err(guard::refused(name, "the path has more than 1024 bytes"));
+        }
         let name = String::from_utf8(raw).map_err(|error| {
             let name = String::from_utf8_lossy(error.as_bytes()).into_owned();
             guard::refused(name, "the name is not UTF-8")
@@ -352,6 +365,15 @@ impl Reader<'_> {
                 return Err(self.invalid_entry(name.as_bytes(), &problem));
             }
         };
+        let target = match &item.kind {
+            ItemKind::Link(target) => target.len(),
+            _ => 0,
+        };
+        self.names += (item.name.len() + target) as u64;
+        if self.names > NAMES_LIMIT {
+            let limit = format!("{NAMES_LIMIT} bytes of names");
+            return Err(self.package.too_large(limit));
+        }
         self.items.push(item);
         Ok(())
     }

@@ -230,8 +230,11 @@ impl Layers {
         match (self.values.get_mut(key.name), value) {
             // Headers add up, so that a token can be given apart from the file.
             (Some(Value::Headers(below)), Value::Headers(above)) => {
-                below.retain(|name, _| !above.keys().any(|new| new.eq_ignore_ascii_case(name)));
-                below.extend(above);
+                let before = std::mem::take(below).into_iter();
+                let kept = before
+                    .filter(|(name, _)| !above.keys().any(|new| new.eq_ignore_ascii_case(name)));
+                let kept: Vec<_> = kept.collect();
+                *below = order::map(kept.into_iter().chain(above));
             }
             (_, value) => {
                 self.values.insert(key.name, value);

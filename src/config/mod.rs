@@ -481,7 +481,7 @@ impl Config {
         match fs::read(&path) {
             Ok(bytes) => layers.lay_document(text(&bytes, &path)?, Document::File(&path))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if baked.is_none() && otrs.is_none() && said("CASTOFF_SOURCE_URL").is_none() {
+                if baked.is_none() && otrs.is_none() && !environment_says_source(&said) {
                     return Err(Error::ConfigMissing { path });
                 }
                 // A file that was asked for by name is not optional.
@@ -500,13 +500,16 @@ impl Config {
 /// Whether the file or the environment says where releases are.
 fn says_source(path: &Path, said: &dyn Fn(&str) -> Option<String>) -> bool {
     let file = fs::read(path).unwrap_or_default();
-    let kinds = [
+    environment_says_source(said) || layers::has_table(&String::from_utf8_lossy(&file), "source")
+}
+
+fn environment_says_source(said: &dyn Fn(&str) -> Option<String>) -> bool {
+    let whence = [
         "CASTOFF_SOURCE_URL",
         "CASTOFF_SOURCE_KIND",
         "CASTOFF_SOURCE_REPO",
     ];
-    kinds.iter().any(|name| said(name).is_some())
-        || layers::has_table(&String::from_utf8_lossy(&file), "source")
+    whence.iter().any(|name| said(name).is_some())
 }
 
 fn text<'a>(bytes: &'a [u8], path: &Path) -> Result<&'a str> {

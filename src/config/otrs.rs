@@ -7,25 +7,33 @@
 //! | `APP_UPDATE_REPO`, `APP_UPDATE_YUNXIAO_REPO` | `source.repo`, of the one kind or the other |
 //! | `APP_UPDATE_GITHUB_TOKEN`, else `GITHUB_TOKEN`; `APP_UPDATE_YUNXIAO_TOKEN` | `source.token` |
 //! | `APP_UPDATE_AUTO_CHECK` | false: `update.when = "manual"` |
-//! | `APP_UPDATE_CHECK_INTERVAL` | `update.interval`, in hours |
-//! | `APP_VERSION` | `installed_version` |
+//! | `APP_UPDATE_CHECK_INTERVAL` | `update.interval`, in hours; 30 days at the most |
+//! | `APP_VERSION` | `installed_version`, if it is a version |
 //! | `TARGET_TAG` | `update.pin` |
 //!
 //! With them come the facts of that app which it had in its code: its folder is the launcher's, what it
 //! preserves, its database and its requirements.
 //!
 //! They count only where nobody else says where releases are: nothing is baked in, launcher.toml has no
-//! `[source]`, `CASTOFF_SOURCE_...` is not set, and a repository is named. Everything else that the file
+//! `[source]`, none of `CASTOFF_SOURCE_URL`, `_KIND` and `_REPO` is set, and a repository is named. Everything else that the file
 //! and `CASTOFF_...` say goes over them. A real variable goes over the same one in `.env`.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 
 use super::layers::Layers;
-use crate::{Result, disk};
+use crate::version::Version;
+use crate::{Error, Result, disk};
 
 /// The largest `.env` that is read. Real ones have a few hundred bytes.
-const ENV_LIMIT: usize = 64 << 10;
+const ENV_LIMIT: u64 = 64 << 10;
+
+/// The longest `update.interval`.
+const MOST_HOURS: u64 = 30 * 24;
+
+/// The variable that says what kind of source there is.
+const KIND: &str = "APP_UPDATE_SOURCE";
 
 /// What the app had in its code.
 const FACTS: &[(&str, &str)] = &[
@@ -45,14 +53,16 @@ pub(super) struct Variables<'a> {
 impl<'a> Variables<'a> {
     /// Those of the environment and of the `.env` file in a folder, if they name a repository.
     pub(super) fn find(folder: &Path, env: &'a dyn Fn(&str) -> Option<String>) -> Option<Self> {
-        let bytes = disk::in_use::read(&folder.join(".env")).unwrap_or_default();
-        let text = String::from_utf8(bytes).unwrap_or_default();
-        let file = if text.len() > ENV_LIMIT {
-            BTreeMap::new()
-        } else {
-            parse(&text)
+        let path = folder.join(".env");
+        // A pipe or a device of that name would be waited for.
+        let is_small = fs::metadata(&path).is_ok_and(|it| it.is_file() && it.len() <= ENV_LIMIT);
+        let bytes = is_small.then(|| disk::in_use::read(&path).unwrap_or_default());
+        // A remark in another encoding is no reason to know nothing.
+        let text = String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned();
+        let variables = Self {
+            env,
+            file: parse(&text),
         };
-        let variables = Self { env, file };
         variables.repo().is_some().then_some(variables)
     }
 
@@ -64,16 +74,26 @@ impl<'a> Variables<'a> {
         Some((name, text.trim().to_owned()))
     }
 
-    fn is_yunxiao(&self) -> bool {
-        self.get("APP_UPDATE_SOURCE")
-            .is_some_and(|(_, kind)| !kind.eq_ignore_ascii_case("github"))
+    /// The kind of source; `None`: one that the app did not know, whose repository and token would be
+    /// anybody's guess.
+    fn kind(&self) -> Option<&'static str> {
+        let Some((_, kind)) = self.get(KIND) else {
+            return Some("github");
+        };
+        match kind.to_ascii_lowercase().as_str() {
+            "github" => Some("github"),
+            "yunxiao" | "codeup" => Some("codeup"),
+            _ => None,
+        }
     }
 
     fn repo(&self) -> Option<(&'static str, String)> {
-        if self.is_yunxiao() {
-            self.get("APP_UPDATE_YUNXIAO_REPO")
-        } else {
-            self.get("APP_UPDATE_REPO")
+        let github = || self.get("APP_UPDATE_REPO");
+        let yunxiao = || self.get("APP_UPDATE_YUNXIAO_REPO");
+        match self.kind() {
+            Some("github") => github(),
+            Some(_) => yunxiao(),
+            None => github().or_else(yunxiao),
         }
     }
 
@@ -82,21 +102,35 @@ impl<'a> Variables<'a> {
         for (key, text) in FACTS {
             layers.lay_text(key, text, "APP_UPDATE_REPO")?;
         }
-        let kind = ("APP_UPDATE_SOURCE", "github".to_owned());
-        let token = if self.is_yunxiao() {
-            self.get("APP_UPDATE_YUNXIAO_TOKEN")
-        } else {
+        let Some(kind) = self.kind() else {
+            return Err(Error::ConfigInvalid {
+                place: KIND.to_owned(),
+                problem: "must be `github` or `yunxiao`".to_owned(),
+                nearest: None,
+            });
+        };
+        let token = if kind == "github" {
             let own = self.get("APP_UPDATE_GITHUB_TOKEN");
             own.or_else(|| self.get("GITHUB_TOKEN"))
+        } else {
+            self.get("APP_UPDATE_YUNXIAO_TOKEN")
         };
         let off = |(name, text): (&'static str, String)| {
             let text = text.to_ascii_lowercase();
             let off = ["false", "0", "no", "off"].contains(&text.as_str());
             off.then(|| (name, "manual".to_owned()))
         };
-        let hours = |(name, text): (&'static str, String)| (name, format!("{text} h"));
+        let hours = |(name, text): (&'static str, String)| {
+            let most = text.parse::<u64>().map(|hours| hours.min(MOST_HOURS));
+            (
+                name,
+                format!("{} h", most.map_or(text, |hours| hours.to_string())),
+            )
+        };
+        // Some are told what no version is, and were never asked.
+        let is_version = |(_, text): &(&str, String)| text.parse::<Version>().is_ok();
         let said = [
-            ("source.kind", self.get("APP_UPDATE_SOURCE").or(Some(kind))),
+            ("source.kind", Some((KIND, kind.to_owned()))),
             ("source.repo", self.repo()),
             ("source.token", token),
             (
@@ -108,14 +142,13 @@ impl<'a> Variables<'a> {
                 self.get("APP_UPDATE_CHECK_INTERVAL").map(hours),
             ),
             ("update.pin", self.get("TARGET_TAG")),
-            ("installed_version", self.get("APP_VERSION")),
+            (
+                "installed_version",
+                self.get("APP_VERSION").filter(is_version),
+            ),
         ];
         for (key, said) in said {
             if let Some((variable, text)) = said {
-                let text = match key {
-                    "source.kind" => text.to_ascii_lowercase(),
-                    _ => text,
-                };
                 layers.lay_text(key, &text, variable)?;
             }
         }
@@ -139,8 +172,11 @@ fn parse(text: &str) -> BTreeMap<String, String> {
             Some(inner)
         });
         let plain = || {
-            let end = value.find(" #").unwrap_or(value.len());
-            value[..end].trim_end()
+            let end = value.match_indices('#').map(|(at, _)| at);
+            let end = end
+                .into_iter()
+                .find(|at| value[..*at].ends_with(char::is_whitespace));
+            value[..end.unwrap_or(value.len())].trim_end()
         };
         variables.insert(
             name.trim().to_owned(),
@@ -236,6 +272,33 @@ mod tests {
         assert!(config.unwrap().source.token.is_none());
         let url = [("CASTOFF_SOURCE_URL", "https://a.example/")];
         assert!(load(OWN, None, &url).unwrap().source.token.is_none());
+    }
+
+    #[test]
+    fn what_the_app_ran_with_is_no_fault() {
+        let own =
+            "APP_UPDATE_REPO=a/b\t# mine\nAPP_VERSION=dev\nAPP_UPDATE_CHECK_INTERVAL=100000\n";
+        let config = load(own, None, &[]).unwrap();
+        assert_eq!(config.source.repo, "a/b");
+        assert!(config.installed_version.is_none());
+        assert_eq!(config.update.interval.as_secs(), 30 * 24 * 3600);
+        // The environment alone may say it all.
+        let env = [
+            ("CASTOFF_SOURCE_KIND", "gitea"),
+            ("CASTOFF_SOURCE_REPO", "a/c"),
+            ("CASTOFF_SOURCE_URL", "https://a.example"),
+        ];
+        for env in [&env[..], &[("CASTOFF_SOURCE_KIND", "github"), env[1]]] {
+            assert_eq!(load(own, None, env).unwrap().source.repo, "a/c");
+        }
+    }
+
+    #[test]
+    fn no_token_goes_to_another_service() {
+        let own = "APP_UPDATE_YUNXIAO_REPO=a/b\nAPP_UPDATE_YUNXIAO_TOKEN=y\n";
+        let error = load(own, None, &[("APP_UPDATE_SOURCE", "gitlab")]).unwrap_err();
+        assert_eq!(error.code(), Code::ConfigInvalid);
+        assert!(error.to_string().contains("APP_UPDATE_SOURCE"), "{error}");
     }
 
     #[test]

@@ -579,7 +579,8 @@ fn append_all(
     }
 }
 
-fn check_limit(client: &Client, subject: &str, size: u64) -> Result<()> {
+/// Refuses what is larger than the configuration allows.
+pub(super) fn check_limit(client: &Client, subject: &str, size: u64) -> Result<()> {
     let limit = client.network.max_package_size;
     if size <= limit {
         return Ok(());

@@ -4,17 +4,15 @@
 //! only once where several paths have one content; what an earlier attempt has fetched is not fetched
 //! again.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Mutex;
 
 use super::Client;
-use super::download::{clear_all_but, download, file_stem, finished_name};
+use super::download::{at_hand, check_limit, clear_all_but, download, file_stem, finished_name};
 use crate::archive::{Loose, SafePath};
 use crate::progress::{Event, Observer};
 use crate::release::{Package, Remote};
-use crate::trust::Sha256;
-use crate::{Result, disk};
+use crate::{Result, disk, order};
 
 /// How many are fetched at once: as many connections as browsers open to one server. With small files
 /// most of the time is spent waiting for an answer.
@@ -23,26 +21,32 @@ const SIDE_BY_SIDE: usize = 6;
 /// Fetches the files into `folder`, which then holds nothing else but `also`.
 pub fn download_files(
     client: &Client,
-    files: &BTreeMap<&SafePath, &Remote>,
+    files: &[(&SafePath, &Remote)],
     folder: &Path,
     also: &str,
     observer: &dyn Observer,
 ) -> Result<Vec<Loose>> {
-    let packages: BTreeMap<Sha256, Package> = files
-        .values()
-        .map(|file| (file.sha256, package(file)))
-        .collect();
-    let keep: BTreeSet<String> = packages.values().map(file_stem).collect();
+    let mut packages: Vec<Package> = files.iter().map(|(_, file)| package(file)).collect();
+    order::sort_by(&mut packages, |one, other| one.sha256.cmp(&other.sha256));
+    packages.dedup_by_key(|package| package.sha256);
+    let mut keep: Vec<String> = packages.iter().map(file_stem).collect();
+    order::sort(&mut keep);
     clear_all_but(folder, &|name| {
-        name == also || keep.contains(name.split('.').next().unwrap_or(name))
+        let stem = name.split('.').next().unwrap_or(name);
+        name == also
+            || keep
+                .binary_search_by(|kept| kept.as_str().cmp(stem))
+                .is_ok()
     })?;
-    let total = packages.values().filter_map(|package| package.size).sum();
+    let total = packages.iter().filter_map(|package| package.size).sum();
+    if let Some(first) = packages.first() {
+        check_limit(client, &first.url, total)?;
+    }
     observer.event(&Event::Total {
         bytes: Some(total),
         done: 0,
     });
     let sum = Mutex::new(0);
-    let packages: Vec<Package> = packages.into_values().collect();
     disk::in_parallel(SIDE_BY_SIDE, &packages, &|package| {
         let share = Share {
             observer,
@@ -53,6 +57,22 @@ pub fn download_files(
         share.comes_to(package.size.unwrap_or_default());
         Ok(())
     })?;
+    Ok(loose(files))
+}
+
+/// The files, where each was fetched before and is still what it should be; `None` where one is not.
+pub fn files_at_hand(files: &[(&SafePath, &Remote)], folder: &Path) -> Result<Option<Vec<Loose>>> {
+    for (_, file) in files {
+        match at_hand(folder, &package(file))? {
+            Some(fetched) if fetched.sha256 == file.sha256 => {}
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some(loose(files)))
+}
+
+/// What the files are, once they are in the folder.
+fn loose(files: &[(&SafePath, &Remote)]) -> Vec<Loose> {
     let loose = files.iter().map(|(path, file)| Loose {
         path: (*path).clone(),
         stored: finished_name(&package(file)),
@@ -60,18 +80,14 @@ pub fn download_files(
         sha256: file.sha256,
         executable: false,
     });
-    Ok(loose.collect())
+    loose.collect()
 }
 
 fn package(file: &Remote) -> Package {
     Package {
-        url: file.url.clone(),
-        mirrors: Vec::new(),
         sha256: Some(file.sha256),
         size: Some(file.size),
-        files: None,
-        wrapped: false,
-        by_file: false,
+        ..Package::at(file.url.clone())
     }
 }
 

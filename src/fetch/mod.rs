@@ -22,7 +22,7 @@ pub(crate) use client::BYTES;
 pub use client::{Answer, Client};
 
 pub use download::{Fetched, at_hand, clear_others, download, lies_in};
-pub use files::download_files;
+pub use files::{download_files, files_at_hand};
 pub(crate) use url::Url;
 pub use url::resolve;
 #[cfg(fuzzing)]

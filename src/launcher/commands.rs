@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, SecondsFormat, SubsecRound as _, Utc};
@@ -17,6 +17,7 @@ use crate::fetch::metered::is_metered;
 use crate::launcher::markdown;
 use crate::launcher::messages::{self, Text, sanitise, size};
 use crate::launcher::shortcut::Place;
+use crate::launcher::terminal::shows_styles;
 use crate::launcher::{EXIT_CONFIG, EXIT_DISK, Session, exit_code, worker};
 use crate::layout::journal::Journal;
 use crate::layout::{self, Kept};
@@ -26,6 +27,7 @@ use crate::state::{ClientFolder, Link, State};
 use crate::trust::{PublicKey, Role};
 use crate::updater::{Outcome, Updater};
 use crate::version::Version;
+use crate::when::{self, Start};
 use crate::{Error, Result, disk};
 
 /// How many releases are listed: as many as the upgrade page of OTRS Web shows.
@@ -365,7 +367,7 @@ impl Session {
         let updater = self.updater()?;
         let releases = updater.releases(count)?;
         let installed = self.startable()?.installed();
-        let styles = io::stdout().is_terminal();
+        let styles = shows_styles();
         let mut text = String::new();
         let mut rows = Vec::new();
         for release in &releases {
@@ -479,7 +481,7 @@ impl Session {
             Err(error) => format!("{} {}", self.say(Text::LabelFault), error.chain()),
         };
         self.row(&mut text, Text::LabelOffered, &offered);
-        let timing = self.timing(&mut text, &state);
+        let timing = self.timing(&mut text, &updater, &state);
         let trial = state.trial.as_ref().map(|trial| trial.version.to_string());
         self.row(
             &mut text,
@@ -537,16 +539,21 @@ impl Session {
 
     /// Says when updates are looked for, and what stands in their way. `state`: before this command
     /// has asked itself.
-    fn timing(&self, text: &mut String, state: &State) -> Value {
+    fn timing(&self, text: &mut String, updater: &Updater<'_>, state: &State) -> Value {
         let config = &self.config.update;
         let none = || self.say(Text::LabelNone).to_owned();
         let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Secs, true);
         let last = state.asked.as_ref();
         let interval = config.interval.as_secs();
-        let next = last
-            .filter(|_| config.when != When::Manual)
-            .map(|last| last.at + config.interval);
+        let since = when::last_asked(&updater.folder().load_state());
+        let asks = updater.at_start() != Start::GoOn { worker: false };
+        let next = since
+            .filter(|_| config.when != When::Manual && !asks)
+            .map(|since| since + config.interval);
         let next = next.filter(|next| *next > Utc::now());
+        let critical = updater.known_critical().map(|it| it.version.to_string());
+        let hours = config.quiet_hours.map(|hours| hours.to_string());
+        let yes_or_no = |yes| self.say(if yes { Text::LabelYes } else { Text::LabelNo });
         let skip: Vec<&str> = config.skip.iter().map(Version::as_str).collect();
         let pin = config.pin.as_ref().map(Version::as_str);
         let waiting = state.pending.as_ref().map(|it| it.version.as_str());
@@ -570,7 +577,7 @@ impl Session {
                 Text::LabelNextCheck,
                 match next {
                     Some(next) => time(next),
-                    None if config.when == When::Manual => none(),
+                    None if config.when == When::Manual && !asks => none(),
                     None => self.say(Text::LabelNextStart).to_owned(),
                 },
             ),
@@ -583,15 +590,19 @@ impl Session {
                 },
             ),
             (Text::LabelPin, pin.map_or_else(none, str::to_owned)),
+            (Text::LabelQuietHours, hours.clone().unwrap_or_else(none)),
+            (Text::LabelCritical, critical.clone().unwrap_or_else(none)),
+            (
+                Text::LabelBlockCritical,
+                yes_or_no(config.block_critical).to_owned(),
+            ),
             (
                 Text::LabelMetered,
-                self.say(match metered {
-                    Some(true) => Text::LabelYes,
-                    Some(false) => Text::LabelNo,
-                    None => Text::LabelUnknown,
-                })
-                .to_owned(),
+                metered
+                    .map_or(self.say(Text::LabelUnknown), yes_or_no)
+                    .to_owned(),
             ),
+            (Text::LabelMeteredLimit, size(config.metered_limit)),
             (Text::LabelWaiting, waiting.map_or_else(none, str::to_owned)),
         ];
         for (label, value) in rows {
@@ -601,6 +612,8 @@ impl Session {
             "when": config.when.as_str(), "interval": interval, "next_check": next.map(time),
             "last_check": last.map(|last| json!({"at": time(last.at), "error": last.error})),
             "skip": skip, "pin": pin, "metered": metered, "waiting": waiting,
+            "quiet_hours": hours, "critical": critical, "block_critical": config.block_critical,
+            "metered_limit": config.metered_limit,
         })
     }
 

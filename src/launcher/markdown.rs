@@ -1,28 +1,42 @@
 //! Release notes in Markdown, as lines for a terminal.
 //!
-//! Promises: every word of the notes is there, in its order, without what would steer a terminal;
-//! marks that only a browser needs are gone. Does not promise more than notes are made of: headings,
-//! lists, quotations, code, emphasis, links. What else there is stays as it was written.
+//! Promises: the text of the notes is there, in its order, without what would steer a terminal; marks
+//! that only a browser needs are gone, and so are the titles of links and the names of languages. Does
+//! not promise more than notes are made of: headings, lists, quotations, code, emphasis, links. What
+//! else there is stays as it was written. Nor are notes without end shown ([`MOST_LINES`],
+//! [`LONGEST_LINE`]).
 
 use super::messages::sanitise_notes;
 
 /// More lines than this of one release are no notes.
 const MOST_LINES: usize = 500;
 
+/// A paragraph is one line in many notes, and a page has some 3,000 characters. What is longer is no
+/// paragraph, and its middle is left out.
+const LONGEST_LINE: usize = 10_000;
+
 /// Renders notes, each line after `indent`; headings and what is strong in bold where the terminal shows
 /// `styles`.
 pub fn render(notes: &str, indent: &str, styles: bool) -> String {
     let mut text = String::new();
-    let mut code = false;
+    // The fence that the code began with.
+    let mut code: Option<&str> = None;
     let mut empty = true;
-    for line in sanitise_notes(notes, MOST_LINES) {
-        let line = line.replace('\t', "    ");
-        let trimmed = line.trim();
-        if trimmed.starts_with("```") || trimmed.starts_with("~~~") {
-            code = !code;
-            continue;
+    let lines = sanitise_notes(notes, MOST_LINES, LONGEST_LINE);
+    for line in &lines {
+        match (code, fence(line)) {
+            (None, Some((mark, _))) => {
+                code = Some(mark);
+                continue;
+            }
+            (Some(open), Some((mark, ""))) if mark.starts_with(open) => {
+                code = None;
+                continue;
+            }
+            _ => {}
         }
-        let line = if code {
+        let line = line.replace('\t', "    ");
+        let line = if code.is_some() {
             format!("    {line}")
         } else {
             block(&line, styles)
@@ -45,6 +59,16 @@ pub fn render(notes: &str, indent: &str, styles: bool) -> String {
         text.push('\n');
     }
     text
+}
+
+/// The fence of code that a line is, and the name of a language after it. (Backticks with more of them
+/// behind are code within a line.)
+fn fence(line: &str) -> Option<(&str, &str)> {
+    let line = line.trim();
+    let mark = line.chars().next().filter(|mark| "`~".contains(*mark))?;
+    let (marks, rest) = line.split_at(line.len() - line.trim_start_matches(mark).len());
+    let rest = rest.trim();
+    (marks.len() >= 3 && !(mark == '`' && rest.contains('`'))).then_some((marks, rest))
 }
 
 /// One line outside of code.
@@ -96,7 +120,10 @@ fn inline(line: &str, styles: bool) -> String {
         let before = text.chars().next_back();
         let taken = match c {
             '\\' => escaped(rest),
-            '`' => between(rest, "`").map(|(code, rest)| (code.to_owned(), rest)),
+            '`' => {
+                let marks = &rest[..rest.len() - rest.trim_start_matches('`').len()];
+                between(rest, marks).map(|(code, rest)| (code.trim().to_owned(), rest))
+            }
             '*' | '_' => emphasis(rest, before, styles),
             '!' if rest.starts_with("![") => link(&rest[1..], styles),
             '[' => link(rest, styles),
@@ -203,6 +230,16 @@ logo (https://a.example/l.png) 2 * 3 * 4
         assert_eq!(render(notes, "", false), shown);
         assert!(render("# a", "  ", true).starts_with("  \u{1b}[1ma\u{1b}[0m"));
         assert_eq!(render("", "  ", true), "");
+    }
+
+    #[test]
+    fn code_ends_with_the_fence_that_it_began_with() {
+        let notes = "```x``` is new\n````md\n```\n~~~\n*a*\n````\n*b*\n~~~\n*c*";
+        let shown = "x is new\n    ```\n    ~~~\n    *a*\nb\n    *c*\n";
+        assert_eq!(render(notes, "", false), shown);
+        // A paragraph is whole.
+        let long = "word ".repeat(1000);
+        assert_eq!(render(&long, "", false), format!("{}\n", long.trim_end()));
     }
 
     #[test]

@@ -21,8 +21,8 @@ include!(concat!(env!("OUT_DIR"), "/messages.rs"));
 /// token fits, and three of them leave a screen readable.
 const LONGEST_VALUE: usize = 400;
 
-/// The longest line of a publisher's notes, in characters.
-const LONGEST_LINE: usize = 300;
+/// The longest line of a publisher's notes before a start, in characters.
+pub(super) const LONGEST_LINE: usize = 300;
 
 /// What stands for text that was left out.
 pub(super) const CUT: &str = "…";
@@ -184,15 +184,15 @@ pub fn sanitise(text: &str) -> String {
 
 /// Makes a publisher's notes fit for a terminal: as [`sanitise`], but lines and tabs are kept.
 ///
-/// At most `most` lines are returned, and a `…` after them when there were more; empty lines
-/// around the notes are dropped.
-pub fn sanitise_notes(notes: &str, most: usize) -> Vec<String> {
+/// At most `most` lines are returned, and a `…` after them when there were more; of a line with more
+/// than `longest` characters the middle is left out. Empty lines around the notes are dropped.
+pub fn sanitise_notes(notes: &str, most: usize, longest: usize) -> Vec<String> {
     let clean: String = visible(notes).collect();
     let mut lines = clean.trim_matches('\n').trim_end().lines();
     let mut kept: Vec<String> = lines
         .by_ref()
         .take(most)
-        .map(|line| shortened(line.trim_end(), LONGEST_LINE))
+        .map(|line| shortened(line.trim_end(), longest))
         .collect();
     if lines.next().is_some() {
         kept.push(CUT.to_owned());
@@ -701,7 +701,7 @@ pub(super) mod tests {
     #[test]
     fn an_endless_control_string_hides_no_more_than_its_line() {
         assert_eq!(sanitise("\u{1b}]0;hidden\nshown"), "shown");
-        let lines = sanitise_notes("one\n\u{1b}]0;hidden\ntwo", 20);
+        let lines = sanitise_notes("one\n\u{1b}]0;hidden\ntwo", 20, LONGEST_LINE);
         assert_eq!(lines.last().map(String::as_str), Some("two"));
     }
 
@@ -721,11 +721,17 @@ pub(super) mod tests {
     #[test]
     fn notes_keep_their_lines() {
         let notes = "\r\n- one\u{1b}[5m\r\n\r\n\t- two  \n\n";
-        assert_eq!(sanitise_notes(notes, 20), ["- one", "", "\t- two"]);
-        assert_eq!(sanitise_notes("1\n2\n3", 2), ["1", "2", CUT]);
-        assert_eq!(sanitise_notes("1\n2", 2), ["1", "2"]);
-        assert_eq!(sanitise_notes("\n \n", 2), Vec::<String>::new());
-        let line = &sanitise_notes(&"x".repeat(1_000_000), 2)[0];
+        assert_eq!(
+            sanitise_notes(notes, 20, LONGEST_LINE),
+            ["- one", "", "\t- two"]
+        );
+        assert_eq!(sanitise_notes("1\n2\n3", 2, LONGEST_LINE), ["1", "2", CUT]);
+        assert_eq!(sanitise_notes("1\n2", 2, LONGEST_LINE), ["1", "2"]);
+        assert_eq!(
+            sanitise_notes("\n \n", 2, LONGEST_LINE),
+            Vec::<String>::new()
+        );
+        let line = &sanitise_notes(&"x".repeat(1_000_000), 2, LONGEST_LINE)[0];
         assert_eq!(line.chars().count(), LONGEST_LINE);
     }
 }

@@ -181,7 +181,11 @@ impl Session {
                 if worker && let Err(error) = worker::start(self) {
                     log::warn!("no worker looks for updates: {error}");
                 }
-                outcome
+                match (outcome, updater.critical_refusal()) {
+                    // Nobody was asked, and yet there is something to tell.
+                    (Ok(None), Some(refused)) => Err(refused),
+                    (outcome, _) => outcome,
+                }
             }
         }
     }
@@ -207,19 +211,13 @@ impl Session {
             // The start will fail, and then says why.
             return;
         }
-        let critical = self.updater().is_ok_and(|updater| updater.knows_critical());
-        match error.code() {
-            // What is started is not safe to go on with, and the person is to know it.
-            _ if critical => self.report_starting(&updater, error),
-            // Known since an earlier start, which has told it; said in the log.
-            Code::BadVersion
-            | Code::BackingOff
-            | Code::DowngradeRefused
-            | Code::VersionSkipped
-            | Code::VersionPinned
-            | Code::RolloutPending
-            | Code::MeteredConnection => {}
-            _ => self.report_starting(&updater, error),
+        let critical = self
+            .updater()
+            .is_ok_and(|followed| followed.known_critical().is_some());
+        // A refusal is known since an earlier start, which has told it, and said in the log. But what is
+        // started may not be safe to go on with, and the person is to know that.
+        if critical || !error.code().is_refusal() {
+            self.report_starting(&updater, error);
         }
     }
 

@@ -47,11 +47,26 @@ struct View {
     spoken: bool,
 }
 
+/// Whether what goes to a stream may move the cursor and have styles: it is a terminal, and one that
+/// can. `NO_COLOR` is for styles alone.
+fn is_able(is_terminal: bool) -> bool {
+    is_terminal && env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Whether stdout shows styles.
+pub fn shows_styles() -> bool {
+    let wanted = env::var_os("NO_COLOR").is_none_or(|it| it.is_empty());
+    #[cfg(windows)]
+    let can = castoff_windows::console::follow_sequences();
+    #[cfg(not(windows))]
+    let can = true;
+    wanted && is_able(io::stdout().is_terminal()) && can
+}
+
 impl Terminal {
     /// For stderr. `name` is the app's, as people know it.
     pub fn new(lang: Lang, name: &str) -> Self {
-        let dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
-        let live = !dumb && io::stderr().is_terminal();
+        let live = is_able(io::stderr().is_terminal());
         Self::to(Box::new(io::stderr()), live, lang, name)
     }
 
@@ -230,7 +245,7 @@ impl Terminal {
         if critical {
             news.push(self.text(Text::FoundCritical, &[]));
         }
-        let notes = messages::sanitise_notes(notes, MOST_NOTES);
+        let notes = messages::sanitise_notes(notes, MOST_NOTES, messages::LONGEST_LINE);
         if !notes.is_empty() {
             news.push(self.text(Text::FoundNotes, &[]));
             news.extend(
@@ -318,7 +333,13 @@ impl Observer for Terminal {
         match *event {
             // These are over in an instant, or end in an event that is worth a line.
             Event::Phase(Phase::Recover | Phase::Check | Phase::Plan | Phase::Launch) => {}
-            Event::Phase(phase) => self.phase(view, phase),
+            Event::Phase(phase) => {
+                self.phase(view, phase);
+                if phase == Phase::Wait {
+                    // It has no size, and may be long.
+                    self.finish_line(view, None, 0);
+                }
+            }
             Event::Found {
                 installed,
                 offered,
@@ -417,6 +438,7 @@ fn phase_name(phase: Phase) -> Text {
         Phase::Recover => Text::PhaseRecover,
         Phase::Check => Text::PhaseCheck,
         Phase::Plan => Text::PhasePlan,
+        Phase::Wait => Text::PhaseWait,
         Phase::Fetch => Text::PhaseFetch,
         Phase::Verify => Text::PhaseVerify,
         Phase::Stage => Text::PhaseStage,

@@ -111,11 +111,11 @@ fn shared_paths(preserve: &[String]) -> BTreeMap<SafePath, bool> {
             let path = SafePath::try_from(pattern.trim_matches('/')).ok()?;
             Some((path, pattern.ends_with('/')))
         });
-    let mut paths = order::map(paths);
+    let all = order::map(paths);
     // What lies below a shared folder is shared with it.
-    let all = order::set(paths.keys().cloned());
-    paths.retain(|path, _| !path.parents().any(|parent| all.contains(&parent)));
-    paths
+    let lies_below = |path: &SafePath| path.parents().any(|parent| all.contains_key(&parent));
+    let own = all.iter().filter(|(path, _)| !lies_below(path));
+    order::map(own.map(|(path, is_folder)| (path.clone(), *is_folder)))
 }
 
 /// Takes over what the current version has and the new one does not bring.

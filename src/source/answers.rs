@@ -1,14 +1,19 @@
-//! Answers that are kept, so that a server is asked only whether they still hold (`If-None-Match`,
-//! `If-Modified-Since`: RFC 9110, section 13.1). GitHub counts such a question as none.
+//! Answers that are kept, so that a server is asked only whether they still hold (`If-None-Match`: RFC
+//! 9110, section 13.1). GitHub counts such a question as none, if it is asked with a token.
 //!
 //! Promises: what is kept is of one address and as it came, and is used only where that address says
-//! that it still holds. What cannot be kept or read costs an answer more, and nothing else.
+//! that it still holds. What was refused is not kept: it would be refused for as long as the server says
+//! that nothing has changed, or the one who sent it would go on being heard when they are gone. What
+//! cannot be kept or read costs an answer more, and nothing else.
+//!
+//! A time (`Last-Modified`) is not asked by: a server that goes back to an older file says that nothing
+//! is newer.
 
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use ureq::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use ureq::http::header::{self, HeaderMap, HeaderValue};
 
 use crate::fetch::Answer;
 use crate::{Result, disk};
@@ -24,6 +29,8 @@ const LARGEST: usize = 256 << 10;
 pub struct Answers {
     path: PathBuf,
     kept: RefCell<Vec<Kept>>,
+    /// The addresses that were asked.
+    asked: RefCell<Vec<String>>,
     changed: Cell<bool>,
 }
 
@@ -32,8 +39,7 @@ struct Kept {
     /// What was asked for, before redirects.
     asked: String,
     url: String,
-    etag: Option<String>,
-    modified: Option<String>,
+    etag: String,
     content_type: Option<String>,
     body: String,
 }
@@ -45,12 +51,22 @@ impl Answers {
         Self {
             path: path.to_path_buf(),
             kept: RefCell::new(serde_json::from_slice(&bytes).unwrap_or_default()),
+            asked: RefCell::default(),
             changed: Cell::new(false),
         }
     }
 
-    /// Writes what is new.
-    pub fn save(&self) -> Result<()> {
+    /// Writes what is new. Unless the answers were `good`, none of them is kept.
+    pub fn save(&self, good: bool) -> Result<()> {
+        if !good {
+            let asked = self.asked.borrow();
+            let mut kept = self.kept.borrow_mut();
+            let before = kept.len();
+            kept.retain(|kept| !asked.contains(&kept.asked));
+            if kept.len() != before {
+                self.changed.set(true);
+            }
+        }
         if !self.changed.take() {
             return Ok(());
         }
@@ -61,18 +77,11 @@ impl Answers {
 
     /// Adds what makes a question one whether the kept answer still holds.
     pub(super) fn ask(&self, asked: &str, headers: &mut HeaderMap) {
+        self.asked.borrow_mut().push(asked.to_owned());
         let kept = self.kept.borrow();
-        let Some(kept) = kept.iter().find(|kept| kept.asked == asked) else {
-            return;
-        };
-        for (name, text) in [
-            (header::IF_NONE_MATCH, &kept.etag),
-            (header::IF_MODIFIED_SINCE, &kept.modified),
-        ] {
-            let value = text.as_deref().map(HeaderValue::from_str);
-            if let Some(Ok(value)) = value {
-                headers.insert(name, value);
-            }
+        let kept = kept.iter().find(|kept| kept.asked == asked);
+        if let Some(Ok(etag)) = kept.map(|kept| HeaderValue::from_str(&kept.etag)) {
+            headers.insert(header::IF_NONE_MATCH, etag);
         }
     }
 
@@ -92,30 +101,26 @@ impl Answers {
                 None => answer,
             };
         }
-        let text = |name: HeaderName| {
-            let value = answer.headers.get(name)?.to_str().ok()?;
-            Some(value.to_owned())
-        };
-        let kept = Kept {
+        let etag = answer.headers.get(header::ETAG);
+        let etag = etag.and_then(|etag| etag.to_str().ok());
+        let body = Some(&answer.body)
+            .filter(|body| answer.status == 200 && body.len() <= LARGEST)
+            .and_then(|body| std::str::from_utf8(body).ok());
+        let kept = etag.zip(body).map(|(etag, body)| Kept {
             asked: asked.to_owned(),
             url: answer.url.clone(),
-            etag: text(header::ETAG),
-            modified: text(header::LAST_MODIFIED),
+            etag: etag.to_owned(),
             content_type: answer.content_type.clone(),
-            body: String::from_utf8(answer.body.clone()).unwrap_or_default(),
-        };
-        let useful = answer.status == 200
-            && kept.body.len() == answer.body.len()
-            && kept.body.len() <= LARGEST
-            && (kept.etag.is_some() || kept.modified.is_some());
+            body: body.to_owned(),
+        });
         if let Some(place) = place {
-            if useful && all[place] == kept {
+            if kept.as_ref() == Some(&all[place]) {
                 return answer;
             }
             all.remove(place);
             self.changed.set(true);
         }
-        if useful {
+        if let Some(kept) = kept {
             all.insert(0, kept);
             all.truncate(MOST);
             self.changed.set(true);

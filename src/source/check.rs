@@ -16,12 +16,13 @@
 
 use serde_json::Value;
 
+use super::refused;
 use super::{Announced, Ask, Source};
 use crate::config::{FieldNames, SourceConfig};
 use crate::error::in_short;
 use crate::fetch::{Answer, Url};
 use crate::json::{self, Object, excerpt};
-use crate::release::{Package, Release, leads_outside, target};
+use crate::release::{FILE_LIST_LIMIT, Package, Release, leads_outside, target};
 use crate::trust::document::percentage;
 use crate::trust::{Trust, Trusted};
 use crate::version::Version;
@@ -31,8 +32,9 @@ use crate::{Error, Result, order};
 /// document those are in it twice.
 pub(super) const ANSWER_LIMIT: u64 = 2 << 20;
 
-/// The largest list of versions that is read: a few thousand of them with their notes.
-const HISTORY_LIMIT: u64 = 8 << 20;
+/// The largest list of versions that is read: a few thousand of them with their notes, or, as a server
+/// that answers file by file has it, some with all their files.
+const HISTORY_LIMIT: u64 = FILE_LIST_LIMIT;
 
 /// A check endpoint.
 pub(super) struct Check {
@@ -77,12 +79,22 @@ pub(super) fn history(
 
 /// The list of versions beside a check endpoint, as both Django servers have it.
 fn history_address(check: &str) -> String {
-    let base = check.trim_end_matches('/');
-    match base.rsplit_once('/') {
+    let (address, query) = match check.split_once('?') {
+        Some((address, query)) => (address, format!("?{query}")),
+        None => (check, String::new()),
+    };
+    let path = address.find("://").map_or(0, |scheme| scheme + 3);
+    let (host, path) = address.split_at(
+        address[path..]
+            .find('/')
+            .map_or(address.len(), |at| at + path),
+    );
+    let list = match path.trim_end_matches('/').rsplit_once('/') {
         Some((base, "check")) => format!("{base}/versions/"),
         Some((base, _)) => format!("{base}/list/"),
-        None => check.to_owned(),
-    }
+        None => "/list/".to_owned(),
+    };
+    format!("{host}{list}{query}")
 }
 
 /// The releases in a list: the list itself, or one in the field `data` or `versions`. What is no
@@ -157,11 +169,7 @@ pub(super) fn refusal(answer: &Answer) -> Error {
             url,
             said: excerpt(text.as_bytes()),
         },
-        _ => Error::HttpStatus {
-            url,
-            status: answer.status,
-            retry_after: answer.retry_after,
-        },
+        _ => refused::refusal(answer),
     }
 }
 

@@ -7,15 +7,17 @@
 //! `keep` means that a path is in both versions, and not that its content is the same, so that nothing
 //! follows from it here: the digest of the installed file decides.
 //!
-//! With pinned keys, the signed release is what counts, with the package that its document names; this
-//! answer only says that there is one.
+//! With pinned keys, the signed release in `source.documents` is what counts, with the package that its
+//! document names; this answer only says which version is the active one.
 
 use std::fmt::Write as _;
 
 use super::check::{self, Fields};
+use super::documents;
+use super::index::Remote as Folder;
 use super::{Announced, Ask, Source};
-use crate::archive::SafePath;
 use crate::archive::guard::{Node, check_tree};
+use crate::archive::{Limits, SafePath};
 use crate::config::{FieldNames, SourceConfig};
 use crate::fetch::Answer;
 use crate::release::{FILE_LIST_LIMIT, Manifest, Package, Release, Remote};
@@ -30,6 +32,7 @@ const VERSION: &str = "active_version";
 pub(super) struct CheckFiles {
     url: String,
     history: Option<String>,
+    documents: Option<String>,
     fields: FieldNames,
 }
 
@@ -38,6 +41,7 @@ impl CheckFiles {
         Self {
             url: config.url.clone(),
             history: config.history.clone(),
+            documents: config.documents.clone(),
             fields: config.fields.clone(),
         }
     }
@@ -66,7 +70,14 @@ impl Source for CheckFiles {
     fn latest(&self, ask: &Ask<'_>, trust: &mut Trust) -> Result<Trusted> {
         let answer = ask.get(&self.address(ask.installed), "", FILE_LIST_LIMIT)?;
         let release = read(&answer, &self.fields)?;
-        trust.unsigned(release)
+        match &self.documents {
+            Some(template) if trust.is_pinned() => {
+                let version = &release.version;
+                let url = documents::folder(template, version, &version.file_name());
+                documents::release_of(&Folder { url: &url, ask }, trust, version, None)
+            }
+            _ => trust.unsigned(release),
+        }
     }
 
     fn history(&self, ask: &Ask<'_>, _trust: &mut Trust, count: usize) -> Result<Vec<Announced>> {
@@ -107,18 +118,22 @@ fn read(answer: &Answer, names: &FieldNames) -> Result<Release> {
     if manifest.files.is_empty() {
         return Err(fields.wrong("add", "names no file"));
     }
+    let most = Limits::default().max_entries;
+    if manifest.files.len() as u64 > most {
+        return Err(Error::TooLarge {
+            subject: answer.url.clone(),
+            limit: format!("{most} entries"),
+        });
+    }
     let mut sizes = manifest.files.values().map(|file| file.size);
     let size = sizes.try_fold(0_u64, u64::checked_add);
     let size = size.ok_or_else(|| fields.wrong("size", "is larger than any disk"))?;
     Ok(Release {
         package: Package {
-            url: answer.url.clone(),
-            mirrors: Vec::new(),
             sha256: Some(manifest.id(&version)),
             size: Some(size),
-            files: None,
-            wrapped: false,
             by_file: true,
+            ..Package::at(answer.url.clone())
         },
         version,
         notes: fields.text(&names.notes)?.unwrap_or_default().to_owned(),

@@ -73,6 +73,15 @@ pub fn release_of(
     })
 }
 
+/// The address of the folder that `template` (`source.documents`) means for a version. `tag` is what the
+/// source calls it, fit for a path.
+pub fn folder(template: &str, version: &Version, tag: &str) -> String {
+    let url = template
+        .replace("{version}", &version.file_name())
+        .replace("{tag}", tag);
+    format!("{}/", url.trim_end_matches('/'))
+}
+
 /// Goes through the keys documents that are not known yet.
 pub fn follow_keys(documents: &dyn Documents, trust: &mut Trust) -> Result<()> {
     while let Some(number) = trust.next_keys() {

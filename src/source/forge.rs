@@ -10,16 +10,18 @@
 //!   that does not decide, nothing is guessed: the error names the files.
 //! - With keys pinned, a release without its signed document is refused.
 //!
-//! Not promised: more than the newest page ([`PAGE`]) of releases is looked at. Without keys, a release
+//! Not promised: more than the newest page ([`PAGE`]) of releases is looked at, and more than
+//! [`TAG_PAGES`] of tags, which services list in an order of their own. Without keys, a release
 //! is what the service says over https; a digest is compared where it names one.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use ureq::http::header;
 
 use super::documents::{self, Documents};
 use super::index::Remote;
+use super::refused::refusal;
 use super::{Announced, Ask, Source, check};
 use crate::config::{Patterns, SourceConfig};
 use crate::error::in_short;
@@ -28,23 +30,24 @@ use crate::json::Object;
 use crate::release::{Package, Release, target};
 use crate::trust::{Sha256, Trust, Trusted};
 use crate::version::Version;
-use crate::{Error, Result, order};
+use crate::{Code, Error, Result, order};
 
 mod machine;
+
+pub(super) use self::machine::is_package;
 
 /// The releases that are asked for at once: the most that GitHub, GitLab and Gitee give. (A Gitea gives
 /// 50, unless it is set up otherwise.) Who has published a hundred more has left the first behind.
 pub(super) const PAGE: &str = "100";
+
+/// How many pages of tags are looked at.
+const TAG_PAGES: usize = 10;
 
 /// The largest list that is read: a hundred releases with their notes and a hundred files each.
 const LIST_LIMIT: u64 = 16 << 20;
 
 /// The channel on which no pre-release counts.
 const STABLE: &str = "stable";
-
-/// How long a service is left alone that says that it was asked too often, and not until when: what
-/// GitHub's documentation asks for.
-const PAUSE: TimeDelta = TimeDelta::minutes(1);
 
 /// How many names an error lists: a release may have hundreds of files.
 const NAMED: usize = 10;
@@ -58,6 +61,11 @@ pub(super) trait Service {
 
     /// The address of the one release that the publisher calls the latest, where there is such a thing.
     fn newest(&self, _at: &Place) -> Option<String> {
+        None
+    }
+
+    /// The address of the release of a tag, where a release can be asked for by that.
+    fn tagged(&self, _at: &Place, _tag: &str) -> Option<String> {
         None
     }
 
@@ -240,6 +248,8 @@ struct Listed {
     candidates: Vec<Candidate>,
     /// The address of the last answer.
     url: String,
+    /// How many there were, whatever became of them.
+    count: usize,
     /// Tags that are no versions.
     strange: Vec<String>,
     drafts: usize,
@@ -253,10 +263,7 @@ impl Listed {
             return;
         }
         match found.tag.parse::<Version>() {
-            Err(error) => {
-                log::info!("passed over: {}", error.chain());
-                self.strange.push(in_short(&found.tag).into_owned());
-            }
+            Err(_) => self.strange.push(in_short(&found.tag).into_owned()),
             Ok(version) if stable && (found.prerelease || version.is_prerelease()) => {
                 log::debug!("passed over: {version} is a pre-release");
                 self.prereleases += 1;
@@ -277,14 +284,14 @@ impl Listed {
             [tag] if self.drafts + self.prereleases == 0 => {
                 reasons.push(format!("its only tag {tag:?} is no version"));
             }
-            tags => reasons.push(format!("{} are no versions ({})", tags.len(), names(tags))),
+            tags => reasons.push(format!("no versions: {} ({})", tags.len(), names(tags))),
         }
         for (count, what) in [
-            (self.prereleases, "for the channel stable"),
-            (self.drafts, "published"),
+            (self.prereleases, "not for the channel stable"),
+            (self.drafts, "not published"),
         ] {
             if count > 0 {
-                reasons.push(format!("{count} are not {what}"));
+                reasons.push(format!("{what}: {count}"));
             }
         }
         if reasons.is_empty() {
@@ -350,51 +357,99 @@ impl Forge {
     /// The release to install.
     fn current(&self, ask: &Ask<'_>, channel: &str) -> Result<Candidate> {
         let stable = channel == STABLE && self.pin.is_none();
-        if stable && let Some(url) = self.service.newest(&self.at) {
-            let answer = self.get(ask, &url)?;
-            // There is none, or no such repository: the list tells.
-            if answer.status != 404 {
-                self.succeeded(&answer)?;
-                let mut listed = Listed {
-                    url: answer.url.clone(),
-                    ..Listed::default()
-                };
-                let document = check::parse(&answer)?;
-                let found = Object::of(&document)
-                    .and_then(|fields| self.service.release(&fields, &self.at))
-                    .map_err(|problem| check::invalid(&answer, problem))?;
-                listed.take(found, stable);
-                if let Some(candidate) = listed.candidates.pop() {
-                    return Ok(candidate);
-                }
-            }
+        if let Some(pin) = &self.pin {
+            return self.pinned(ask, pin);
+        }
+        if stable
+            && let Some(url) = self.service.newest(&self.at)
+            && let Some(candidate) = self.one(ask, &url, stable)?
+        {
+            return Ok(candidate);
         }
         let mut listed = self.list(ask, stable)?;
-        let Some(pin) = &self.pin else {
-            let nothing = listed.nothing();
-            return listed.candidates.into_iter().next().ok_or(nothing);
-        };
-        let found = listed.candidates.iter().position(|it| it.version == *pin);
-        match found {
-            Some(place) => Ok(listed.candidates.swap_remove(place)),
-            None => Err(Error::NoReleases {
-                problem: format!(
-                    "update.pin asks for {pin}, which is none of the {} versions that it lists",
-                    listed.candidates.len()
-                ),
-                url: listed.url,
-            }),
+        if listed.candidates.is_empty() {
+            return Err(listed.nothing());
         }
+        Ok(listed.candidates.swap_remove(0))
+    }
+
+    /// The release at an address; `None` where there is none, or one that does not count. (Whether there
+    /// is such a repository, the list tells.)
+    fn one(&self, ask: &Ask<'_>, url: &str, stable: bool) -> Result<Option<Candidate>> {
+        let answer = self.get(ask, url)?;
+        if answer.status == 404 {
+            return Ok(None);
+        }
+        self.succeeded(&answer)?;
+        let mut listed = Listed {
+            url: answer.url.clone(),
+            ..Listed::default()
+        };
+        let document = check::parse(&answer)?;
+        let found = Object::of(&document)
+            .and_then(|fields| self.service.release(&fields, &self.at))
+            .map_err(|problem| check::invalid(&answer, problem))?;
+        listed.take(found, stable);
+        Ok(listed.candidates.pop())
+    }
+
+    /// The release of one version, or the tag, wherever it is: it is meant, and no other.
+    fn pinned(&self, ask: &Ask<'_>, pin: &Version) -> Result<Candidate> {
+        let bare = pin.as_str();
+        for tag in [format!("v{bare}"), bare.to_owned()] {
+            if let Some(url) = self.service.tagged(&self.at, &tag)
+                && let Some(candidate) = self.one(ask, &url, false)?
+                && candidate.version == *pin
+            {
+                return Ok(candidate);
+            }
+        }
+        let mut count = 0;
+        let mut url = String::new();
+        for released in [true, false] {
+            let mut listed = match self.listed(ask, released, false) {
+                // The repository is there: it has no tags.
+                Err(error) if count > 0 && error.code() == Code::RepoNotFound => break,
+                Ok(None) => continue,
+                listed => listed?.unwrap_or_default(),
+            };
+            if let Some(place) = listed.candidates.iter().position(|it| it.version == *pin) {
+                return Ok(listed.candidates.swap_remove(place));
+            }
+            count += listed.count;
+            url = listed.url;
+        }
+        Err(Error::NoReleases {
+            problem: format!(
+                "update.pin asks for {pin}, which is none of the {count} releases and tags that it lists"
+            ),
+            url,
+        })
     }
 
     /// What the service lists, the newest first: its releases, or its tags where it has no releases at
     /// all. A tag beside releases may be one that is not to be released yet.
     fn list(&self, ask: &Ask<'_>, stable: bool) -> Result<Listed> {
+        let releases = self.listed(ask, true, stable)?;
+        match releases.filter(|listed| listed.count > 0) {
+            Some(listed) => Ok(listed),
+            None => Ok(self.listed(ask, false, stable)?.unwrap_or_default()),
+        }
+    }
+
+    /// The list of releases, or that of tags; `None` where the service has none of that kind.
+    fn listed(&self, ask: &Ask<'_>, released: bool, stable: bool) -> Result<Option<Listed>> {
+        let (first, pages) = if released {
+            (self.service.releases(&self.at), 1)
+        } else {
+            (Some(self.service.tags(&self.at)), TAG_PAGES)
+        };
+        let Some(mut next) = first else {
+            return Ok(None);
+        };
         let mut listed = Listed::default();
-        let releases = self.service.releases(&self.at);
-        let lists = releases.map(|url| (url, true)).into_iter();
-        for (url, released) in lists.chain([(self.service.tags(&self.at), false)]) {
-            let answer = self.get(ask, &url)?;
+        for page in 1..=pages {
+            let answer = self.get(ask, &next)?;
             self.succeeded(&answer)?;
             listed.url.clone_from(&answer.url);
             let invalid = |problem| check::invalid(&answer, problem);
@@ -408,39 +463,38 @@ impl Forge {
                 };
                 listed.take(found.map_err(invalid)?, stable);
             }
-            if !items.is_empty() {
-                break;
+            listed.count += items.len();
+            match next_page(&answer).filter(|_| !items.is_empty()) {
+                Some(url) if page < pages => next = url,
+                Some(_) if !released => {
+                    log::warn!(
+                        "there are more tags than the {} that were read",
+                        listed.count
+                    );
+                    break;
+                }
+                _ => break,
             }
+        }
+        if !listed.strange.is_empty() {
+            log::info!("passed over, no versions: {}", names(&listed.strange));
         }
         order::sort_by(&mut listed.candidates, |one, other| {
             other.version.cmp(&one.version)
         });
-        Ok(listed)
+        Ok(Some(listed))
     }
 
     /// What an error status means at a forge.
     fn succeeded(&self, answer: &Answer) -> Result<()> {
-        let url = answer.url.clone();
-        let status = answer.status;
-        if let Some(until) = rate_limit(answer, Utc::now()) {
-            return Err(Error::RateLimited {
-                url,
-                until: until.to_rfc3339_opts(SecondsFormat::Secs, true),
-            });
-        }
-        Err(match status {
-            200..300 => return Ok(()),
-            401 | 403 => Error::AccessDenied { url, status },
-            404 => Error::RepoNotFound {
-                url,
+        match answer.status {
+            200..300 => Ok(()),
+            404 => Err(Error::RepoNotFound {
+                url: answer.url.clone(),
                 repo: self.at.repo.clone(),
-            },
-            _ => Error::HttpStatus {
-                url,
-                status,
-                retry_after: answer.retry_after,
-            },
-        })
+            }),
+            _ => Err(refusal(answer)),
+        }
     }
 
     /// A text of the configuration, in which a release's words are put in their places.
@@ -488,17 +542,7 @@ impl Forge {
     }
 
     fn package(&self, candidate: &Candidate) -> Result<Package> {
-        let package = |url: &str| {
-            Ok::<_, Error>(Package {
-                url: candidate.address(url)?,
-                mirrors: Vec::new(),
-                sha256: None,
-                size: None,
-                files: None,
-                wrapped: false,
-                by_file: false,
-            })
-        };
+        let package = |url: &str| candidate.address(url).map(Package::at);
         let found = &candidate.found;
         match self.choose(candidate)? {
             Choice::Asset(asset) => Ok(Package {
@@ -519,12 +563,12 @@ impl Forge {
 
     /// The release as its signed document has it.
     fn signed(&self, candidate: &Candidate, ask: &Ask<'_>, trust: &mut Trust) -> Result<Trusted> {
-        let folder = self.documents.as_ref().map(|documents| {
-            let tag = segments(&candidate.found.tag);
-            let url = documents
-                .replace("{version}", &candidate.version.file_name())
-                .replace("{tag}", &tag);
-            format!("{}/", url.trim_end_matches('/'))
+        let folder = self.documents.as_ref().map(|template| {
+            documents::folder(
+                template,
+                &candidate.version,
+                &segments(&candidate.found.tag),
+            )
         });
         // The archive of a tag is not the same bytes for ever, so that nobody signs one. And what the
         // document names itself need not be found here.
@@ -638,38 +682,24 @@ impl Documents for Papers<'_> {
     }
 }
 
+/// The address of the next page of a list, as the header `Link` has it (RFC 8288), which all of these
+/// services send.
+fn next_page(answer: &Answer) -> Option<String> {
+    let links = answer.headers.get(header::LINK)?.to_str().ok()?;
+    let next = links.split(',').find_map(|link| {
+        let (url, how) = link.trim().strip_prefix('<')?.split_once('>')?;
+        let next = how.split(';').map(str::trim);
+        next.into_iter()
+            .any(|it| matches!(it, "rel=\"next\"" | "rel=next"))
+            .then_some(url)
+    })?;
+    let base = Url::parse(&answer.url).ok()?;
+    Some(base.join(next).ok()?.to_string())
+}
+
 fn asset_names<'a>(assets: impl IntoIterator<Item = &'a Asset>) -> String {
     let all: Vec<&str> = assets.into_iter().map(|asset| &*asset.name).collect();
     names(&all)
-}
-
-/// Until when a service answers no more questions, where that is what its answer says: 429 (RFC 6585),
-/// or 403 with no question left or with a time to wait, as GitHub's documentation has it. Gitea has no
-/// limit of its own; GitLab and Gitee use the same headers, GitLab without `x-`.
-fn rate_limit(answer: &Answer, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    let header = |name: &str| {
-        let headers = &answer.headers;
-        let value = headers
-            .get(format!("x-ratelimit-{name}"))
-            .or_else(|| headers.get(format!("ratelimit-{name}")))?;
-        value.to_str().ok()?.trim().parse::<i64>().ok()
-    };
-    let used_up = header("remaining") == Some(0);
-    match answer.status {
-        429 => {}
-        403 if used_up || answer.retry_after.is_some() => {}
-        _ => return None,
-    }
-    let wait = answer
-        .retry_after
-        .and_then(|wait| TimeDelta::from_std(wait).ok());
-    let reset = header("reset").filter(|_| used_up);
-    let until = match (wait, reset) {
-        (Some(wait), _) => now.checked_add_signed(wait),
-        (None, Some(reset)) => DateTime::from_timestamp(reset, 0),
-        (None, None) => None,
-    };
-    Some(until.unwrap_or(now + PAUSE))
 }
 
 #[cfg(test)]

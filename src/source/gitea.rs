@@ -7,7 +7,7 @@
 //! `releases/latest` too, which is the last that was published and not one that somebody has chosen, so
 //! that the list is asked for instead.
 
-use super::forge::{Found, PAGE, Place, Service};
+use super::forge::{Found, PAGE, Place, Service, segments};
 use crate::json::Object;
 
 /// Gitea.
@@ -24,6 +24,14 @@ impl Service for Gitea {
 
     fn release(&self, fields: &Object<'_>, _at: &Place) -> Result<Found, String> {
         Found::usual(fields)
+    }
+
+    fn tagged(&self, at: &Place, tag: &str) -> Option<String> {
+        let tag = segments(tag);
+        Some(format!(
+            "{}/api/v1/repos/{}/releases/tags/{tag}",
+            at.url, at.repo
+        ))
     }
 
     fn tag(&self, fields: &Object<'_>, _at: &Place) -> Result<Found, String> {

@@ -22,12 +22,13 @@ impl Service for Gitee {
 
     fn release(&self, fields: &Object<'_>, at: &Place) -> Result<Found, String> {
         let mut found = Found::usual(fields)?;
-        let archives = format!("/{}/archive/", at.repo);
-        let old_archives = format!("/{}/repository/archive/", at.repo);
-        let (made, own) = found
-            .assets
-            .into_iter()
-            .partition(|asset| asset.url.contains(&archives) || asset.url.contains(&old_archives));
+        // It answers with its own spelling of the repository.
+        let repo = at.repo.to_ascii_lowercase();
+        let archives = ["archive", "repository/archive"].map(|way| format!("/{repo}/{way}/"));
+        let (made, own) = found.assets.into_iter().partition(|asset| {
+            let url = asset.url.to_ascii_lowercase();
+            archives.iter().any(|archives| url.contains(archives))
+        });
         found.assets = own;
         let made: Vec<_> = made;
         let archive = |ending: &str| {
@@ -39,6 +40,14 @@ impl Service for Gitee {
         let tag = segments(&found.tag);
         found.page = Some(format!("{}/{}/releases/tag/{tag}", at.url, at.repo));
         Ok(with_archives(found, at))
+    }
+
+    fn tagged(&self, at: &Place, tag: &str) -> Option<String> {
+        let tag = segments(tag);
+        Some(format!(
+            "{}/api/v5/repos/{}/releases/tags/{tag}",
+            at.url, at.repo
+        ))
     }
 
     fn tag(&self, fields: &Object<'_>, at: &Place) -> Result<Found, String> {

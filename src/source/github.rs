@@ -2,13 +2,14 @@
 //! (<https://docs.github.com/rest/releases>), which is what is answered where no version is asked for.
 //!
 //! - `GET /repos/OWNER/NAME/releases/latest`: the one that the publisher calls the latest.
+//! - `GET /repos/OWNER/NAME/releases/tags/TAG`: the one of a tag, where one version is asked for.
 //! - `GET /repos/OWNER/NAME/releases`, `GET /repos/OWNER/NAME/tags`.
 //!
 //! With a token, the files of a release are fetched from the API, which leads to another host; those of
 //! a private repository can be had nowhere else. Without one they come from the site, which counts no
 //! questions.
 
-use super::forge::{Found, PAGE, Place, Service, owned};
+use super::forge::{Found, PAGE, Place, Service, owned, segments};
 use crate::json::Object;
 
 /// GitHub.
@@ -42,6 +43,11 @@ impl Service for Github {
             }
         }
         Ok(found)
+    }
+
+    fn tagged(&self, at: &Place, tag: &str) -> Option<String> {
+        let tag = segments(tag);
+        Some(format!("{}/repos/{}/releases/tags/{tag}", at.url, at.repo))
     }
 
     fn tag(&self, fields: &Object<'_>, _at: &Place) -> Result<Found, String> {

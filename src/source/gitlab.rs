@@ -7,7 +7,9 @@
 //! is still to come counts as a draft. The files of a release are links: what one is called may be a
 //! title, and then the address has the name of the file.
 
-use super::forge::{Asset, Found, PAGE, Place, Service, last_segment, owned, segment, segments};
+use super::forge::{
+    Asset, Found, PAGE, Place, Service, is_package, last_segment, owned, segment, segments,
+};
 use crate::json::Object;
 
 /// GitLab.
@@ -53,6 +55,14 @@ impl Service for Gitlab {
         Ok(with_archives(found, at))
     }
 
+    fn tagged(&self, at: &Place, tag: &str) -> Option<String> {
+        let (project, tag) = (segment(&at.repo), segment(tag));
+        Some(format!(
+            "{}/api/v4/projects/{project}/releases/{tag}",
+            at.url
+        ))
+    }
+
     fn tag(&self, fields: &Object<'_>, at: &Place) -> Result<Found, String> {
         Found::of_tag(fields).map(|found| with_archives(found, at))
     }
@@ -65,8 +75,9 @@ fn asset(link: &Object<'_>) -> Result<Asset, String> {
     };
     let title = owned(link, "name")?.unwrap_or_default();
     let file = last_segment(&url);
-    // A title has no ending, as the files have that matter here.
-    let name = if title.contains('.') && !title.contains(' ') {
+    // A title may have a version in it, and a file that is no package may have any ending.
+    let is_name = title.contains('.') && !title.contains(' ') && !is_package(file);
+    let name = if is_package(&title) || is_name {
         title
     } else {
         file.to_owned()

@@ -4,9 +4,11 @@
 //! and not to others, or goes back to an older answer, they are told.
 
 use super::documents::{self, Documents};
+use super::refused::refusal;
 use super::{Announced, Ask, Source};
 use crate::config::SourceConfig;
 use crate::fetch::Url;
+use crate::trust::document::KEYS_PREFIX;
 use crate::trust::{Trust, Trusted};
 use crate::{Error, Result};
 
@@ -66,13 +68,11 @@ impl Documents for Remote<'_> {
         let answer = self.ask.get(&url, "", limit)?;
         match answer.status {
             200..300 => Ok(Some(answer.body)),
-            // Object stores that do not let their files be listed say 403 of what is not there.
-            403 | 404 | 410 => Ok(None),
-            status => Err(Error::HttpStatus {
-                url: answer.url,
-                status,
-                retry_after: answer.retry_after,
-            }),
+            404 | 410 => Ok(None),
+            // Object stores that do not let their files be listed say so of what is not there, and keys
+            // mostly are not.
+            403 if name.starts_with(KEYS_PREFIX) => Ok(None),
+            _ => Err(refusal(&answer)),
         }
     }
 

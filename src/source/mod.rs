@@ -28,6 +28,7 @@ mod gitee;
 mod github;
 mod gitlab;
 mod index;
+mod refused;
 
 #[cfg(fuzzing)]
 pub(crate) use check::read as read_check_answer;

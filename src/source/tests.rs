@@ -3,9 +3,10 @@
 use castoff_testkit::http::{Reply, Server};
 use castoff_testkit::sign::{APP, Document, Signer};
 use chrono::Utc;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::check::Check;
+use super::check_files::CheckFiles;
 use super::folder::Folder;
 use super::index::Index;
 use super::{Announced, Answers, Ask, Source};
@@ -82,10 +83,9 @@ fn history_of_a_check() {
     }
 }
 
-#[test]
-fn etag_of_a_check() {
+/// Asks twice a source that has nothing new to say the second time.
+fn assert_etag(answer: &Value, kind: impl Fn(&SourceConfig) -> Box<dyn Source>) {
     let server = Server::start();
-    let answer = json!({"version": "1.0.0", "file": "/a.zip", "file_hash": "0".repeat(64)});
     let reply = Reply::json(&answer.to_string()).etag("\"one\"").times(1);
     server.route("/check", reply);
     server.route("/check", Reply::status(304));
@@ -94,7 +94,7 @@ fn etag_of_a_check() {
     let answers = Answers::load(&folder.path().join("answers.json"));
     for _ in 0..2 {
         let version = ask(&source, None, Some(&answers), |ask, trust| {
-            Ok(Check::new(&source).latest(ask, trust)?.version.clone())
+            Ok(kind(&source).latest(ask, trust)?.version.clone())
         });
         assert_eq!(version.as_str(), "1.0.0");
     }
@@ -102,6 +102,19 @@ fn etag_of_a_check() {
         server.requests()[1].header("if-none-match"),
         Some("\"one\"")
     );
+}
+
+#[test]
+fn etag_of_a_check() {
+    let answer = json!({"version": "1.0.0", "file": "/a.zip", "file_hash": "0".repeat(64)});
+    assert_etag(&answer, |source| Box::new(Check::new(source)));
+}
+
+#[test]
+fn etag_of_an_answer_file_by_file() {
+    let file = json!({"path": "main.py", "hash": "0".repeat(64), "size": 1, "url": "/a"});
+    let answer = json!({"active_version": "1.0.0", "add": [file]});
+    assert_etag(&answer, |source| Box::new(CheckFiles::new(source)));
 }
 
 #[test]

@@ -39,9 +39,12 @@ pub const INDEX_LIMIT: u64 = 512 << 10;
 /// See [`KEYS_LIMIT`].
 pub const RELEASE_LIMIT: u64 = 1 << 20;
 
+/// What the names of documents with keys begin with.
+pub const KEYS_PREFIX: &str = "keys.";
+
 /// The name of the document with keys of this number.
 pub fn keys_name(number: u64) -> String {
-    format!("keys.{number}.json")
+    format!("{KEYS_PREFIX}{number}.json")
 }
 
 /// The name of the document of a release.

@@ -34,56 +34,87 @@ impl Updater<'_> {
         )
     }
 
-    /// Whether a critical release is known for what is installed.
-    pub fn knows_critical(&self) -> bool {
+    /// The critical release that is known for what is installed.
+    pub fn known_critical(&self) -> Option<Release> {
         let state = self.folder.load_state();
         let installed = self.current_version();
-        when::known_critical(&self.config.update, &state, installed.as_ref()).is_some()
+        when::known_critical(&self.config.update, &state, installed.as_ref()).cloned()
+    }
+
+    /// Why the critical release that is known is not taken now, if it is not.
+    pub fn critical_refusal(&self) -> Option<Error> {
+        let installed = self.current_version();
+        self.refusal(installed.as_ref(), &self.known_critical()?)
     }
 
     /// Why the app must not be started, after an update that did not come about: what is installed is
     /// not safe to go on with, and `update.block_critical` forbids it where a fixed version waits.
     pub fn blocked(&self) -> Option<Error> {
-        let config = &self.config.update;
         let installed = self.current_version()?;
-        let mut state = self.folder.load_state();
-        // Only what waits counts.
-        state.asked = None;
-        let fixed = when::known_critical(config, &state, Some(&installed))
-            .filter(|_| config.block_critical)?;
-        self.lies_by(&fixed.package)
-            .then(|| Error::CriticalBlocked {
-                installed: installed.to_string(),
-                offered: fixed.version.to_string(),
-            })
+        let fixed = self.folder.load_state().pending.filter(|fixed| {
+            self.config.update.block_critical
+                && fixed.version != installed
+                && fixed.is_critical_for(Some(&installed))
+                && self.lies_by(&fixed.package)
+        })?;
+        // What would not be installed here is no reason to keep the app from anybody.
+        let trusted = self.trust().and_then(|trust| trust.recall(fixed)).ok()?;
+        let offer = Offer {
+            installed: Some(installed.clone()),
+            release: trusted,
+        };
+        self.admit(&offer, false).ok()?;
+        Some(Error::CriticalBlocked {
+            installed: installed.to_string(),
+            offered: offer.release.version.to_string(),
+        })
     }
 
     /// Installs what waits, if anything does, without asking anybody.
     pub fn install_waiting(&self) -> Result<Option<Outcome>> {
         self.recover()?;
         self.tidy();
+        match self.take_waiting().transpose() {
+            None => Ok(None),
+            Some(Err(error)) if error.code() == Code::UpdateRunning => {
+                log::info!("what waits is left for later: {}", error.chain());
+                Ok(None)
+            }
+            Some(result) => {
+                self.remember(&result);
+                result.map(Some)
+            }
+        }
+    }
+
+    /// The same, of a folder that is in order.
+    pub(super) fn take_waiting(&self) -> Result<Option<Outcome>> {
         let Some(pending) = self.folder.load_state().pending else {
             return Ok(None);
         };
         let installed = self.current_version();
         if installed.as_ref() == Some(&pending.version) {
-            self.folder.change_state(|state| state.pending = None)?;
+            self.forget_waiting()?;
             return Ok(None);
         }
-        let result = self.trust().and_then(|trust| {
-            let release = trust.recall(pending)?;
-            self.take(Offer { installed, release }, false, Whence::Disk)
-        });
-        match result {
-            Err(error) if error.code() == Code::UpdateRunning => {
-                log::info!("what waits is left for later: {}", error.chain());
+        match self.trust()?.recall(pending) {
+            // An index that was seen since names another, or none.
+            Err(error) if matches!(error.code(), Code::TrustMismatch | Code::TrustWithdrawn) => {
+                log::info!("what waits was withdrawn: {}", error.chain());
+                self.forget_waiting()?;
                 Ok(None)
             }
-            result => {
-                self.remember(&result);
-                result.map(Some)
+            release => {
+                let release = release?;
+                let offer = Offer { installed, release };
+                self.take(offer, false, Whence::Disk).map(Some)
             }
         }
+    }
+
+    fn forget_waiting(&self) -> Result<()> {
+        self.folder.change_state(|state| state.pending = None)?;
+        self.clear_downloads()
     }
 
     /// What a worker does while the app runs: asks, fetches and verifies, and notes that the release
@@ -114,7 +145,10 @@ impl Updater<'_> {
         let launcher = offer
             .as_mut()
             .ok()
-            .filter(|offer| self.leads_on(offer).is_ok())
+            .filter(|offer| {
+                self.leads_on(offer.installed.as_ref(), &offer.release)
+                    .is_ok()
+            })
             .and_then(|offer| offer.release.take_launcher());
         let result = offer.and_then(|offer| self.lay_by(&offer));
         self.remember(&result);
@@ -128,9 +162,9 @@ impl Updater<'_> {
 
     /// Fetches and verifies what is offered, and notes that it waits.
     fn lay_by(&self, offer: &Offer) -> Result<Outcome> {
-        self.drop_withdrawn(offer)?;
         let version = offer.release.version.clone();
         if !offer.is_news() {
+            self.drop_withdrawn(offer)?;
             return Ok(Outcome::UpToDate { version });
         }
         self.admit(offer, false)?;
@@ -139,9 +173,19 @@ impl Updater<'_> {
             return Ok(Outcome::Pending { version });
         }
         self.spare_metered(offer, false)?;
-        let fetched = self.fetch(&offer.release);
-        self.blame(&fetched, &offer.release);
-        fetched?;
+        self.drop_withdrawn(offer)?;
+        // A start may have installed something meanwhile: what then differs is for the next check.
+        let has_changed = || self.current_version() != offer.installed;
+        if !has_changed() {
+            let fetched = self.fetch(&offer.release);
+            self.blame(&fetched, &offer.release);
+            fetched?;
+        }
+        if has_changed() {
+            self.clear_downloads()?;
+            let version = self.current_version().unwrap_or(version);
+            return Ok(Outcome::UpToDate { version });
+        }
         let release = offer.release.release().clone();
         self.folder
             .change_state(|state| state.pending = Some(release))?;
@@ -152,11 +196,7 @@ impl Updater<'_> {
     pub(super) fn at_hand(&self, release: &Trusted) -> Result<Option<Archive>> {
         let package = &release.package;
         if package.by_file {
-            // Each is there already, and is hashed again.
-            return self
-                .lies_by(package)
-                .then(|| self.fetch_files(release))
-                .transpose();
+            return self.files_at_hand(release);
         }
         self.observer.event(&Event::Phase(Phase::Verify));
         let Some(fetched) = fetch::at_hand(&self.folder.downloads(), package)? else {
@@ -197,10 +237,13 @@ impl Updater<'_> {
 
     /// Remembers that the source was asked, and what it has said. That it cannot be remembered costs a
     /// check more, and nothing else.
-    pub(super) fn note_asked(&self, answer: &Result<Trusted>) {
+    pub(super) fn note_asked(&self, installed: Option<&Version>, answer: &Result<Trusted>) {
         let asked = Asked::now();
         let at = asked.at;
-        let offer = answer.as_ref().ok().map(|release| {
+        // One that leads back, such as an old one that somebody says again, takes nobody's place.
+        let offer = answer.as_ref().ok();
+        let offer = offer.filter(|release| self.leads_on(installed, release).is_ok());
+        let offer = offer.map(|release| {
             let mut kept = release.release().clone();
             kept.document = None;
             kept.manifest = None;

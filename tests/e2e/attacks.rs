@@ -1669,9 +1669,13 @@ fn keys_are_pinned_and_nothing_is_signed() {
 
     let siege = Siege::new();
     let release = siege.publish(FIRST + 1, "1.1.0");
-    for status in [403, 404, 410] {
+    for (status, code) in [
+        (403, "ACCESS_DENIED"),
+        (404, "TRUST_UNSIGNED"),
+        (410, "TRUST_UNSIGNED"),
+    ] {
         siege.reply(INDEX, Reply::status(status));
-        siege.refused("TRUST_UNSIGNED");
+        siege.refused(code);
     }
     siege.serve(INDEX, &release.signed(&[]));
     siege.refused("TRUST_UNSIGNED");

@@ -1,13 +1,14 @@
 //! The source that answers file by file.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 
-use castoff_testkit::http::Reply;
+use castoff_testkit::http::{Reply, Server};
 use castoff_testkit::package::Built;
+use castoff_testkit::sign::{Document, Signer, role};
 use serde_json::{Value, json};
 
-use crate::world::{ENTRY, World, script};
+use crate::world::{ENTRY, World, app, script};
 
 const CHECK: &str = "/api/v1/nuitkal_pack/apps/0d87/check-update/";
 
@@ -225,4 +226,146 @@ fn the_releases_are_listed_with_their_notes() {
     let json: Value = serde_json::from_str(&told.stdout).unwrap();
     assert_eq!(json[0]["version"], "1.10.0");
     assert_eq!(json.as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn with_pinned_keys_the_signed_package_is_installed_and_nothing_else() {
+    let (root, releaser) = (Signer::new(), Signer::new());
+    let world = World::new();
+    let source = format!(
+        "kind = \"check-files\"\nurl = \"{}\"\ndocuments = \"{}\"",
+        world.server.url(CHECK),
+        world.server.url("/signed/{version}")
+    );
+    let trust = format!("[trust]\nkeys = [\"{}\"]", root.public());
+    world.configure_source(&source, &trust);
+    let roles = [&root, &releaser, &root].map(|signer| role(&[signer], 1));
+    let keys = Document::keys(1, &roles[0], &roles[1], &roles[2]).signed(&[&root]);
+    let sign = |version: &str, signer: &Signer| {
+        let built = app(version).build();
+        let document = Document::release(version, "app.zip", &built.bytes)
+            .with("packages/any/entry_point", json!(ENTRY))
+            .signed(&[signer]);
+        let folder = format!("/signed/{version}");
+        for (name, bytes) in [
+            ("app.zip", built.bytes.as_slice()),
+            (&format!("release-{version}.json"), document.as_bytes()),
+            ("keys.1.json", keys.as_bytes()),
+        ] {
+            world
+                .server
+                .route(&format!("{folder}/{name}"), Reply::file(bytes));
+        }
+    };
+    announce(&world, "1.0.0", &files("1.0.0"), &Files::new());
+    sign("1.0.0", &releaser);
+    world.run(&[]).assert_app("1.0.0");
+    // What is there is what was signed, and not what the answer lists.
+    assert!(!world.path("copy of stays.py").exists());
+
+    announce(&world, "1.1.0", &files("1.1.0"), &files("1.0.0"));
+    let run = world.run(&[]);
+    run.assert_app("1.0.0").assert_told("TRUST_UNSIGNED");
+    sign("1.1.0", &releaser);
+    world.run(&[]).assert_app("1.1.0");
+    announce(&world, "1.2.0", &files("1.2.0"), &files("1.1.0"));
+    sign("1.2.0", &Signer::new());
+    let run = world.run(&[]);
+    run.assert_app("1.1.0").assert_told("TRUST_SIGNATURE");
+}
+
+#[test]
+fn the_token_goes_to_the_host_of_the_endpoint_alone() {
+    let world = World::new();
+    let source = format!(
+        "kind = \"check-files\"\nurl = \"{}\"\n[source.headers]\nX-Own = \"s3cret\"",
+        world.server.url(CHECK)
+    );
+    world.configure_source(&source, "");
+    let other = Server::start();
+    let (there, here) = ("stored elsewhere", script("1.0.0"));
+    other.route("/elsewhere", Reply::file(there.as_bytes()));
+    world.server.route("/here", Reply::file(here.as_bytes()));
+    let mut elsewhere = entry("data.txt", there.as_bytes());
+    elsewhere["url"] = other.url("/elsewhere").into();
+    let mut own = entry(ENTRY, here.as_bytes());
+    own["url"] = "/here".into();
+    let answer = json!({"active_version": "1.0.0", "entry_point": ENTRY, "add": [own, elsewhere]});
+    world.server.route(CHECK, Reply::json(&answer.to_string()));
+    world.run(&[]).assert_app("1.0.0");
+    let carries = |server: &Server, path: &str| {
+        let asked = server.requests();
+        let request = asked.iter().find(|request| request.path() == path);
+        request.unwrap().header("x-own") == Some("s3cret")
+    };
+    assert!(carries(&world.server, CHECK) && carries(&world.server, "/here"));
+    assert!(!carries(&other, "/elsewhere"));
+}
+
+#[test]
+fn what_waits_is_installed_without_asking_or_left() {
+    let world = world();
+    let url = format!(
+        "kind = \"check-files\"\nurl = \"{}\"",
+        world.server.url(CHECK)
+    );
+    announce(&world, "1.0.0", &files("1.0.0"), &Files::new());
+    for _ in 0..2 {
+        world.run(&[]).assert_app("1.0.0");
+    }
+    world.configure_source(&url, "[update]\nwhen = \"manual\"");
+    announce(&world, "1.1.0", &files("1.1.0"), &files("1.0.0"));
+    let fetch = || {
+        let lock = File::open(world.path(".castoff/run.lock")).unwrap();
+        lock.lock_shared().unwrap();
+        world.run(&["--castoff", "update"]);
+        assert_eq!(world.state()["pending"]["version"], "1.1.0");
+        world.server.requests().len()
+    };
+    // What is needed now was not when it was fetched.
+    let before = fetch();
+    fs::write(world.path("说明.txt"), "by the app").unwrap();
+    world.run(&[]).assert_app("1.0.0");
+    assert!(world.state()["pending"].is_null());
+    assert_eq!(world.server.requests().len(), before);
+    let before = fetch();
+    world.run(&[]).assert_app("1.1.0");
+    assert_eq!(world.server.requests().len(), before);
+    assert_files(&world, &files("1.1.0"));
+}
+
+#[test]
+fn the_version_file_in_a_release_is_nobodys_to_install() {
+    let world = world();
+    let with_own = |version| {
+        let mut files = files(version);
+        files.insert("local_version.json".to_owned(), b"{}".to_vec());
+        files
+    };
+    announce(&world, "1.0.0", &with_own("1.0.0"), &Files::new());
+    world.run(&[]).assert_app("1.0.0");
+    world.run(&[]).assert_app("1.0.0");
+    announce(&world, "1.1.0", &with_own("1.1.0"), &with_own("1.0.0"));
+    world.run(&[]).assert_app("1.1.0");
+    assert_eq!(world.version(), "1.1.0");
+}
+
+#[test]
+fn the_largest_package_is_as_large_as_all_of_its_files() {
+    let world = World::new();
+    let source = format!(
+        "kind = \"check-files\"\nurl = \"{}\"",
+        world.server.url(CHECK)
+    );
+    let own = files("1.0.0");
+    let sum: usize = own.values().map(Vec::len).sum();
+    let limit = |bytes: usize| {
+        world.configure_source(&source, &format!("max_package_size = {bytes}"));
+    };
+    announce(&world, "1.0.0", &own, &Files::new());
+    limit(sum / 2);
+    world.run(&[]).assert_told("TOO_LARGE");
+    limit(sum);
+    world.run(&["--castoff", "update", "--force"]);
+    world.run(&[]).assert_app("1.0.0");
 }

@@ -1,11 +1,14 @@
 //! Sources other than the check, end to end: repositories at a forge.
 
-use castoff_testkit::http::Reply;
-use castoff_testkit::package::Built;
+use std::fs;
+
+use castoff_testkit::http::{Reply, Server, Tls};
+use castoff_testkit::package::{Built, Package};
 use castoff_testkit::sign::{Document, Signer, role};
+use castoff_testkit::tar::gzip;
 use serde_json::{Value, json};
 
-use crate::world::{ENTRY, World, app};
+use crate::world::{ENTRY, Run, World, app};
 
 const RELEASES: &str = "/repos/owner/app/releases";
 
@@ -17,8 +20,8 @@ fn github(more: &str) -> World {
     world.configure_source(&source, more);
     // A forge names none.
     let path = world.home().join("launcher.toml");
-    let config = std::fs::read_to_string(&path).unwrap();
-    std::fs::write(&path, format!("entry_point = \"{ENTRY}\"\n{config}")).unwrap();
+    let config = fs::read_to_string(&path).unwrap();
+    fs::write(&path, format!("entry_point = \"{ENTRY}\"\n{config}")).unwrap();
     world
 }
 
@@ -162,4 +165,70 @@ fn signed_releases_at_github_are_installed_and_others_are_not() {
     world.run(&[]).assert_app("1.1.0");
     let refused = "version 1.0.0 is older than the installed 1.1.0";
     assert!(world.log().contains(refused), "{}", world.log());
+}
+
+/// Its variables, its `.env`, its folder, and GitHub by its own name, which is behind a proxy here.
+#[test]
+fn an_installation_of_otrs_web_is_updated_with_what_it_has() {
+    let world = World::new();
+    let home = world.home();
+    fs::remove_file(home.join("launcher.toml")).unwrap();
+    let dotenv = "APP_VERSION=1.2.5\nAPP_UPDATE_SOURCE=github\nAPP_UPDATE_REPO=owner/otrs\n\
+        APP_UPDATE_GITHUB_TOKEN=t0k\nAPP_UPDATE_AUTO_CHECK=true\nAPP_UPDATE_CHECK_INTERVAL=24\n\
+        SECRET_KEY=kept\n";
+    fs::write(home.join(".env"), dotenv).unwrap();
+    fs::write(home.join("app.py"), "VERSION = '1.2.5'\n").unwrap();
+    fs::create_dir(home.join("uploads")).unwrap();
+    fs::write(home.join("uploads/mine.xlsx"), "mine").unwrap();
+
+    let package = Package::new("1.2.6")
+        .file("app.py", "VERSION = '1.2.6'\n")
+        .file(".env", "SECRET_KEY=of the repository\n")
+        .file("uploads/.gitkeep", "")
+        .file("templates/upgrade.html", "<h1>new</h1>\n");
+    let tarball = package.build_tar("owner-otrs-0123abc/", gzip);
+    let api = "https://api.github.com/repos/owner/otrs";
+    let release = json!({
+        "tag_name": "release/v1.2.6", "name": "1.2.6", "body": "* faster", "draft": false,
+        "prerelease": false, "published_at": "2026-01-02T03:04:05Z", "assets": [],
+        "tarball_url": format!("{api}/tarball/release/v1.2.6"),
+        "zipball_url": format!("{api}/zipball/release/v1.2.6"),
+    });
+    let tls = Tls::of(&["api.github.com"]);
+    let github = Server::start_tls(&tls);
+    github.route(
+        "/repos/owner/otrs/releases/latest",
+        Reply::json(&release.to_string()),
+    );
+    let path = "/repos/owner/otrs/tarball/release/v1.2.6";
+    github.route(path, Reply::file(&tarball.bytes));
+    let proxy = Server::start();
+    proxy.fallback(Reply::tunnel_to(github.address()));
+    let run = |args: &[&str]| {
+        let mut command = world.command(args);
+        command
+            .env("HTTPS_PROXY", proxy.url(""))
+            .env("SSL_CERT_FILE", &tls.ca_pem_path);
+        Run::of(&mut command)
+    };
+
+    let check = run(&["--castoff", "check", "--json"]);
+    let told: Value = serde_json::from_str(&check.stdout).unwrap();
+    assert_eq!(
+        (&told["installed"], &told["offered"]),
+        (&json!("1.2.5"), &json!("release/v1.2.6"))
+    );
+    let update = run(&["--castoff", "update"]);
+    assert_eq!(update.code, Some(0), "{update:?}");
+    let read = |path: &str| fs::read_to_string(home.join(path)).unwrap();
+    assert_eq!(read("app.py"), "VERSION = '1.2.6'\n");
+    assert_eq!(read("templates/upgrade.html"), "<h1>new</h1>\n");
+    assert_eq!(read(".env"), dotenv, "what is preserved");
+    assert_eq!(read("uploads/mine.xlsx"), "mine");
+    let asked = github.requests();
+    let token = asked[0].header("authorization");
+    assert_eq!(token, Some("Bearer t0k"));
+    let again = run(&["--castoff", "update"]);
+    assert_eq!(again.code, Some(0), "{again:?}");
+    assert_eq!(read("app.py"), "VERSION = '1.2.6'\n");
 }

@@ -337,6 +337,70 @@ fn an_unsafe_version_is_not_started_where_a_fixed_one_waits_and_that_is_configur
 }
 
 #[test]
+fn what_would_not_be_installed_keeps_nobody_from_the_app() {
+    let config = "[update]\nwhen = \"manual\"\nblock_critical = true";
+    let world = installed(config);
+    publish(&world, "1.1.0", &[("critical_below", json!("1.1.0"))]);
+    let _lock = running(&world);
+    world.run(&["--castoff", "update"]);
+    assert!(pending(&world));
+    world.run(&[]).assert_told("CRITICAL_BLOCKED");
+    // It has failed here.
+    change_state(&world, |state| {
+        let package = state["pending"]["package"]["sha256"].clone();
+        state["bad"] = json!([{"version": "1.1.0", "digest": package, "why": "a reason"}]);
+    });
+    let run = world.run(&[]);
+    run.assert_app("1.0.0").assert_told("BAD_VERSION");
+}
+
+#[test]
+fn a_critical_release_that_another_fetches_is_waited_for() {
+    use std::io::{BufRead, BufReader};
+    use std::process::Stdio;
+
+    let world = installed("");
+    publish(&world, "1.1.0", &[("critical_below", json!("1.1.0"))]);
+    let lock = File::create(world.path(".castoff/fetch.lock")).unwrap();
+    lock.lock().unwrap();
+    let mut command = world.command(&[]);
+    let mut child = command
+        .stderr(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let waits = |line: &str| line.contains("Waiting for a download that is under way");
+    assert!(lines.any(|line| waits(&line.unwrap())));
+    drop(lock);
+    assert!(lines.any(|line| line.unwrap().contains("updated from 1.0.0 to 1.1.0")));
+    lines.for_each(drop);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(world.version(), "1.1.0");
+}
+
+#[test]
+fn what_waits_is_installed_where_something_newer_is_refused() {
+    for (more, config) in [
+        (("rollout", json!(0)), ""),
+        (("notes", json!("")), "[update]\nskip = [\"1.2\"]"),
+        (("notes", json!("")), "[update]\npin = \"1.1\""),
+    ] {
+        let world = installed(config);
+        publish(&world, "1.1.0", &[]);
+        let lock = running(&world);
+        world.run(&[]).assert_app("1.0.0");
+        assert!(pending(&world));
+        publish(&world, "1.2.0", &[more]);
+        world.run(&[]).assert_app("1.0.0");
+        assert!(pending(&world), "it still waits");
+        drop(lock);
+        world.run(&[]).assert_app("1.1.0");
+    }
+}
+
+#[test]
 fn a_rollout_of_nobody_reaches_first_installations_and_those_who_force_it() {
     let world = installed("");
     publish(&world, "1.1.0", &[("rollout", json!(0))]);

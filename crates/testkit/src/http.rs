@@ -348,8 +348,7 @@ impl Reply {
     }
 }
 
-/// A certificate for `127.0.0.1` and `localhost`, and the authority that issued it, which no
-/// system trusts.
+/// A certificate, and the authority that issued it, which no system trusts.
 pub struct Tls {
     /// The authority's certificate; a program that is started with `SSL_CERT_FILE` set to this
     /// path trusts the server.
@@ -359,12 +358,17 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// Makes a new authority and a certificate.
+    /// Makes a new authority and a certificate for `127.0.0.1` and `localhost`.
+    pub fn new() -> Self {
+        Self::of(&["127.0.0.1", "localhost"])
+    }
+
+    /// Makes a new authority and a certificate for other names.
     ///
     /// # Panics
     ///
     /// When the machine has no room for a temporary file.
-    pub fn new() -> Self {
+    pub fn of(names: &[&str]) -> Self {
         use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
         let mut authority = CertificateParams::default();
@@ -377,7 +381,7 @@ impl Tls {
         let issuer = Issuer::new(authority, authority_key);
 
         let key = KeyPair::generate().expect("a key");
-        let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let certificate = CertificateParams::new(names)
             .and_then(|params| params.signed_by(&key, &issuer))
             .expect("a certificate");

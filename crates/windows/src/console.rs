@@ -21,10 +21,11 @@ use std::time::{Duration, Instant};
 use windows::Win32::Foundation::{ERROR_ACCESS_DENIED, HANDLE};
 use windows::Win32::Storage::FileSystem::{FILE_TYPE_UNKNOWN, GetFileType};
 use windows::Win32::System::Console::{
-    ATTACH_PARENT_PROCESS, AttachConsole, CTRL_BREAK_EVENT, CTRL_C_EVENT, CTRL_CLOSE_EVENT,
-    CTRL_LOGOFF_EVENT, CTRL_SHUTDOWN_EVENT, GenerateConsoleCtrlEvent, GetConsoleProcessList,
-    GetStdHandle, STD_ERROR_HANDLE, STD_HANDLE, STD_INPUT_HANDLE, STD_OUTPUT_HANDLE,
-    SetConsoleCtrlHandler, SetStdHandle,
+    ATTACH_PARENT_PROCESS, AttachConsole, CONSOLE_MODE, CTRL_BREAK_EVENT, CTRL_C_EVENT,
+    CTRL_CLOSE_EVENT, CTRL_LOGOFF_EVENT, CTRL_SHUTDOWN_EVENT, ENABLE_VIRTUAL_TERMINAL_PROCESSING,
+    GenerateConsoleCtrlEvent, GetConsoleMode, GetConsoleProcessList, GetStdHandle,
+    STD_ERROR_HANDLE, STD_HANDLE, STD_INPUT_HANDLE, STD_OUTPUT_HANDLE, SetConsoleCtrlHandler,
+    SetConsoleMode, SetStdHandle,
 };
 use windows::core::BOOL;
 
@@ -43,6 +44,19 @@ static SHARED: AtomicBool = AtomicBool::new(false);
 /// from there at the same time.
 pub fn is_shared() -> bool {
     SHARED.load(Ordering::Relaxed)
+}
+
+/// Has the console on stdout follow escape sequences, and returns whether it does. Consoles before
+/// Windows 10 print them instead.
+pub fn follow_sequences() -> bool {
+    // SAFETY: of a handle that is no console's the mode cannot be had, and nothing is changed.
+    unsafe {
+        GetStdHandle(STD_OUTPUT_HANDLE).is_ok_and(|output| {
+            let mut mode = CONSOLE_MODE::default();
+            GetConsoleMode(output, &raw mut mode).is_ok()
+                && SetConsoleMode(output, mode | ENABLE_VIRTUAL_TERMINAL_PROCESSING).is_ok()
+        })
+    }
 }
 
 /// Attaches to the console of the parent process, if it has one, and sees to the standard handles:

@@ -305,9 +305,28 @@ fn several_parts_of_gzip_and_of_zstd() {
     let skipped = b"\x53\x2a\x4d\x18\x03\0\0\0abc";
     let archive = open(&[&pack_zstd(one), &skipped[..], &pack_zstd(other)].concat());
     assert_eq!(archive.unwrap().entries().len(), 2);
+    let archive = open(&[&skipped[..], &pack_zstd(one), &pack_zstd(other)].concat());
+    assert_eq!(archive.unwrap().entries().len(), 2);
 }
 
 // Names
+
+#[test]
+fn more_names_than_fit_the_memory() {
+    // Half a million is allowed, but not of the longest.
+    let name = |number: usize| format!("{}/{number}", vec!["x".repeat(250); 4].join("/"));
+    let names = (0..70_000).map(name);
+    let entries =
+        names.flat_map(|name| [RawEntry::pax(&[("path", &name)]), RawEntry::file("a", "")]);
+    let error = open(&gzip(&good(entries).build())).unwrap_err();
+    assert_eq!(error.code(), Code::TooLarge, "{error}");
+    assert!(error.to_string().contains("bytes of names"), "{error}");
+    // And none that is longer, whatever becomes of it.
+    let long = "x".repeat(900_000);
+    let entries = [RawEntry::pax(&[("path", &long)]), RawEntry::file("a", "")];
+    let error = open(&gzip(&good(entries).build())).unwrap_err();
+    assert_eq!(error.code(), Code::ArchiveUnsafe, "{error}");
+}
 
 #[test]
 fn hostile_names() {

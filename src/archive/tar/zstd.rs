@@ -31,6 +31,9 @@ pub(super) fn least_size(package: &Source) -> Result<u64> {
     let mut start = [0; 4 + HEADER_LENGTH];
     let known = least(package.length, start.len());
     package.read(&mut start[..known], 0)?;
+    if start[..4] != FRAME.to_le_bytes() {
+        return Ok(0);
+    }
     let header = Header::of(start[4]);
     Ok(header.content_size(&start[4..]).unwrap_or_default())
 }

@@ -311,7 +311,16 @@ fn a_404_of_the_django_server_says_which_it_is() {
 
 #[test]
 fn other_statuses_are_told_with_their_retry_after() {
-    for status in [304, 400, 401, 403, 410, 429, 500, 502, 503] {
+    for (status, code) in [
+        (401, Code::AccessDenied),
+        (403, Code::AccessDenied),
+        (429, Code::RateLimited),
+    ] {
+        assert_eq!(ask(Reply::status(status)).unwrap_err().code(), code);
+    }
+    let busy = Reply::status(403).header("Retry-After", "7");
+    assert_eq!(ask(busy).unwrap_err().code(), Code::RateLimited);
+    for status in [304, 400, 410, 500, 502, 503] {
         let reply = Reply::status(status).header("Retry-After", "7");
         let Error::HttpStatus {
             status: told,
@@ -430,12 +439,9 @@ fn a_kept_answer_is_asked_for_by_its_etag_and_used_while_it_holds() {
         };
         let mut trust = Trust::new(&anchor, Utc::now());
         let ask = Ask::within(&client, None, PATIENT).with_answers(&answers);
-        let version = Check::new(&source)
-            .latest(&ask, &mut trust)?
-            .version
-            .clone();
-        answers.save().unwrap();
-        Ok::<_, Error>(version.to_string())
+        let release = Check::new(&source).latest(&ask, &mut trust);
+        answers.save(release.is_ok()).unwrap();
+        release.map(|release| release.version.to_string())
     };
     let conditions = || {
         let asked = server.requests();
@@ -458,16 +464,43 @@ fn a_kept_answer_is_asked_for_by_its_etag_and_used_while_it_holds() {
     assert_eq!(ask().unwrap(), "1.2.0");
     assert_eq!(conditions().as_deref(), Some("\"two\""));
     // That one came without a mark, and nothing of the one before is left.
-    answer(Reply::json(&body("1.3.0")).last_modified("Sat, 21 Nov 2026 02:28:25 GMT"));
+    answer(Reply::json(&body("1.3.0")).etag("\"three\""));
     assert_eq!(ask().unwrap(), "1.3.0");
     assert_eq!(conditions(), None);
-    assert_eq!(ask().unwrap(), "1.3.0");
-    let asked = server.requests();
-    let since = asked.last().unwrap().header("If-Modified-Since");
-    assert_eq!(since, Some("Sat, 21 Nov 2026 02:28:25 GMT"));
+
+    // What is refused is not kept, whatever mark it has, and neither is what was kept before.
+    answer(Reply::status(200).body("<html>").etag("\"page\""));
+    assert_eq!(ask().unwrap_err().code(), Code::AnswerInvalid);
+    assert_eq!(conditions().as_deref(), Some("\"three\""));
+    answer(Reply::json(&body("1.4.0")).etag("\"page\""));
+    assert_eq!(ask().unwrap(), "1.4.0");
+    assert_eq!(conditions(), None);
 
     // Whoever says "unchanged" of what nobody has, is not believed.
     answer(Reply::status(304).body(""));
     std::fs::write(&file, "spoilt").unwrap();
     assert_eq!(ask().unwrap_err().code(), Code::HttpStatus);
+}
+
+#[test]
+fn the_list_of_versions_lies_beside_the_endpoint() {
+    for (check, list) in [
+        (
+            "https://a.example/api/1/check/",
+            "https://a.example/api/1/versions/",
+        ),
+        (
+            "https://a.example/api/1/active",
+            "https://a.example/api/1/list/",
+        ),
+        (
+            "https://a.example/api/1/active/?is_available=1&v=a/b",
+            "https://a.example/api/1/list/?is_available=1&v=a/b",
+        ),
+        ("https://a.example/active", "https://a.example/list/"),
+        ("https://a.example/", "https://a.example/list/"),
+        ("https://a.example", "https://a.example/list/"),
+    ] {
+        assert_eq!(super::history_address(check), list);
+    }
 }

@@ -16,36 +16,67 @@ const ENDINGS: [&str; 4] = if cfg!(windows) {
 };
 
 /// Words for operating systems, as `std::env::consts::OS` calls them.
-const SYSTEMS: [(&str, &[&str]); 6] = [
+const SYSTEMS: [(&str, &[&str]); 10] = [
     ("linux", &["linux", "linux32", "linux64"]),
     ("windows", &["windows", "win", "win32", "win64"]),
     ("macos", &["macos", "darwin", "osx", "mac"]),
     ("freebsd", &["freebsd"]),
     ("android", &["android"]),
     ("ios", &["ios"]),
+    ("openbsd", &["openbsd"]),
+    ("netbsd", &["netbsd"]),
+    ("solaris", &["solaris", "sunos"]),
+    ("illumos", &["illumos"]),
 ];
 
 /// Words for processors, as `std::env::consts::ARCH` calls them. `win32` is none: it is also said of
 /// Windows with 64 bits.
-const PROCESSORS: [(&str, &[&str]); 7] = [
+const PROCESSORS: [(&str, &[&str]); 10] = [
     ("x86_64", &["amd64", "x64", "linux64", "win64"]),
     ("aarch64", &["aarch64", "arm64"]),
-    ("x86", &["x86", "i386", "i686", "386", "ia32", "linux32"]),
-    ("arm", &["arm", "armhf", "armv6", "armv7", "armv7l"]),
+    (
+        "x86",
+        &["x86", "i386", "i586", "i686", "386", "ia32", "linux32"],
+    ),
+    (
+        "arm",
+        &[
+            "arm", "armel", "armhf", "armv5", "armv6", "armv6l", "armv6hf", "armv7", "armv7l",
+            "armv7hf",
+        ],
+    ),
+    ("s390x", &["s390x"]),
+    ("mips", &["mips", "mipsel", "mipsle"]),
+    ("mips64", &["mips64", "mips64el", "mips64le"]),
     ("riscv64", &["riscv64", "riscv64gc"]),
     ("loongarch64", &["loongarch64", "loong64"]),
-    ("powerpc64", &["ppc64le", "powerpc64le"]),
+    (
+        "powerpc64",
+        &["ppc64", "ppc64le", "ppc64el", "powerpc64", "powerpc64le"],
+    ),
 ];
 
 /// Words of archives that hold what a package is built from.
 const SOURCES: [&str; 4] = ["source", "sources", "src", "sourcecode"];
 
+/// What files beside packages end with: documents, signatures, digests, what somebody has attested.
+const BESIDE: [&str; 14] = [
+    ".json", ".jsonl", ".minisig", ".sig", ".asc", ".pem", ".crt", ".md5", ".sha1", ".sha256",
+    ".sha512", ".txt", ".md", ".yml",
+];
+
 /// The file for this machine: the one whose name says so, in most words; else the only one, if its name
-/// names no other machine; where there is no package, the archive of the tag.
+/// names no other machine; where there are no files but sources and what lies beside packages, the
+/// archive of the tag. Where there are others (installers, packages of a kind that is not known), an
+/// archive of sources would not be what is meant.
 pub(super) fn choose<'a>(candidate: &Candidate, assets: &'a [Asset]) -> Result<Choice<'a>> {
     let packages: Vec<&Asset> = assets.iter().filter(|it| is_built(&it.name)).collect();
     if packages.is_empty() {
-        return Ok(Choice::Archive { zip: cfg!(windows) });
+        if assets.iter().all(|it| is_beside(&it.name)) {
+            return Ok(Choice::Archive { zip: cfg!(windows) });
+        }
+        let problem = format!("none of its files is a package: {}", asset_names(assets));
+        return Err(candidate.unavailable(problem));
     }
     let fits = |asset: &&'a Asset| fit(&asset.name, std::env::consts::OS, std::env::consts::ARCH);
     if let [only] = packages[..]
@@ -78,7 +109,7 @@ pub(super) fn choose<'a>(candidate: &Candidate, assets: &'a [Asset]) -> Result<C
 }
 
 /// Whether a file is a package, by its name.
-pub(super) fn is_package(name: &str) -> bool {
+pub(in crate::source) fn is_package(name: &str) -> bool {
     ending(name).is_some()
 }
 
@@ -90,6 +121,12 @@ fn ending(name: &str) -> Option<usize> {
 
 fn is_built(name: &str) -> bool {
     is_package(name) && !words(name).iter().any(|word| SOURCES.contains(&&**word))
+}
+
+/// Whether a file is no app's, by its name.
+fn is_beside(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    BESIDE.iter().any(|ending| lower.ends_with(ending)) || (is_package(name) && !is_built(name))
 }
 
 /// The words of a name, in lower case.
@@ -151,6 +188,8 @@ mod tests {
             ("app-windows.zip", None),
             ("app-win64.zip", None),
             ("app-aarch64.zip", None),
+            ("app-linux-s390x.tar.gz", None),
+            ("app-openbsd.tar.gz", None),
         ] {
             assert_eq!(fit(name, "linux", "x86_64"), expected, "{name}");
         }

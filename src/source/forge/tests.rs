@@ -6,7 +6,7 @@ use castoff_testkit::sign::{APP, Document, Signer, role};
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use super::{Forge, Service, rate_limit};
+use super::{Forge, Service};
 use crate::config::{SourceConfig, SourceKind, TrustConfig};
 use crate::fetch::tests::{PATIENT, client, network, source};
 use crate::fetch::{Answer, download};
@@ -17,6 +17,7 @@ use crate::source::gitea::Gitea;
 use crate::source::gitee::Gitee;
 use crate::source::github::Github;
 use crate::source::gitlab::Gitlab;
+use crate::source::refused::{PAUSE, rate_limit};
 use crate::source::{Announced, Answers, Ask, Source as _};
 use crate::trust::{Anchor, Level, Role, Sha256, Trust, Trusted};
 use crate::version::Version;
@@ -449,8 +450,8 @@ macro_rules! cells {
 cells! {
     github = GITHUB {
         latest, latest_is_the_publishers_choice, latest_by_the_order_of_versions, history,
-        pinned_version, pinned_version_that_is_not_there, prereleases_by_channel, drafts_never_count,
-        file_for_this_machine, file_by_pattern, file_that_is_not_there, archive_of_the_tag,
+        pinned_version, pinned_version_that_is_not_there, tags_on_several_pages, prereleases_by_channel, drafts_never_count,
+        file_for_this_machine, pinned_by_its_tag, files_and_no_package, file_by_pattern, file_that_is_not_there, archive_of_the_tag,
         archive_of_the_tag_where_there_are_no_files, tags_where_there_are_no_releases,
         size_and_digest, token, token_fetches_private_files, etag, signed_release,
         signed_documents_elsewhere, signed_document_that_is_missing, signed_document_of_another_version,
@@ -460,7 +461,7 @@ cells! {
     }
     codeup = CODEUP {
         latest, latest_by_the_order_of_versions, history, pinned_version,
-        pinned_version_that_is_not_there, prereleases_by_channel, archive_of_the_tag,
+        pinned_version_that_is_not_there, tags_on_several_pages, prereleases_by_channel, archive_of_the_tag,
         archive_of_the_tag_where_there_are_no_files, no_digest, token, etag,
         signed_documents_elsewhere, signed_document_that_is_missing, repository_by_its_number,
         unreachable, status_401, status_403, status_404, status_500, too_many_questions, web_page,
@@ -468,8 +469,8 @@ cells! {
     }
     gitlab = GITLAB {
         latest, latest_by_the_order_of_versions, history, pinned_version,
-        pinned_version_that_is_not_there, prereleases_by_channel, drafts_never_count,
-        file_for_this_machine, file_by_pattern, file_that_is_not_there, archive_of_the_tag,
+        pinned_version_that_is_not_there, tags_on_several_pages, prereleases_by_channel, drafts_never_count,
+        file_for_this_machine, pinned_by_its_tag, files_and_no_package, file_by_pattern, file_that_is_not_there, archive_of_the_tag,
         archive_of_the_tag_where_there_are_no_files, tags_where_there_are_no_releases, no_digest,
         token, etag, signed_release, signed_documents_elsewhere, signed_document_that_is_missing,
         signed_document_of_another_version, unreachable, status_401, status_403, status_404,
@@ -478,7 +479,7 @@ cells! {
     }
     gitee = GITEE {
         latest, latest_by_the_order_of_versions, history, pinned_version,
-        pinned_version_that_is_not_there, prereleases_by_channel, file_for_this_machine,
+        pinned_version_that_is_not_there, tags_on_several_pages, prereleases_by_channel, file_for_this_machine, pinned_by_its_tag, files_and_no_package,
         file_by_pattern, file_that_is_not_there, archive_of_the_tag,
         archive_of_the_tag_where_there_are_no_files, tags_where_there_are_no_releases, no_digest,
         token, etag, signed_release, signed_documents_elsewhere, signed_document_that_is_missing,
@@ -488,8 +489,8 @@ cells! {
     }
     gitea = GITEA {
         latest, latest_by_the_order_of_versions, history, pinned_version,
-        pinned_version_that_is_not_there, prereleases_by_channel, drafts_never_count,
-        file_for_this_machine, file_by_pattern, file_that_is_not_there, archive_of_the_tag,
+        pinned_version_that_is_not_there, tags_on_several_pages, prereleases_by_channel, drafts_never_count,
+        file_for_this_machine, pinned_by_its_tag, files_and_no_package, file_by_pattern, file_that_is_not_there, archive_of_the_tag,
         archive_of_the_tag_where_there_are_no_files, tags_where_there_are_no_releases, no_digest,
         token, etag, signed_release, signed_documents_elsewhere, signed_document_that_is_missing,
         signed_document_of_another_version, unreachable, status_401, status_403, status_404,
@@ -598,6 +599,66 @@ fn pinned_version_that_is_not_there(kit: Kit) {
     assert!(said.contains("update.pin asks for 1.2.6"), "{said}");
 }
 
+/// One that is far behind the newest page.
+fn pinned_by_its_tag(kit: Kit) {
+    let server = Server::start();
+    kit.publish(&server, &[made("v1.3.0")]);
+    let path = match kit.kind {
+        SourceKind::Gitlab => format!("{}/v1.2.6", kit.list()),
+        _ => format!("{}/tags/v1.2.6", kit.list()),
+    };
+    let answer = kit.release(&server, &made("v1.2.6"));
+    server.route(&path, Reply::json(&answer.to_string()));
+    let release = kit.ask(&server).pin("1.2.6").latest().unwrap();
+    assert_eq!(release.version.as_str(), "v1.2.6");
+    // A tag that nothing was released for.
+    let tags = json!([kit.tagged(&server, "v1.2.7")]);
+    server.route(kit.tags(), Reply::json(&tags.to_string()));
+    let release = kit.ask(&server).pin("1.2.7").latest().unwrap();
+    assert_eq!(release.version.as_str(), "v1.2.7");
+    assert_eq!(kit.latest(&server).unwrap().version.as_str(), "v1.3.0");
+}
+
+fn tags_on_several_pages(kit: Kit) {
+    let server = Server::start();
+    if kit.has_releases() {
+        server.route(kit.list(), Reply::json("[]"));
+    }
+    let page = |tag: &str| Reply::json(&json!([kit.tagged(&server, tag)]).to_string());
+    let next = format!(
+        "<{}?page=2>; rel=\"next\", </last>; rel=\"last\"",
+        kit.tags()
+    );
+    server.route(kit.tags(), page("v9.9.0").header("Link", &next).times(1));
+    server.route(
+        kit.tags(),
+        page("v10.0.0").header("Link", "</first>; rel=\"first\""),
+    );
+    assert_eq!(kit.latest(&server).unwrap().version.as_str(), "v10.0.0");
+    let asked = server.requests();
+    assert!(
+        asked.last().unwrap().target.ends_with("?page=2"),
+        "{asked:?}"
+    );
+    // A list without an end has one here.
+    server.unroute(kit.tags());
+    server.route(kit.tags(), page("v9.9.0").header("Link", &next));
+    let before = server.requests().len();
+    assert_eq!(kit.latest(&server).unwrap().version.as_str(), "v9.9.0");
+    assert!(server.requests().len() - before <= super::TAG_PAGES + 2);
+}
+
+/// An installer is none, and the sources are not what is meant.
+fn files_and_no_package(kit: Kit) {
+    let server = Server::start();
+    kit.publish(&server, &[made("v1.1.0").file("App-setup.exe", "x")]);
+    let said = problem(kit.latest(&server), Code::TargetUnavailable);
+    assert!(
+        said.contains("none of its files is a package: App-setup.exe"),
+        "{said}"
+    );
+}
+
 fn prereleases_by_channel(kit: Kit) {
     let server = Server::start();
     let flagged = matches!(
@@ -621,7 +682,7 @@ fn prereleases_by_channel(kit: Kit) {
     // None but such.
     kit.publish(&server, &[made("v1.2.0rc1").prerelease()]);
     let said = problem(kit.latest(&server), Code::NoReleases);
-    assert!(said.contains("1 are not for the channel stable"), "{said}");
+    assert!(said.contains("not for the channel stable: 1"), "{said}");
 }
 
 fn drafts_never_count(kit: Kit) {
@@ -635,7 +696,7 @@ fn drafts_never_count(kit: Kit) {
     assert_eq!(code(pinned), Code::NoReleases);
     kit.publish(&server, &[made("v1.3.0").draft()]);
     let said = problem(kit.latest(&server), Code::NoReleases);
-    assert!(said.contains("1 are not published"), "{said}");
+    assert!(said.contains("not published: 1"), "{said}");
 }
 
 fn file_for_this_machine(kit: Kit) {
@@ -830,7 +891,7 @@ fn etag(kit: Kit) {
             ..kit.ask(&server)
         };
         assert_eq!(question.latest().unwrap().version.as_str(), "v1.1.0");
-        answers.save().unwrap();
+        answers.save(true).unwrap();
     }
     let asked = server.requests();
     assert_eq!(asked[0].header("if-none-match"), None);
@@ -937,6 +998,12 @@ fn files_with_titles(kit: Kit) {
     // What older servers do not say.
     answer["assets"]["links"][0]["direct_asset_url"] = Value::Null;
     answer["assets"]["links"][0]["url"] = json!("/files/app.zip");
+    server.unroute(kit.list());
+    server.route(kit.list(), Reply::json(&json!([answer]).to_string()));
+    let release = kit.latest(&server).unwrap();
+    assert_eq!(release.package.url, server.url("/files/app.zip"));
+    // A title with a dot, and no ending that is known.
+    answer["assets"]["links"][0]["name"] = json!("App-1.1.0");
     server.unroute(kit.list());
     server.route(kit.list(), Reply::json(&json!([answer]).to_string()));
     let release = kit.latest(&server).unwrap();
@@ -1094,10 +1161,7 @@ fn tag_that_is_no_version(kit: Kit) {
     let server = Server::start();
     kit.publish(&server, &["nightly", "latest"].map(made));
     let said = problem(kit.latest(&server), Code::NoReleases);
-    assert!(
-        said.contains("2 are no versions (nightly, latest)"),
-        "{said}"
-    );
+    assert!(said.contains("no versions: 2 (nightly, latest)"), "{said}");
 }
 
 fn redirect_to_another_host(kit: Kit) {
@@ -1143,13 +1207,13 @@ fn absurd_times_of_a_rate_limit_are_no_times() {
     let now = Utc::now();
     for reset in ["9223372036854775807", "soon", "-9223372036854775808"] {
         let answer = answer(&[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", reset)]);
-        assert_eq!(rate_limit(&answer, now), Some(now + super::PAUSE));
+        assert_eq!(rate_limit(&answer, now), Some(now + PAUSE));
     }
     let endless = Answer {
         retry_after: Some(std::time::Duration::MAX),
         ..answer(&[])
     };
-    assert_eq!(rate_limit(&endless, now), Some(now + super::PAUSE));
+    assert_eq!(rate_limit(&endless, now), Some(now + PAUSE));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use castoff::archive::{Archive, Opening};
 use castoff::fetch::local;
-use castoff::release::{FILE_LIST_LIMIT, FILE_LIST_NAME, Listed};
+use castoff::release::{FILE_LIST_LIMIT, FILE_LIST_NAME, FileList, Listed};
 use castoff::trust::document::{SPEC, release_name};
 use castoff::trust::{PublicKey, Sha256, hash_file};
 use castoff::version::Version;
@@ -60,17 +60,27 @@ pub fn hash(path: &Path) -> Result<Hashed> {
     Ok(Hashed { size, sha256 })
 }
 
-/// Opens and unpacks a package as a launcher would, to nowhere, and says the digest of the file list
-/// in it, if there is one.
-pub fn examine(path: &Path, version: &Version) -> Result<Option<Sha256>> {
-    let subject = path.display().to_string();
-    let open = || File::open(path).map_err(Error::io("read", path));
+/// Opens a package as a launcher would.
+fn open(path: &Path) -> Result<Archive> {
+    let file = File::open(path).map_err(Error::io("read", path))?;
     // A tar is decompressed beside the package: there is room for a package.
     let beside = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
     };
-    let archive = Archive::open(open()?, &Opening::new(&subject, beside))?;
+    let subject = path.display().to_string();
+    Ok(Archive::open(file, &Opening::new(&subject, beside))?)
+}
+
+/// The file list in a package, if there is one. What it says of the content is not compared.
+pub fn file_list(path: &Path) -> Result<Option<FileList>> {
+    Ok(open(path)?.file_list(None)?)
+}
+
+/// Opens and unpacks a package as a launcher would, to nowhere, and says the digest of the file list
+/// in it, if there is one.
+pub fn examine(path: &Path, version: &Version) -> Result<Option<Sha256>> {
+    let archive = open(path)?;
     let list = archive.file_list(None)?;
     let contradiction =
         |problem: String| Error::Engine(castoff::Error::FileListInvalid { problem });
@@ -96,18 +106,19 @@ pub fn examine(path: &Path, version: &Version) -> Result<Option<Sha256>> {
         )));
     }
     let digest = archive.file_list_digest()?;
+    let file = || File::open(path).map_err(Error::io("read", path));
     let mut start = [0; 2];
-    if open()?.read_exact(&mut start).is_err() || start != *b"PK" {
+    if file()?.read_exact(&mut start).is_err() || start != *b"PK" {
         return Ok(digest);
     }
     // Another reader than the launcher's unpacks a zip's: both must have found the same.
     let broken = |error: zip::result::ZipError| {
         Error::Engine(castoff::Error::ArchiveInvalid {
-            subject: subject.clone(),
+            subject: path.display().to_string(),
             problem: error.to_string(),
         })
     };
-    let mut zip = zip::ZipArchive::new(open()?).map_err(broken)?;
+    let mut zip = zip::ZipArchive::new(file()?).map_err(broken)?;
     let mut bytes = Vec::new();
     zip.by_name(FILE_LIST_NAME)
         .map_err(broken)?
@@ -200,7 +211,7 @@ fn package(draft: &Draft, folder: &Folder) -> Result<Value> {
     Ok(package)
 }
 
-fn target_name(target: &str) -> Result<&str> {
+pub(crate) fn target_name(target: &str) -> Result<&str> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if !target.is_empty() && target.chars().all(plain) {
         return Ok(target);

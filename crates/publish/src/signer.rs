@@ -111,7 +111,7 @@ pub(crate) fn join(folder: &Path, name: &str) -> PathBuf {
 }
 
 /// Writes what must not be there, and syncs it: a key that a power cut takes away is lost for good.
-fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+pub(crate) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let mut options = File::options();
     options.write(true).create_new(true);
     #[cfg(unix)]

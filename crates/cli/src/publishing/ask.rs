@@ -1,12 +1,58 @@
-//! Passphrases: from the environment, or asked for on the terminal, where nobody sees them typed.
+//! Questions, on a terminal and never elsewhere; and passphrases: from the environment, or asked for
+//! where nobody sees them typed.
 
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 
 use castoff_publish::{Error, Result};
 
 /// For scripts: the passphrase of every key that has one.
 const VARIABLE: &str = "CASTOFF_PASSPHRASE";
+
+/// What was said, or else what a person answers. `flag` says it too.
+pub(super) fn text(said: Option<String>, question: &str, flag: &str) -> Result<String> {
+    let text = match said {
+        Some(text) => text,
+        None => answer(&format!("{question}: "), flag)?,
+    };
+    if text.is_empty() {
+        return Err(unanswered(question, flag));
+    }
+    Ok(text)
+}
+
+/// What a person answers; without a word, yes.
+pub(super) fn yes(question: &str, flag: &str) -> Result<bool> {
+    match answer(&format!("{question} [Y/n]? "), flag)?
+        .to_lowercase()
+        .as_str()
+    {
+        "" | "y" | "yes" => Ok(true),
+        "n" | "no" => Ok(false),
+        _ => Err(unanswered(question, flag)),
+    }
+}
+
+fn answer(prompt: &str, flag: &str) -> Result<String> {
+    if !io::stdin().is_terminal() {
+        return Err(unanswered(prompt, flag));
+    }
+    let io = |source| {
+        Error::Engine(castoff::Error::Io {
+            operation: "ask on",
+            path: "the terminal".into(),
+            source,
+        })
+    };
+    write!(io::stderr(), "{prompt}").map_err(io)?;
+    let mut line = String::new();
+    io::stdin().read_line(&mut line).map_err(io)?;
+    Ok(line.trim().to_owned())
+}
+
+fn unanswered(question: &str, flag: &str) -> Error {
+    super::request(format!("say with {flag}: {question}"))
+}
 
 /// The passphrase of a key.
 pub(super) fn passphrase(key: &Path) -> Result<String> {

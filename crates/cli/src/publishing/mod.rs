@@ -1,10 +1,12 @@
-//! The commands of publishers: keys, signatures, documents.
+//! The commands of publishers: packages, keys, signatures, documents.
 //!
 //! Each ends with 0 when what was asked for was done, and with 1 when it was not; `verify` with 1
 //! also when a launcher would not install what it looked at. A written document's path goes to
 //! stdout, what there is to know about it to stderr.
 
 mod ask;
+mod init;
+mod pack;
 mod say;
 mod settings;
 
@@ -26,6 +28,8 @@ use settings::Settings;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    /// Writes the files with which a publisher begins: launcher.toml, a key pair, publish.toml
+    Init(init::Init),
     /// Makes a key pair, NAME.key and NAME.pub, which minisign reads too
     Keygen {
         /// The name of both files
@@ -43,6 +47,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         action: Keys,
     },
+    /// Packs a folder: a zip with the file list in it, the same bytes for the same files
+    Pack(Box<pack::Pack>),
     /// Signs a package by making its release document, or adds a signature to a document
     Sign {
         /// A package (zip), or a document that is signed by others already
@@ -167,7 +173,7 @@ pub(crate) struct Term {
 
 #[derive(Args)]
 pub(crate) struct Signing {
-    /// A secret key's file; else the one in the current folder
+    /// A secret key's file; else that of publish.toml, or the one in the current folder
     #[arg(long = "key", value_name = "FILE")]
     keys: Vec<PathBuf>,
     /// A public key that has signed the document of before, if none of these keys has
@@ -211,13 +217,13 @@ pub(crate) struct Announce {
     /// The app; else that of launcher.toml
     #[arg(long, value_name = "ID")]
     app: Option<String>,
-    /// The version of the package
+    /// The version of the package; else the one that its file list says
     #[arg(long)]
     version: Option<Version>,
     /// The kind of machine, such as windows-x86_64; else all that are not named
     #[arg(long)]
     target: Option<String>,
-    /// What to start, in the package
+    /// What to start, in the package; else that of publish.toml
     #[arg(long, value_name = "PATH")]
     entry_point: Option<String>,
     /// What is new
@@ -292,6 +298,8 @@ fn work(command: Command) -> Result<bool> {
             }
             Keys::Show { path, json } => show(&path, json)?,
         },
+        Command::Init(init) => init.run()?,
+        Command::Pack(pack) => pack.run()?,
         Command::Sign {
             file,
             announce,
@@ -504,6 +512,14 @@ fn public_keys(named: &[String]) -> Result<Vec<PublicKey>> {
     named.iter().map(|named| public_key(named)).collect()
 }
 
+/// The version that a package's own list is of.
+fn listed_version(package: &Path) -> Result<Version> {
+    let list = release::file_list(package)?.ok_or_else(|| {
+        request("say with --version which version the package is; it has no file list that does")
+    })?;
+    Ok(list.version.parse()?)
+}
+
 fn is_package(file: &Path) -> Result<bool> {
     use std::io::Read as _;
     let io = |source| {
@@ -584,9 +600,10 @@ impl Announce {
     }
 
     fn draft(self, package: &Path) -> Result<release::Draft> {
-        let version = self
-            .version
-            .ok_or_else(|| request("say with --version which version the package is"))?;
+        let version = match self.version {
+            Some(version) => version,
+            None => listed_version(package)?,
+        };
         let notes = match (self.notes, self.notes_file) {
             (None, Some(path)) => Some(std::fs::read_to_string(&path).map_err(|source| {
                 Error::Engine(castoff::Error::Io {
@@ -603,12 +620,13 @@ impl Announce {
                 "{text:?} is not TARGET=FILE, as in linux-x86_64=MyApp"
             ))),
         };
+        let settings = Settings::read()?;
         Ok(release::Draft {
-            app: Settings::read()?.app(self.app)?,
+            app: settings.app(self.app)?,
             version,
             target: self.target,
             package: package.to_path_buf(),
-            entry_point: self.entry_point,
+            entry_point: self.entry_point.or(settings.publish.entry_point),
             notes,
             urls: self.url,
             critical_below: self.critical_below,

@@ -3,11 +3,14 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 
-use castoff::launcher::messages::sanitise;
+use castoff::launcher::messages::{sanitise, size};
 use castoff::trust::document::{keys_name, release_name};
 use castoff::trust::{PublicKey, Role};
 use castoff_publish::document::{Content, Document, Folder, Standing, Written, list, roles};
+use castoff_publish::init::Answers;
+use castoff_publish::pack::Packed;
 use castoff_publish::signer::NewPair;
 use castoff_publish::verify::{Report, Signed};
 use castoff_publish::{Error, Result, time};
@@ -41,6 +44,15 @@ pub(super) fn error(error: &Error, json: bool) {
 
 pub(super) fn new_pair(pair: &NewPair, public: &PublicKey, open: bool) {
     data(&public.to_string());
+    line(&format!(
+        "{}\nThe public key is {}. In launcher.toml:\n\n[trust]\nkeys = [\"{public}\"]",
+        keep(pair, open),
+        pair.public.display()
+    ));
+}
+
+/// What to do with a secret key; `open`: it has no passphrase.
+fn keep(pair: &NewPair, open: bool) -> String {
     let mut text = format!(
         "\nThe secret key is {}. Keep it offline, and make a copy: nobody can make it again.",
         pair.secret.display()
@@ -48,10 +60,68 @@ pub(super) fn new_pair(pair: &NewPair, public: &PublicKey, open: bool) {
     if open {
         text.push_str("\nIt has no passphrase: whoever has the file can sign.");
     }
+    text
+}
+
+/// The files with which a publisher begins, and what comes next.
+pub(super) fn begun(
+    written: &[PathBuf],
+    pair: Option<&NewPair>,
+    open: bool,
+    answers: &Answers,
+    folder: &Path,
+) {
+    for path in written {
+        data(&path.display().to_string());
+    }
+    if let Some(pair) = pair {
+        line(&keep(pair, open));
+    }
+    let app = &answers.app;
+    let mut steps = vec![format!(
+        "castoff pack DIST --version 1.0.0      DIST: the folder with {}",
+        sanitise(&answers.entry_point)
+    )];
+    if answers.sign {
+        steps.push(format!("castoff sign {app}-1.0.0.zip"));
+        steps.push("castoff index new".to_owned());
+    }
+    let source = sanitise(&answers.source);
+    steps.push(if answers.sign {
+        format!("copy *.json and *.zip to {source}, the index (stable.json) last")
+    } else {
+        format!("upload {app}-1.0.0.zip to the server that answers at {source}")
+    });
+    let place = match folder.to_str() {
+        Some(".") => "here".to_owned(),
+        _ => format!("in {}", folder.display()),
+    };
+    line(&format!("\nNext, {place}:"));
+    for step in steps {
+        line(&format!("  {step}"));
+    }
+    line("launcher.toml belongs beside the launcher, or baked into it (docs/pack.md).");
+}
+
+/// A package that was made.
+pub(super) fn packed(packed: &Packed, output: &Path) {
+    let list = &packed.list;
     line(&format!(
-        "{text}\nThe public key is {}. In launcher.toml:\n\n[trust]\nkeys = [\"{public}\"]",
-        pair.public.display()
+        "Packed {} of {}: {}, as a package {}, SHA-256 {}.",
+        count(list.files.len(), "file"),
+        list.version,
+        size(packed.bytes),
+        size(packed.file.size),
+        packed.file.sha256,
     ));
+    if !list.whole {
+        line(&format!(
+            "It holds what differs from {} ({}), and can be installed over that version only.",
+            list.fits.join(", "),
+            count(packed.held, "file"),
+        ));
+    }
+    data(&output.display().to_string());
 }
 
 /// What a document says.

@@ -1,36 +1,33 @@
 //! What need not be said each time: the app and the pinned keys of the launcher.toml in the current
-//! folder, and the one key that lies there.
+//! folder, what the publish.toml there says, and the one key that lies there.
 
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use castoff_publish::init::{LAUNCHER_FILE, PUBLISH_FILE, PublishFile};
 use castoff_publish::signer::SECRET;
 use castoff_publish::{Error, Result};
 use toml::de::{DeTable, DeValue};
 
 use super::{request, say};
 
-/// What a launcher.toml says of publishing.
+/// What both files say of publishing.
 #[derive(Default)]
 pub(super) struct Settings {
     pub(super) app: Option<String>,
     pub(super) keys: Vec<String>,
     pub(super) threshold: Option<usize>,
     pub(super) first: Option<u64>,
+    pub(super) publish: PublishFile,
 }
 
 impl Settings {
-    /// Reads that of the current folder; without one, nothing is said.
+    /// Reads those of the current folder; one that is not there says nothing.
     pub(super) fn read() -> Result<Self> {
-        let path = Path::new("launcher.toml");
-        let text = match fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
-            Err(source) => return Err(io(path, source)),
-        };
-        let document = DeTable::parse(&text)
-            .map_err(|error| request(format!("launcher.toml: {}", error.message())))?;
+        let publish = publish_file()?;
+        let text = text_of(LAUNCHER_FILE)?;
+        let document = DeTable::parse(&text).map_err(|error| wrong(LAUNCHER_FILE, &error))?;
         let table = document.get_ref();
         let trust = |key: &str| table.get("trust")?.get_ref().get(key);
         let number = |key: &str| match trust(key)?.get_ref() {
@@ -49,6 +46,7 @@ impl Settings {
                 .collect(),
             threshold: number("threshold").and_then(|number: u64| usize::try_from(number).ok()),
             first: number("first"),
+            publish,
         })
     }
 
@@ -60,8 +58,29 @@ impl Settings {
     }
 }
 
-/// The one secret key in the current folder.
+fn publish_file() -> Result<PublishFile> {
+    toml::from_str(&text_of(PUBLISH_FILE)?).map_err(|error| wrong(PUBLISH_FILE, &error))
+}
+
+fn wrong(file: &str, error: &toml::de::Error) -> Error {
+    request(format!("{file}: {}", error.message()))
+}
+
+/// What a file of the current folder says.
+fn text_of(file: &str) -> Result<String> {
+    let path = Path::new(file);
+    match fs::read_to_string(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
+        read => read.map_err(|source| io(path, source)),
+    }
+}
+
+/// The key of publish.toml, or else the one secret key in the current folder.
 pub(super) fn key_here() -> Result<PathBuf> {
+    if let Some(key) = publish_file()?.key {
+        say::line(&format!("Signing with {}.", key.display()));
+        return Ok(key);
+    }
     let here = Path::new(".");
     let entries = fs::read_dir(here).map_err(|source| io(here, source))?;
     let mut keys: Vec<PathBuf> = entries

@@ -145,6 +145,8 @@ fn compare(archive: &Archive, contents: &[Vec<u8>], data: &[u8]) {
         let Ok(mut entry) = entry else { return };
         let kind = entry.header().entry_type();
         let name = String::from_utf8(entry.path_bytes().into_owned()).expect("it was taken");
+        // Version 7 had no type for folders.
+        let is_folder = name.ends_with('/');
         let name = name.strip_prefix("./").unwrap_or(&name).to_owned();
         let target = entry.link_name_bytes().map(|target| target.into_owned());
         let content = if kind.is_symlink() {
@@ -154,8 +156,7 @@ fn compare(archive: &Archive, contents: &[Vec<u8>], data: &[u8]) {
             let target = target.strip_prefix("./").unwrap_or(&target);
             files.get(target).expect("it names a file").clone()
         } else if kind.is_file() || kind.is_contiguous() {
-            // Version 7's folders.
-            if name.ends_with('/') {
+            if is_folder {
                 continue;
             }
             let mut content = Vec::new();

@@ -292,7 +292,11 @@ fn central(source: &Source, fields: &mut Fields) -> Result<Record> {
 /// a tool that renames entries and does not know the field leaves behind.
 fn unicode_name(field: &[u8], name: &[u8]) -> Result<Option<String>, &'static str> {
     let mut fields = Fields(field);
-    if fields.take(1) != Some(&[1]) || fields.u32() != Some(crc32(name)) {
+    // Whoever does not look at the version reads another name.
+    if fields.take(1) != Some(&[1]) {
+        return Err("its Unicode name is in a version of the field that is not known");
+    }
+    if fields.u32() != Some(crc32(name)) {
         return Ok(None);
     }
     match std::str::from_utf8(fields.0) {

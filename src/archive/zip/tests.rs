@@ -497,6 +497,12 @@ fn a_name_in_utf8_and_another_one_in_the_unicode_path_field() {
     assert_eq!(name_of(named("中文.txt")).unwrap(), "中文.txt");
     let error = name_of(named("别名.txt")).unwrap_err();
     assert_eq!(error.code(), Code::ArchiveInvalid, "{error}");
+    let version = RawEntry::stored("a", "a").both(|header| {
+        header.extra = unicode_path(b"a", b"b");
+        header.extra[4] = 2;
+    });
+    let error = name_of(version).unwrap_err();
+    assert_eq!(error.code(), Code::ArchiveInvalid, "{error}");
 }
 
 #[test]

@@ -3,8 +3,8 @@
 //! Promises: the text of the notes is there, in its order, without what would steer a terminal; marks
 //! that only a browser needs are gone, and so are the titles of links and the names of languages. Does
 //! not promise more than notes are made of: headings, lists, quotations, code, emphasis, links. What
-//! else there is stays as it was written. Nor are notes without end shown ([`MOST_LINES`],
-//! [`LONGEST_LINE`]).
+//! else there is stays as it was written. Nor are notes without end shown
+//! (`MOST_LINES`, `LONGEST_LINE`).
 
 use super::messages::sanitise_notes;
 

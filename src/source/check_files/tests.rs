@@ -177,7 +177,17 @@ fn what_the_server_says_instead_of_a_release_is_told() {
     assert!(matches!(none, Error::NoActiveVersion { .. }), "{none}");
     let unknown = status(404, r#"{"detail":"No App matches the given query."}"#);
     assert_eq!(unknown.code(), Code::AppUnavailable);
-    assert_eq!(status(500, "<html>").code(), Code::HttpStatus);
+    for (number, code) in [
+        (401, Code::AccessDenied),
+        (403, Code::AccessDenied),
+        (404, Code::HttpStatus),
+        (429, Code::RateLimited),
+        (500, Code::HttpStatus),
+    ] {
+        assert_eq!(status(number, "<html>").code(), code, "{number}");
+    }
+    let reset = ask(Reply::status(200).reset_at_once(), None).0;
+    assert_eq!(reset.unwrap_err().code(), Code::Unreachable);
     let page = ask(Reply::html("<html>Sign in</html>"), None).0;
     assert_eq!(page.unwrap_err().code(), Code::AnswerInvalid);
     let cut = &answer().to_string()[..100];

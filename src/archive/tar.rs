@@ -272,7 +272,8 @@ impl Reader<'_> {
                     let bytes = self.extension(&name, size)?;
                     self.pax(&name, &bytes, None)?;
                 }
-                kind @ (b'L' | b'K') => {
+                // What says so without being GNU's is an entry to other readers.
+                kind @ (b'L' | b'K') if header.is_gnu() => {
                     let bytes = self.extension(&name, size)?;
                     let long = until_zero(&bytes);
                     // Other readers take the zeros for a part of the name.
@@ -631,6 +632,10 @@ impl Header<'_> {
             magic if is_zero(magic) => Ok(()),
             _ => Err("a header is in a format that is not known"),
         }
+    }
+
+    fn is_gnu(&self) -> bool {
+        self.0[MAGIC] == *GNU
     }
 
     fn kind(&self) -> u8 {

@@ -581,6 +581,10 @@ fn an_extended_header_says_nothing_twice() {
     for key in ["path", "linkpath"] {
         invalid([pax(&[(key, "")]), file("a")], "is empty");
     }
+    for magic in [&b"ustar\x0000"[..], &[0; 8]] {
+        let strange = RawEntry::gnu(b'K', "b").field(field::MAGIC, magic);
+        invalid([strange, RawEntry::link("a", "b")], "is not supported");
+    }
     for long in ["b\0", "b\0c"] {
         invalid([RawEntry::gnu(b'L', long), file("a")], "more than a name");
     }

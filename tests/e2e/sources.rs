@@ -181,12 +181,16 @@ fn an_installation_of_otrs_web_is_updated_with_what_it_has() {
     fs::create_dir(home.join("uploads")).unwrap();
     fs::write(home.join("uploads/mine.xlsx"), "mine").unwrap();
 
-    let package = Package::new("1.2.6")
-        .file("app.py", "VERSION = '1.2.6'\n")
-        .file(".env", "SECRET_KEY=of the repository\n")
-        .file("uploads/.gitkeep", "")
-        .file("templates/upgrade.html", "<h1>new</h1>\n");
-    let tarball = package.build_tar("owner-otrs-0123abc/", gzip);
+    let repository = |folder: &str| {
+        Package::new("1.2.6")
+            .file(&format!("{folder}app.py"), "VERSION = '1.2.6'\n")
+            .file(&format!("{folder}.env"), "SECRET_KEY=of the repository\n")
+            .file(&format!("{folder}uploads/.gitkeep"), "")
+            .file(&format!("{folder}templates/upgrade.html"), "<h1>new</h1>\n")
+    };
+    let folder = "owner-otrs-0123abc/";
+    let tarball = repository("").build_tar(folder, gzip);
+    let zipball = repository(folder).build();
     let api = "https://api.github.com/repos/owner/otrs";
     let release = json!({
         "tag_name": "release/v1.2.6", "name": "1.2.6", "body": "* faster", "draft": false,
@@ -200,8 +204,11 @@ fn an_installation_of_otrs_web_is_updated_with_what_it_has() {
         "/repos/owner/otrs/releases/latest",
         Reply::json(&release.to_string()),
     );
-    let path = "/repos/owner/otrs/tarball/release/v1.2.6";
-    github.route(path, Reply::file(&tarball.bytes));
+    // The one is fetched on Unix, the other on Windows.
+    for (kind, archive) in [("tarball", &tarball), ("zipball", &zipball)] {
+        let path = format!("/repos/owner/otrs/{kind}/release/v1.2.6");
+        github.route(&path, Reply::file(&archive.bytes));
+    }
     let proxy = Server::start();
     proxy.fallback(Reply::tunnel_to(github.address()));
     let run = |args: &[&str]| {

@@ -221,6 +221,7 @@ fn an_installation_of_otrs_web_is_updated_with_what_it_has() {
 
     let check = run(&["--castoff", "check", "--json"]);
     let told: Value = serde_json::from_str(&check.stdout).unwrap();
+    assert_eq!(check.code, Some(0), "{check:?}");
     assert_eq!(
         (&told["installed"], &told["offered"]),
         (&json!("1.2.5"), &json!("release/v1.2.6"))

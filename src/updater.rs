@@ -265,15 +265,7 @@ impl<'a> Updater<'a> {
     /// nothing in how this ends.
     pub fn update(&self, force: bool) -> Result<Outcome> {
         let mut offer = self.look();
-        // Who may not lead the app back may not lead its launcher back either.
-        let launcher = offer
-            .as_mut()
-            .ok()
-            .filter(|offer| {
-                self.leads_on(offer.installed.as_ref(), &offer.release)
-                    .is_ok()
-            })
-            .and_then(|offer| offer.release.take_launcher());
+        let launcher = self.take_launcher(&mut offer);
         let result = offer.and_then(|offer| self.follow(offer, force));
         self.remember(&result);
         if let Some(executable) = &self.launcher {
@@ -281,6 +273,15 @@ impl<'a> Updater<'a> {
                 .follow(launcher.as_ref(), force);
         }
         result
+    }
+
+    /// The launcher that comes with an offer. Who may not lead the app back may not lead its launcher back
+    /// either.
+    fn take_launcher(&self, offer: &mut Result<Offer>) -> Option<Package> {
+        let offer = offer.as_mut().ok()?;
+        self.leads_on(offer.installed.as_ref(), &offer.release)
+            .ok()?;
+        offer.release.take_launcher()
     }
 
     /// Puts in order what was left behind, and asks.

@@ -229,13 +229,9 @@ mod tests {
             notes: String::new(),
             entry_point: None,
             package: Package {
-                url: "https://a.example/a.zip".into(),
-                mirrors: Vec::new(),
                 sha256: Some(Sha256::of(text.as_bytes())),
                 size: Some(1000),
-                files: None,
-                wrapped: false,
-                by_file: false,
+                ..Package::at("https://a.example/a.zip".into())
             },
             launcher: None,
             critical_below: None,

@@ -306,12 +306,8 @@ impl<'a> Fields<'a> {
                     .parse()
                     .map_err(|problem| self.wrong(sha256, problem))?,
             ),
-            url: self.address(url)?,
-            mirrors: Vec::new(),
             size: self.number(size)?,
-            files: None,
-            wrapped: false,
-            by_file: false,
+            ..Package::at(self.address(url)?)
         })
     }
 

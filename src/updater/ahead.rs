@@ -142,14 +142,7 @@ impl Updater<'_> {
             return Ok(None);
         }
         let mut offer = self.ask_to_follow();
-        let launcher = offer
-            .as_mut()
-            .ok()
-            .filter(|offer| {
-                self.leads_on(offer.installed.as_ref(), &offer.release)
-                    .is_ok()
-            })
-            .and_then(|offer| offer.release.take_launcher());
+        let launcher = self.take_launcher(&mut offer);
         let result = offer.and_then(|offer| self.lay_by(&offer));
         self.remember(&result);
         drop(lock);

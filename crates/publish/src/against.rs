@@ -47,15 +47,7 @@ pub fn read(named: &str) -> Result<FileList> {
     let baked = format!("[source]\nurl = {named:?}\n");
     let config = Config::load(folder.path(), Some(&baked), &|_| None)?;
     let client = Client::new(&config.network, &config.source)?;
-    let package = Package {
-        url: named.to_owned(),
-        mirrors: Vec::new(),
-        sha256: None,
-        size: None,
-        files: None,
-        wrapped: false,
-        by_file: false,
-    };
+    let package = Package::at(named.to_owned());
     let fetched = download(&client, &package, folder.path(), &Silent)?;
     read_file(&fetched.path, named)
 }

@@ -282,7 +282,11 @@ impl Registry {
         Ok(Self {
             pool,
             asked,
-            begin: if is_sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" },
+            begin: if is_sqlite {
+                "BEGIN IMMEDIATE"
+            } else {
+                "BEGIN"
+            },
         })
     }
 
@@ -290,7 +294,10 @@ impl Registry {
     pub fn sqlite(path: &std::path::Path) -> String {
         // Percent-encoded where an address would read it otherwise; Windows has its separators changed.
         let path = path.display().to_string().replace('\\', "/");
-        let path = path.replace('%', "%25").replace('?', "%3F").replace('#', "%23");
+        let path = path
+            .replace('%', "%25")
+            .replace('?', "%3F")
+            .replace('#', "%23");
         format!("sqlite:{path}?mode=rwc")
     }
 
@@ -446,10 +453,11 @@ impl Registry {
 
     /// Whose token has this digest.
     pub async fn bearer(&self, digest: &str) -> Result<Option<Bearer>> {
-        let row = sqlx::query("SELECT name, role FROM tokens WHERE digest = $1 AND revoked IS NULL")
-            .bind(digest)
-            .fetch_optional(&self.pool)
-            .await?;
+        let row =
+            sqlx::query("SELECT name, role FROM tokens WHERE digest = $1 AND revoked IS NULL")
+                .bind(digest)
+                .fetch_optional(&self.pool)
+                .await?;
         row.as_ref().map(bearer).transpose()
     }
 
@@ -547,7 +555,12 @@ impl Change {
 
     /// The releases of an app, as they are within this change.
     pub async fn releases(&mut self, app: &str) -> Result<Vec<Release>> {
-        select(&mut self.transaction, "WHERE app = $1 ORDER BY id DESC", app).await
+        select(
+            &mut self.transaction,
+            "WHERE app = $1 ORDER BY id DESC",
+            app,
+        )
+        .await
     }
 
     /// The release of an app that has this version.
@@ -762,11 +775,12 @@ impl Change {
 
     /// The ids of the releases that have been current in a channel.
     pub async fn was_active(&mut self, app: &str, channel: &str) -> Result<Vec<i64>> {
-        let rows = sqlx::query("SELECT DISTINCT release FROM activations WHERE app = $1 AND channel = $2")
-            .bind(app)
-            .bind(channel)
-            .fetch_all(&mut *self.transaction)
-            .await?;
+        let rows =
+            sqlx::query("SELECT DISTINCT release FROM activations WHERE app = $1 AND channel = $2")
+                .bind(app)
+                .bind(channel)
+                .fetch_all(&mut *self.transaction)
+                .await?;
         rows.iter().map(|row| Ok(row.try_get("release")?)).collect()
     }
 
@@ -797,11 +811,12 @@ impl Change {
 
     /// Makes a token void. Says whether there was one.
     pub async fn revoke_token(&mut self, name: &str) -> Result<bool> {
-        let done = sqlx::query("UPDATE tokens SET revoked = $1 WHERE name = $2 AND revoked IS NULL")
-            .bind(text_of(Utc::now()))
-            .bind(name)
-            .execute(&mut *self.transaction)
-            .await?;
+        let done =
+            sqlx::query("UPDATE tokens SET revoked = $1 WHERE name = $2 AND revoked IS NULL")
+                .bind(text_of(Utc::now()))
+                .bind(name)
+                .execute(&mut *self.transaction)
+                .await?;
         Ok(done.rows_affected() > 0)
     }
 }
@@ -859,12 +874,17 @@ where
         }
     }
     for channel in channels(connection, &app).await? {
-        if let Some(release) = releases.iter_mut().find(|it| Some(it.id) == channel.release) {
+        if let Some(release) = releases
+            .iter_mut()
+            .find(|it| Some(it.id) == channel.release)
+        {
             release.active.push(channel.name);
         }
     }
     for release in &mut releases {
-        release.packages.sort_by_key(|package| package.target != castoff_publish::document::ANY);
+        release
+            .packages
+            .sort_by_key(|package| package.target != castoff_publish::document::ANY);
     }
     Ok(releases)
 }

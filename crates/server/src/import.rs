@@ -1,0 +1,1 @@
+//! Takes over what a Django server has.

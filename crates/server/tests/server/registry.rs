@@ -40,7 +40,9 @@ fn there_is_always_exactly_one_current_release() {
                 let publisher = &publisher;
                 scope.spawn(move || {
                     for round in 0..15 {
-                        publisher.activate(["1.0.0", "1.1.0"][(writer + round) % 2]).assert(200);
+                        publisher
+                            .activate(["1.0.0", "1.1.0"][(writer + round) % 2])
+                            .assert(200);
                     }
                 })
             })
@@ -63,10 +65,17 @@ fn what_was_answered_is_there_after_a_restart() {
     publisher.activate("1.0.0").assert(200);
     let token = publisher.token.clone();
     let site = site.restart();
-    assert_eq!(site.get(&format!("/apps/{APP}/check")).assert(200).json()["version"], "1.0.0");
+    assert_eq!(
+        site.get(&format!("/apps/{APP}/check")).assert(200).json()["version"],
+        "1.0.0"
+    );
     let path = format!("/api/v1/apps/{APP}/channels/beta/activate");
-    site.post(&path, &token, &json!({"version": "1.0.0", "rollout": 10})).assert(200);
-    let answer = site.get(&format!("/apps/{APP}/check?channel=beta")).assert(200).json();
+    site.post(&path, &token, &json!({"version": "1.0.0", "rollout": 10}))
+        .assert(200);
+    let answer = site
+        .get(&format!("/apps/{APP}/check?channel=beta"))
+        .assert(200)
+        .json();
     assert_eq!(answer["rollout"], 10);
 }
 
@@ -84,7 +93,11 @@ fn the_audit_says_who_did_what_and_nothing_of_what_failed() {
         .unwrap_err();
     assert_eq!(error.code(), "CONFLICT");
     let audit = site.wait(site.server.registry.audit(100)).unwrap();
-    let actions: Vec<_> = audit.iter().rev().map(|entry| entry.action.as_str()).collect();
+    let actions: Vec<_> = audit
+        .iter()
+        .rev()
+        .map(|entry| entry.action.as_str())
+        .collect();
     assert_eq!(actions, ["add app", "publish", "activate"]);
     assert!(audit.iter().all(|entry| entry.who != "eve"));
 }
@@ -104,9 +117,13 @@ fn what_is_current_is_neither_deleted_nor_disabled() {
     assert!(matches!(site.wait(disable(&one)), Err(Error::Conflict(_))));
     site.wait(disable(&other)).unwrap();
     publisher.activate("1.1.0").assert(409);
-    let package = site.wait(server.registry.release(&app.id, &other)).unwrap().unwrap();
+    let package = site
+        .wait(server.registry.release(&app.id, &other))
+        .unwrap()
+        .unwrap();
     let place = package.packages[0].place.clone();
-    site.wait(publishing::delete(server, "ann", &app, &other)).unwrap();
+    site.wait(publishing::delete(server, "ann", &app, &other))
+        .unwrap();
     assert!(site.wait(server.store.look(&place)).unwrap().is_none());
     // The version is free again.
     publisher.publish("1.1.0").assert(201);
@@ -118,14 +135,28 @@ fn a_name_has_one_valid_token() {
     let registry = &site.server.registry;
     site.wait(async {
         let mut change = registry.change("x").await.unwrap();
-        change.add_token("ann", "digest 1", Role::Admin).await.unwrap();
-        assert!(change.add_token("ann", "digest 2", Role::Read).await.is_err());
+        change
+            .add_token("ann", "digest 1", Role::Admin)
+            .await
+            .unwrap();
+        assert!(
+            change
+                .add_token("ann", "digest 2", Role::Read)
+                .await
+                .is_err()
+        );
         assert!(change.revoke_token("ann").await.unwrap());
         assert!(!change.revoke_token("ann").await.unwrap());
-        change.add_token("ann", "digest 2", Role::Read).await.unwrap();
+        change
+            .add_token("ann", "digest 2", Role::Read)
+            .await
+            .unwrap();
         change.commit().await.unwrap();
         assert!(registry.bearer("digest 1").await.unwrap().is_none());
-        assert_eq!(registry.bearer("digest 2").await.unwrap().unwrap().role, Role::Read);
+        assert_eq!(
+            registry.bearer("digest 2").await.unwrap().unwrap().role,
+            Role::Read
+        );
     });
 }
 
@@ -139,7 +170,8 @@ fn an_app_is_answered_for_in_its_time() {
     site.get(&check).assert(200);
     let mut app = site.wait(site.server.app(APP)).unwrap();
     app.disable_time = Some(chrono::Utc::now() + Duration::from_secs(2));
-    site.wait(publishing::change_app(&site.server, "ann", &app)).unwrap();
+    site.wait(publishing::change_app(&site.server, "ann", &app))
+        .unwrap();
     site.get(&check).assert(200);
     // By the clock alone: nothing changes meanwhile.
     let begun = Instant::now();
@@ -148,6 +180,8 @@ fn an_app_is_answered_for_in_its_time() {
         thread::yield_now();
     }
     site.get(&check).assert(404);
-    let current = site.wait(site.server.registry.current(&app.id, STABLE)).unwrap();
+    let current = site
+        .wait(site.server.registry.current(&app.id, STABLE))
+        .unwrap();
     assert!(current.is_some());
 }

@@ -68,7 +68,8 @@ impl Document {
         }
     }
 
-    fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
+    /// Reads a document that is said to lie in this file.
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
         let subject = path.display().to_string();
         let invalid = |problem: String| {
             Error::Engine(castoff::Error::TrustInvalid {

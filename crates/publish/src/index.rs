@@ -27,6 +27,8 @@ pub struct Draft {
     pub current: Version,
     /// Versions that are not to be installed, besides those of before.
     pub revoked: Vec<Version>,
+    /// For how many per cent of installations; `None`: all.
+    pub rollout: Option<u64>,
     /// How long the index is to hold, from now on.
     pub expires: TimeDelta,
 }
@@ -86,6 +88,13 @@ pub fn make(
     value["current"] = json!({
         "version": current.as_str(), "sha256": release.sha256().to_string(),
     });
+    match (draft.rollout, value.as_object_mut()) {
+        (Some(rollout), _) => value["rollout"] = rollout.into(),
+        (None, Some(fields)) => {
+            fields.remove("rollout");
+        }
+        (None, None) => {}
+    }
     if !revoked.is_empty() {
         value["revoked"] = revoked.iter().map(Version::as_str).collect();
     }

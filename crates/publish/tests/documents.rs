@@ -116,6 +116,7 @@ fn index_draft(version: &str) -> index::Draft {
         channel: "stable".to_owned(),
         current: version.parse().unwrap(),
         revoked: Vec::new(),
+        rollout: None,
         expires: index::LIFETIME,
     }
 }

@@ -419,6 +419,7 @@ fn index(action: Index) -> Result<()> {
                 channel: term.channel,
                 current,
                 revoked: revoke,
+                rollout: None,
                 expires: term.expires,
             };
             let (signers, known) = (signing.open()?, signing.known()?);

@@ -1,0 +1,155 @@
+//! What arrives: a package is opened and unpacked as a launcher would do it, before anything of it is
+//! believed, and its files are put into the store under their digests.
+//!
+//! Promises: a package that a launcher would refuse is refused here, with the launcher's reason. What is
+//! registered lies in the store, whole and durable.
+
+use std::fs::File as Handle;
+use std::path::{Path, PathBuf};
+
+use castoff::archive::{Archive, EntryKind, Limits, Opening};
+use castoff::trust::hash_file;
+use castoff::version::Version;
+use chrono::{Datelike as _, Utc};
+
+use crate::registry::{File, Package};
+use crate::storage::disk::blocking;
+use crate::{Error, Result, Server, secret};
+
+/// A package that has arrived and is in order.
+pub struct Received {
+    /// What is known of it.
+    pub package: Package,
+    /// Its files.
+    pub files: Vec<File>,
+}
+
+/// What somebody says of a package that they send.
+pub struct Claim<'a> {
+    /// The version.
+    pub version: &'a Version,
+    /// The kind of machine, or `any`.
+    pub target: &'a str,
+    /// The name of its file.
+    pub name: &'a str,
+}
+
+/// Takes in the package in a file below the spool, and leaves nothing there.
+pub async fn package(server: &Server, path: &Path, claim: &Claim<'_>) -> Result<Received> {
+    let unpacked = folder(server)?;
+    let (from, into, version) = (
+        path.to_path_buf(),
+        unpacked.path().to_path_buf(),
+        claim.version.clone(),
+    );
+    let (sha256, size, files) = blocking(move || unpack(&from, &into, &version)).await?;
+    for (index, file) in files.iter().enumerate() {
+        put_file(
+            server,
+            &unpacked.path().join(index.to_string()),
+            &file.sha256,
+        )
+        .await?;
+    }
+    let now = Utc::now();
+    let place = format!(
+        "nuitkal_packs/{}/{:02}/{}",
+        now.year(),
+        now.month(),
+        name_in_store(claim.name)
+    );
+    server.store.put(&place, path).await?;
+    Ok(Received {
+        package: Package {
+            target: claim.target.to_owned(),
+            name: claim.name.to_owned(),
+            size: size.cast_signed(),
+            sha256,
+            place,
+            downloads: 0,
+        },
+        files,
+    })
+}
+
+/// Takes in a single file below the spool. Says its digest.
+pub async fn file(server: &Server, path: &Path) -> Result<(String, u64)> {
+    let from = path.to_path_buf();
+    let (sha256, size) = blocking(move || digest(&from)).await?;
+    put_file(server, path, &sha256).await?;
+    Ok((sha256, size))
+}
+
+/// Where the file with this digest lies in the store.
+pub fn place_of(sha256: &str) -> String {
+    format!("nuitkal-pack/{sha256}")
+}
+
+/// A folder below the spool that goes with what is in it.
+pub fn folder(server: &Server) -> Result<tempfile::TempDir> {
+    let spool = server.config.spool();
+    tempfile::tempdir_in(&spool).map_err(|error| Error::io("make a folder in", &spool, &error))
+}
+
+async fn put_file(server: &Server, path: &Path, sha256: &str) -> Result<()> {
+    let place = place_of(sha256);
+    if server.store.look(&place).await?.is_none() {
+        server.store.put(&place, path).await?;
+    }
+    Ok(())
+}
+
+fn digest(path: &Path) -> Result<(String, u64)> {
+    let failed = |error: std::io::Error| Error::io("read", path, &error);
+    let file = Handle::open(path).map_err(failed)?;
+    let (sha256, size) = hash_file(&file).map_err(failed)?;
+    Ok((sha256.to_string(), size))
+}
+
+/// Unpacks into a folder: the file with the index N among those returned as `N`.
+fn unpack(path: &Path, into: &Path, version: &Version) -> Result<(String, u64, Vec<File>)> {
+    let (sha256, size) = digest(path)?;
+    let wrong = |error: castoff_publish::Error| Error::PackageInvalid(error.to_string());
+    castoff_publish::release::examine(path, version).map_err(wrong)?;
+    let refused = |error: castoff::Error| Error::PackageInvalid(error.to_string());
+    let file = Handle::open(path).map_err(|error| Error::io("read", path, &error))?;
+    let opening = Opening {
+        limits: Limits::default(),
+        ..Opening::new("the package", into)
+    };
+    let archive = Archive::open(file, &opening).map_err(refused)?;
+    let mut files = Vec::new();
+    for (index, entry) in archive.entries().iter().enumerate() {
+        // Links have no bytes of their own, and clients that update file by file know none.
+        if entry.kind != EntryKind::File {
+            continue;
+        }
+        let to: PathBuf = into.join(files.len().to_string());
+        let mut sink = Handle::create(&to).map_err(|error| Error::io("write", &to, &error))?;
+        let extracted = archive.extract(index, &mut sink).map_err(refused)?;
+        files.push(File {
+            path: entry.path.to_string(),
+            sha256: extracted.sha256.to_string(),
+            size: extracted.size.cast_signed(),
+        });
+    }
+    Ok((sha256, size, files))
+}
+
+/// A name that no other upload has, in plain characters.
+fn name_in_store(name: &str) -> String {
+    let plain: String = name
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "-_.+".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect();
+    let plain = plain.trim_matches('.');
+    let tail = &plain[plain.len().saturating_sub(100)..];
+    let (stem, end) = tail.rsplit_once('.').unwrap_or((tail, "zip"));
+    format!("p{}_{stem}.{end}", secret::hex(4))
+}

@@ -1,0 +1,230 @@
+//! Connections: accepted, secured, read, answered, and ended.
+//!
+//! Promises: a client that neither sends nor takes for [`STALL`] is gone. At the end no new connection
+//! is taken, and those that are under way have [`GRACE`] to be answered. Each request is one line of the
+//! log, without tokens.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use axum::response::{IntoResponse, Response};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_io_timeout::TimeoutStream;
+use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt as _;
+
+use crate::config::Tls;
+use crate::visit::Visit;
+use crate::{Error, Result, Server, publishing, router};
+
+/// How long a client may neither send nor take anything.
+pub const STALL: Duration = Duration::from_mins(1);
+
+/// How long requests that are under way have at the end.
+pub const GRACE: Duration = Duration::from_secs(30);
+
+/// How long a client has for the beginning of TLS and for the head of a request.
+const HEAD: Duration = Duration::from_secs(30);
+
+/// How often downloads are written down.
+const WRITE_EVERY: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether an index has to be signed again.
+const RENEW_EVERY: Duration = Duration::from_hours(1);
+
+/// Serves until `end`.
+pub async fn serve(
+    server: Arc<Server>,
+    listener: TcpListener,
+    end: impl Future<Output = ()>,
+) -> Result<()> {
+    let tls = server.config.tls.as_ref().map(acceptor).transpose()?;
+    let router = router(Arc::clone(&server));
+    let connections = GracefulShutdown::new();
+    let chores = tokio::spawn(chores(Arc::clone(&server)));
+    let mut end = std::pin::pin!(end);
+    loop {
+        let (stream, peer) = tokio::select! {
+            () = &mut end => break,
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of descriptors, mostly: others have to end first.
+                    log::warn!("a connection could not be accepted: {error}");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            },
+        };
+        let watcher = connections.watcher();
+        tokio::spawn(connection(
+            Arc::clone(&server),
+            router.clone(),
+            tls.clone(),
+            stream,
+            peer,
+            watcher,
+        ));
+    }
+    drop(listener);
+    if timeout(GRACE, connections.shutdown()).await.is_err() {
+        log::warn!(
+            "requests that took longer than {} s were cut off",
+            GRACE.as_secs()
+        );
+    }
+    chores.abort();
+    server.downloads.write(&server).await?;
+    server.registry.close().await;
+    Ok(())
+}
+
+/// What a server does by itself.
+async fn chores(server: Arc<Server>) {
+    let mut write = interval(WRITE_EVERY);
+    let mut renew = interval(RENEW_EVERY);
+    write.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let done = tokio::select! {
+            _ = write.tick() => server.downloads.write(&server).await,
+            _ = renew.tick() => publishing::renew(&server).await,
+        };
+        if let Err(error) = done {
+            log::error!("{error}");
+        }
+    }
+}
+
+async fn connection(
+    server: Arc<Server>,
+    router: Router,
+    tls: Option<TlsAcceptor>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    watcher: hyper_util::server::graceful::Watcher,
+) {
+    // Small answers are not to wait for the last one's receipt.
+    let _ = stream.set_nodelay(true);
+    match tls {
+        None => talk(server, router, stream, peer, false, watcher).await,
+        Some(tls) => match timeout(HEAD, tls.accept(stream)).await {
+            Ok(Ok(stream)) => talk(server, router, stream, peer, true, watcher).await,
+            Ok(Err(error)) => log::debug!("{peer}: TLS: {error}"),
+            Err(_) => log::debug!("{peer}: TLS did not begin"),
+        },
+    }
+}
+
+async fn talk<S>(
+    server: Arc<Server>,
+    router: Router,
+    stream: S,
+    peer: SocketAddr,
+    is_tls: bool,
+    watcher: hyper_util::server::graceful::Watcher,
+) where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(STALL));
+    stream.set_read_timeout(Some(STALL * 2));
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (server, router) = (Arc::clone(&server), router.clone());
+        async move {
+            Ok::<_, std::convert::Infallible>(answer(&server, router, peer, is_tls, request).await)
+        }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD);
+    builder.http2().timer(TokioTimer::new());
+    let io = TokioIo::new(Box::pin(stream));
+    let connection = builder.serve_connection(io, service).into_owned();
+    if let Err(error) = watcher.watch(connection).await {
+        log::debug!("{peer}: {error}");
+    }
+}
+
+async fn answer(
+    server: &Arc<Server>,
+    router: Router,
+    peer: SocketAddr,
+    is_tls: bool,
+    mut request: Request<Incoming>,
+) -> Response {
+    let begun = Instant::now();
+    let method = request.method().clone();
+    let (response, client, path) = match Visit::read(server, peer, is_tls, &mut request).await {
+        Ok(visit) => {
+            let (client, path) = (visit.client, visit.path.clone());
+            request.extensions_mut().insert(visit);
+            let response = match router.oneshot(request.map(Body::new)).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            };
+            (response, client, path)
+        }
+        Err(error) => {
+            let path = request.uri().path();
+            // What may be a token is in no log.
+            let path = if path.starts_with("/t/") {
+                "/t/..."
+            } else {
+                path
+            };
+            (error.into_response(), peer.ip(), path.to_owned())
+        }
+    };
+    let after = begun.elapsed();
+    server.metrics.answered(response.status(), after);
+    if server.config.request_log {
+        log::info!(
+            "request client={client} method={method} path={path:?} status={} ms={:.1}",
+            response.status().as_u16(),
+            after.as_secs_f64() * 1000.0
+        );
+    }
+    response
+}
+
+fn acceptor(tls: &Tls) -> Result<TlsAcceptor> {
+    let wrong = |path: &std::path::Path, problem: String| {
+        Error::request(format!("{}: {problem}", path.display()))
+    };
+    let chain = CertificateDer::pem_file_iter(&tls.certificate)
+        .and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>)
+        .map_err(|error| wrong(&tls.certificate, error.to_string()))?;
+    let key = PrivateKeyDer::from_pem_file(&tls.key)
+        .map_err(|error| wrong(&tls.key, error.to_string()))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Error::Internal(error.to_string()))?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|error| wrong(&tls.certificate, error.to_string()))?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// What is answered where there is nothing.
+pub async fn nothing_here() -> Response {
+    let error = Error::not_found("there is nothing under this address");
+    error.into_response()
+}

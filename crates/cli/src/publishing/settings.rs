@@ -75,11 +75,11 @@ fn text_of(file: &str) -> Result<String> {
     }
 }
 
-/// The key of publish.toml, or else the one secret key in the current folder.
-pub(super) fn key_here() -> Result<PathBuf> {
+/// The key of publish.toml, or else the one secret key in the current folder, if there is one.
+pub(super) fn key_here() -> Result<Option<PathBuf>> {
     if let Some(key) = publish_file()?.key {
         say::line(&format!("Signing with {}.", key.display()));
-        return Ok(key);
+        return Ok(Some(key));
     }
     let here = Path::new(".");
     let entries = fs::read_dir(here).map_err(|source| io(here, source))?;
@@ -91,11 +91,9 @@ pub(super) fn key_here() -> Result<PathBuf> {
     match keys.as_slice() {
         [key] => {
             say::line(&format!("Signing with {}.", key.display()));
-            Ok(key.clone())
+            Ok(Some(key.clone()))
         }
-        [] => Err(request(
-            "say with --key which key signs; there is none in the current folder",
-        )),
+        [] => Ok(None),
         several => {
             let names: Vec<_> = several
                 .iter()

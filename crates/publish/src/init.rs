@@ -36,6 +36,9 @@ pub struct PublishFile {
     pub to: Option<String>,
     /// A file with the release server's token, from the folder of `publish.toml`.
     pub token_file: Option<PathBuf>,
+    /// Whether a release server may be asked by plain http, on whatever host.
+    #[serde(default)]
+    pub allow_http: bool,
 }
 
 /// What a publisher has answered.

@@ -22,7 +22,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
 use crate::document::{ANY, Content, Document, Folder, channel_of, replace, version_of, write};
-use crate::place::{self, Answer, Changed, Event, File, Package, Place, Source, Standing, Tell};
+use crate::place::{self, Answer, Current, Event, File, Package, Place, Standing, Tell};
 use crate::release::{self, Draft, hash, link};
 use crate::signer::Signer;
 use crate::{Error, Result, index, steps};
@@ -63,41 +63,6 @@ pub struct Activation {
     pub expires: TimeDelta,
 }
 
-/// What is current.
-#[derive(Clone, Debug)]
-pub struct Current {
-    /// The version.
-    pub version: Option<Version>,
-    /// The number of the index, if there is one.
-    pub seq: Option<u64>,
-    /// Until when the index holds, where it was made here.
-    pub expires: Option<DateTime<Utc>>,
-    /// Whether it was so before.
-    pub unchanged: bool,
-}
-
-impl Current {
-    fn of(index: &Index, unchanged: bool) -> Self {
-        Self {
-            version: Some(index.current.version.clone()),
-            seq: Some(index.seq),
-            expires: Some(index.expires),
-            unchanged,
-        }
-    }
-}
-
-impl From<Changed> for Current {
-    fn from(changed: Changed) -> Self {
-        Self {
-            version: changed.version,
-            seq: changed.seq,
-            expires: None,
-            unchanged: false,
-        }
-    }
-}
-
 /// An index, and the document that it is in.
 type Indexed = (Document, Index);
 
@@ -110,10 +75,12 @@ impl Publisher<'_> {
         Ok(self.signers.get_or_init(|| opened))
     }
 
-    /// How a launcher is configured for the place, if nothing is published there yet.
-    pub fn first_source(&self, signed: bool) -> Result<Option<Source>> {
-        let is_empty = self.place.listing()?.releases.is_empty();
-        Ok(is_empty.then(|| self.place.source(signed)))
+    /// Makes the place ready, and says whether nothing is published there yet.
+    pub fn begin(&self, tell: &mut Tell<'_>) -> Result<bool> {
+        if self.place.prepare()? {
+            tell(Event::Prepared);
+        }
+        Ok(self.place.listing()?.releases.is_empty())
     }
 
     /// Publishes a package: with its document where there is one or a key that signs it, and without one
@@ -469,7 +436,7 @@ impl Publisher<'_> {
             .place
             .activate(&wish.channel, &wish.version, wish.rollout)?
         {
-            Answer::Done(changed) => Ok(changed.into()),
+            Answer::Done(current) => Ok(current),
             Answer::NeedsIndex => self.point(wish, &[], tell),
         }
     }
@@ -485,8 +452,8 @@ impl Publisher<'_> {
         expires: TimeDelta,
         tell: &mut Tell<'_>,
     ) -> Result<Current> {
-        if let Answer::Done(changed) = self.place.withdraw(channel, version)? {
-            return Ok(changed.into());
+        if let Answer::Done(current) = self.place.withdraw(channel, version)? {
+            return Ok(current);
         }
         let Some((_, there)) = self.index_there(channel)? else {
             return Err(Error::request(format!(
@@ -547,7 +514,7 @@ impl Publisher<'_> {
         };
         if let Some((document, index)) = there.as_ref().filter(|(_, index)| is_good(index)) {
             document.must_be_known(self.signers()?, &self.known)?;
-            return Ok(Current::of(index, true));
+            return Ok(current(index, true));
         }
         let seq = there.as_ref().map_or(0, |(_, there)| there.seq);
         // Signed in an attempt that broke off then, or by several people one after the other.
@@ -563,7 +530,7 @@ impl Publisher<'_> {
         self.document(&document, None, tell)?;
         steps::reach(steps::CURRENT)?;
         match document.content() {
-            Content::Index(index) => Ok(Current::of(index, false)),
+            Content::Index(index) => Ok(current(index, false)),
             _ => Err(Error::request("what was signed is no index")),
         }
     }
@@ -662,6 +629,16 @@ impl File<'_> {
             "{subject} is not the file any more that its release document announces; sign it again, or \
              bring that file back"
         ))
+    }
+}
+
+/// What an index makes current.
+fn current(index: &Index, unchanged: bool) -> Current {
+    Current {
+        version: Some(index.current.version.clone()),
+        seq: Some(index.seq),
+        expires: Some(index.expires),
+        unchanged,
     }
 }
 

@@ -6,21 +6,27 @@ use std::path::PathBuf;
 use castoff::version::Version;
 use castoff_publish::Result;
 use castoff_publish::document::Folder;
-use castoff_publish::place::{self, Event, Place, Tell};
-use castoff_publish::publish::{Activation, Publisher, own_folder};
+use castoff_publish::place::{Event, Named, Place, Tell};
+use castoff_publish::publish::{Activation, Keys, Publisher, own_folder};
 use chrono::Utc;
 use clap::Args;
 use indicatif::ProgressBar;
 
-use super::settings::Settings;
+use super::settings::{self, Settings};
 use super::{Announce, Signing, Term, bar, highest, public_keys, request, say};
 
 /// Where to publish.
 #[derive(Args)]
 pub(crate) struct At {
-    /// Where: a folder; else what publish.toml says
+    /// Where: a folder, or https://HOST of a release server; else what publish.toml says
     #[arg(long, value_name = "PLACE")]
     to: Option<String>,
+    /// A file with the token of the release server; else that of publish.toml, or CASTOFF_TOKEN
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Send to a release server by plain http, where others can read the token
+    #[arg(long)]
+    allow_http: bool,
 }
 
 /// What an index or a channel is to say.
@@ -103,13 +109,28 @@ pub(crate) struct Published {
     pub(super) json: bool,
 }
 
+/// For scripts: the token of a release server.
+const TOKEN: &str = "CASTOFF_TOKEN";
+
 impl At {
-    fn open(self, settings: &Settings) -> Result<Box<dyn Place>> {
-        let to = self.to.or_else(|| settings.publish.to.clone());
-        let to = to.ok_or_else(|| {
+    fn open(self, app: &str, settings: &Settings) -> Result<Box<dyn Place>> {
+        let publish = &settings.publish;
+        let to = self.to.or_else(|| publish.to.clone()).ok_or_else(|| {
             request("say with --to where to publish; publish.toml in the current folder does not")
         })?;
-        place::open(&to)
+        let named = self.token_file;
+        let token = match named.or_else(|| publish.token_file.clone()) {
+            Some(path) => Some(settings::secret(&path)?),
+            // An empty variable is as good as none.
+            None => std::env::var(TOKEN).ok().filter(|text| !text.is_empty()),
+        };
+        let named = Named {
+            to,
+            app: app.to_owned(),
+            token,
+            allow_http: self.allow_http || publish.allow_http,
+        };
+        named.open()
     }
 }
 
@@ -118,7 +139,7 @@ fn publisher<'a>(
     place: &'a dyn Place,
     app: String,
     folder: Folder,
-    keys: &'a castoff_publish::publish::Keys<'a>,
+    keys: &'a Keys<'a>,
     signing: &Signing,
     settings: &Settings,
 ) -> Result<Publisher<'a>> {
@@ -159,11 +180,11 @@ impl Publish {
     pub(super) fn run(self) -> Result<()> {
         let settings = Settings::read()?;
         let app = settings.app(self.announce.app.clone())?;
-        let place = self.at.open(&settings)?;
+        let place = self.at.open(&app, &settings)?;
         let folder = own_folder(&self.what)?;
         let keys = || self.signing.open_any();
         let publisher = publisher(place.as_ref(), app, folder, &keys, &self.signing, &settings)?;
-        let first = publisher.place.listing()?.releases.is_empty();
+        let first = told(|tell| publisher.begin(tell))?;
         let (version, signed) = if self.what.is_dir() {
             let Announce { version, .. } = self.announce;
             let version = match version {
@@ -210,9 +231,10 @@ impl Channel {
 impl Activate {
     pub(super) fn run(self) -> Result<()> {
         let settings = Settings::read()?;
-        let place = self.at.open(&settings)?;
+        let app = settings.app(self.own.app.clone())?;
+        let place = self.at.open(&app, &settings)?;
         let keys = || self.own.signing.open_any();
-        let publisher = self.own.publisher(place.as_ref(), &keys, &settings)?;
+        let publisher = self.own.publisher(place.as_ref(), app, &keys, &settings)?;
         let wish = self.channel.wish(self.version);
         let current = told(|tell| publisher.activate(&wish, tell))?;
         say::current(&current, &wish.channel, place.address());
@@ -223,9 +245,10 @@ impl Activate {
 impl Withdraw {
     pub(super) fn run(self) -> Result<()> {
         let settings = Settings::read()?;
-        let place = self.at.open(&settings)?;
+        let app = settings.app(self.own.app.clone())?;
+        let place = self.at.open(&app, &settings)?;
         let keys = || self.own.signing.open_any();
-        let publisher = self.own.publisher(place.as_ref(), &keys, &settings)?;
+        let publisher = self.own.publisher(place.as_ref(), app, &keys, &settings)?;
         let Term { channel, expires } = self.term;
         let current = told(|tell| publisher.withdraw(&channel, &self.version, expires, tell))?;
         say::withdrawn(&self.version, &current, &channel);
@@ -242,18 +265,20 @@ impl Own {
     fn publisher<'a>(
         &self,
         place: &'a dyn Place,
-        keys: &'a castoff_publish::publish::Keys<'a>,
+        app: String,
+        keys: &'a Keys<'a>,
         settings: &Settings,
     ) -> Result<Publisher<'a>> {
         let folder = Folder::open(&self.dir)?;
-        let app = settings.app(self.app.clone())?;
         publisher(place, app, folder, keys, &self.signing, settings)
     }
 }
 
 impl Published {
     pub(super) fn run(self) -> Result<()> {
-        let place = self.at.open(&Settings::read()?)?;
+        let settings = Settings::read()?;
+        let app = settings.app(self.app)?;
+        let place = self.at.open(&app, &settings)?;
         say::listing(&place.listing()?, place.address(), self.json);
         Ok(())
     }

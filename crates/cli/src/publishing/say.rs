@@ -12,8 +12,7 @@ use castoff::version::Version;
 use castoff_publish::document::{Content, Document, Folder, Standing, Written, list, roles};
 use castoff_publish::init::Answers;
 use castoff_publish::pack::Packed;
-use castoff_publish::place::{Event, Listing, Source};
-use castoff_publish::publish::Current;
+use castoff_publish::place::{Current, Event, Listing, Source};
 use castoff_publish::signer::NewPair;
 use castoff_publish::verify::{Report, Signed};
 use castoff_publish::{Error, Result, time};
@@ -139,6 +138,7 @@ pub(super) fn event(event: &Event<'_>) {
         Event::Sent { name, size: bytes } => {
             line(&format!("{}: {} sent", sanitise(name), size(*bytes)));
         }
+        Event::Prepared => line("The app is new there."),
         Event::Signed(document) => line(&format!("{}: signed", document.path().display())),
         Event::Written { name } => line(&format!("{}: published", sanitise(name))),
         Event::There { name } => line(&format!("{}: is there already", sanitise(name))),

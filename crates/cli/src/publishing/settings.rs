@@ -62,6 +62,16 @@ fn publish_file() -> Result<PublishFile> {
     toml::from_str(&text_of(PUBLISH_FILE)?).map_err(|error| wrong(PUBLISH_FILE, &error))
 }
 
+/// What a file with a secret says: its first line.
+pub(super) fn secret(path: &Path) -> Result<String> {
+    let text = fs::read_to_string(path).map_err(|source| io(path, source))?;
+    let secret = text.lines().next().unwrap_or_default().trim();
+    if secret.is_empty() {
+        return Err(request(format!("{} is empty", path.display())));
+    }
+    Ok(secret.to_owned())
+}
+
 fn wrong(file: &str, error: &toml::de::Error) -> Error {
     request(format!("{file}: {}", error.message()))
 }

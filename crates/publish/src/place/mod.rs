@@ -5,6 +5,8 @@
 //! order is decided in [`crate::publish`].
 
 mod folder;
+mod server;
+mod web;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,7 +17,7 @@ use castoff::version::Version;
 use chrono::{DateTime, Utc};
 
 use crate::document::{Content, Document, channel_of, version_of};
-use crate::{Error, Result};
+use crate::{Error, Result, is_address};
 
 /// Whom the way of a publication is told.
 pub type Tell<'a> = dyn FnMut(Event<'_>) + 'a;
@@ -46,6 +48,8 @@ pub enum Event<'a> {
         /// Its bytes.
         size: u64,
     },
+    /// The app is known to the place from now on.
+    Prepared,
     /// A document was signed here.
     Signed(&'a Document),
     /// A document is at the place now.
@@ -110,13 +114,17 @@ pub enum Answer<T> {
     NeedsIndex,
 }
 
-/// A channel as a place has changed it.
+/// What is current in a channel.
 #[derive(Clone, Debug)]
-pub struct Changed {
-    /// The version that is current now, if any is.
+pub struct Current {
+    /// The version, if there is one.
     pub version: Option<Version>,
     /// The number of the index, if there is one.
     pub seq: Option<u64>,
+    /// Until when the index holds, if that is known.
+    pub expires: Option<DateTime<Utc>>,
+    /// Whether it was so before.
+    pub unchanged: bool,
 }
 
 /// How a launcher is configured for a place.
@@ -137,6 +145,13 @@ pub struct Listing {
     pub channels: BTreeMap<String, Channel>,
 }
 
+impl Listing {
+    /// The highest version first.
+    fn sort(&mut self) {
+        self.releases.sort_by(|a, b| b.version.cmp(&a.version));
+    }
+}
+
 /// A version that is published.
 #[derive(Clone, Debug)]
 pub struct Listed {
@@ -151,7 +166,7 @@ pub struct Listed {
 }
 
 /// A package that is published.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Deserialize, serde::Serialize)]
 pub struct ListedPackage {
     /// The kind of machine, or `any`.
     pub target: String,
@@ -192,6 +207,11 @@ pub trait Place {
         false
     }
 
+    /// Makes it ready for the app, if it has to be. Says whether it was not.
+    fn prepare(&self) -> Result<bool> {
+        Ok(false)
+    }
+
     /// The names of its documents.
     fn documents(&self) -> Result<Vec<String>>;
 
@@ -213,12 +233,12 @@ pub trait Place {
         _channel: &str,
         _version: &Version,
         _rollout: Option<u64>,
-    ) -> Result<Answer<Changed>> {
+    ) -> Result<Answer<Current>> {
         Ok(Answer::NeedsIndex)
     }
 
     /// Takes a version back, and makes another one current where it was.
-    fn withdraw(&self, _channel: &str, _version: &Version) -> Result<Answer<Changed>> {
+    fn withdraw(&self, _channel: &str, _version: &Version) -> Result<Answer<Current>> {
         Ok(Answer::NeedsIndex)
     }
 
@@ -230,7 +250,12 @@ pub trait Place {
             if version_of(&name).is_none() && channel_of(&name).is_none() {
                 continue;
             }
-            let Some(document) = document(self, &name)? else {
+            let document = match document(self, &name) {
+                // Whatever else lies there.
+                Err(Error::Engine(_)) if version_of(&name).is_none() => None,
+                document => document?,
+            };
+            let Some(document) = document else {
                 continue;
             };
             match document.content() {
@@ -256,7 +281,7 @@ pub trait Place {
         for release in &mut listing.releases {
             release.withdrawn = revoked.contains(&release.version);
         }
-        listing.releases.sort_by(|a, b| b.version.cmp(&a.version));
+        listing.sort();
         Ok(listing)
     }
 }
@@ -296,16 +321,41 @@ fn limited(name: &str, reader: impl std::io::Read) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Opens the place with this address: a release server's (http, https), a bucket's (s3), or else a
-/// folder's path.
-///
-/// Fails with `REQUEST_INVALID` for what is none of these.
-pub fn open(to: &str) -> Result<Box<dyn Place>> {
-    let scheme = to.split_once("://").map(|(scheme, _)| scheme);
-    match scheme {
-        None => Ok(Box::new(folder::Folder::open(Path::new(to))?)),
-        Some(_) => Err(Error::request(format!(
-            "{to} is no place to publish at: a folder, s3://BUCKET, and https://HOST of a release server are"
-        ))),
+/// A place, as somebody names it.
+#[derive(Clone, Debug, Default)]
+pub struct Named {
+    /// Its address: a release server's (http, https), a bucket's (s3), or else a folder's path.
+    pub to: String,
+    /// The app whose releases are published.
+    pub app: String,
+    /// The token of a release server.
+    pub token: Option<String>,
+    /// Whether plain http is allowed to hosts other than this one.
+    pub allow_http: bool,
+}
+
+impl Named {
+    /// Opens it. A server is not asked yet.
+    ///
+    /// Fails with `REQUEST_INVALID` for what is no place.
+    pub fn open(self) -> Result<Box<dyn Place>> {
+        let Self {
+            to,
+            app,
+            token,
+            allow_http,
+        } = self;
+        if is_address(&to) {
+            return Ok(Box::new(server::Server::open(
+                &to, &app, token, allow_http,
+            )?));
+        }
+        if to.contains("://") {
+            return Err(Error::request(format!(
+                "{to} is no place to publish at: a folder, s3://BUCKET, and https://HOST of a release server \
+                 are"
+            )));
+        }
+        Ok(Box::new(folder::Folder::open(Path::new(&to))?))
     }
 }

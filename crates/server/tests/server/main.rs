@@ -4,5 +4,7 @@
     reason = "tests set up and spoil what the server meets"
 )]
 
+mod native;
+mod registry;
 mod site;
 mod zghmvp;

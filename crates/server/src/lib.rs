@@ -16,6 +16,7 @@
 //! | [`admin`] | the pages for people |
 //! | [`import`] | takes over what a Django server has |
 //! | [`listen`] | connections, TLS, the end |
+//! | [`linger`] | takes what is sent in vain |
 //! | [`metrics`] | what is counted |
 //!
 //! Data flows one way: an address's handler reads the request, asks [`publishing`] or [`registry`], and
@@ -27,6 +28,7 @@ pub mod config;
 mod error;
 pub mod import;
 pub mod intake;
+pub mod linger;
 pub mod listen;
 pub mod media;
 pub mod metrics;

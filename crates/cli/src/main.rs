@@ -1,10 +1,11 @@
 //! The `castoff` command: what publishers, operators, servers and devices work with.
 //!
 //! Thin: each subcommand is a call into the engine or its face, which the launcher's
-//! `--castoff ...` calls too, or into `castoff-publish`.
+//! `--castoff ...` calls too, or into `castoff-publish` or `castoff-server`.
 
 mod demo;
 mod publishing;
+mod serve;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -136,6 +137,8 @@ enum Command {
         #[arg(long)]
         everything: bool,
     },
+    /// The release server
+    Serve(serve::Serve),
     #[command(flatten)]
     Publishing(Box<publishing::Command>),
 }
@@ -213,7 +216,7 @@ struct Place {
 /// Where, and what; `None` for what is not done in a launcher's folder.
 fn job(command: Command) -> Option<(Place, Job)> {
     let (place, work) = match command {
-        Command::Demo | Command::Publishing(_) => return None,
+        Command::Demo | Command::Serve(_) | Command::Publishing(_) => return None,
         Command::Check { place, force } => (place, Work::Check { force }),
         Command::Background(place) => (place, Work::Background),
         Command::Update { place, force } => (place, Work::Update { force }),
@@ -280,9 +283,11 @@ fn job(command: Command) -> Option<(Place, Job)> {
 
 fn main() -> ExitCode {
     let command = Cli::parse().command;
-    if let Command::Publishing(command) = command {
-        return publishing::run(*command);
-    }
+    let command = match command {
+        Command::Publishing(command) => return publishing::run(*command),
+        Command::Serve(serve) => return serve.run(),
+        command => command,
+    };
     let Some((place, job)) = job(command) else {
         return match demo::play() {
             Ok(()) => ExitCode::SUCCESS,

@@ -100,41 +100,39 @@ where
     // Links in the answer repeat what it was asked under.
     let name = format!("{}{} {}", visit.base, visit.prefix, visit.path);
     let generation = server.registry.generation().await?;
-    let found = server.kept.find(&name, generation);
-    let answer = match found {
-        Some(answer) => answer,
-        None => {
-            let answer = make.await?;
-            server.kept.keep(name, generation, answer.clone());
-            answer
-        }
+    let answer = if let Some(answer) = server.kept.find(&name, generation) {
+        answer
+    } else {
+        let answer = make.await?;
+        server.kept.keep(name, generation, answer.clone());
+        answer
     };
     Ok(answer.response(headers))
 }
 
 impl Kept {
     fn find(&self, name: &str, generation: i64) -> Option<Answer> {
-        let shelf = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (made, answer) = shelf.answers.get(name)?;
-        (shelf.generation == generation && made.elapsed() < HOLDS).then(|| answer.clone())
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (made, answer) = kept.answers.get(name)?;
+        (kept.generation == generation && made.elapsed() < HOLDS).then(|| answer.clone())
     }
 
     /// Keeps an answer that was begun when this was the last change.
     fn keep(&self, name: String, generation: i64, answer: Answer) {
-        let mut shelf = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if shelf.generation > generation {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.generation > generation {
             return;
         }
         let size = name.len() + answer.body.len();
-        if shelf.generation < generation || shelf.bytes + size > MOST {
-            *shelf = Shelf {
+        if kept.generation < generation || kept.bytes + size > MOST {
+            *kept = Shelf {
                 generation,
                 ..Shelf::default()
             };
         }
         if size <= MOST / 4 {
-            shelf.bytes += size;
-            shelf.answers.insert(name, (Instant::now(), answer));
+            kept.bytes += size;
+            kept.answers.insert(name, (Instant::now(), answer));
         }
     }
 }

@@ -44,6 +44,8 @@ pub struct Config {
     pub index_keys: BTreeMap<String, PathBuf>,
     /// How many days an index holds that the server signs.
     pub index_days: u32,
+    /// Whether each request is a line of the log.
+    pub request_log: bool,
 }
 
 /// Who may fetch.
@@ -82,6 +84,7 @@ impl Default for Config {
             tls: None,
             index_keys: BTreeMap::new(),
             index_days: 30,
+            request_log: true,
         }
     }
 }

@@ -43,4 +43,4 @@ pub mod visit;
 pub mod zghmvp;
 
 pub use error::{Error, Result};
-pub use server::{Server, router};
+pub use server::{Server, prepare, router};

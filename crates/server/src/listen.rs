@@ -193,11 +193,13 @@ async fn answer(
     };
     let after = begun.elapsed();
     server.metrics.answered(response.status(), after);
-    log::debug!(
-        "request client={client} method={method} path={path:?} status={} ms={:.1}",
-        response.status().as_u16(),
-        after.as_secs_f64() * 1000.0
-    );
+    if server.config.request_log {
+        log::info!(
+            "request client={client} method={method} path={path:?} status={} ms={:.1}",
+            response.status().as_u16(),
+            after.as_secs_f64() * 1000.0
+        );
+    }
     response
 }
 

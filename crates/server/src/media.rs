@@ -100,7 +100,10 @@ pub async fn send(server: &Arc<Server>, place: &str, headers: &HeaderMap) -> Res
     if not_modified {
         return Ok((StatusCode::NOT_MODIFIED, answer).into_response());
     }
-    let kind = if place.ends_with(".zip") {
+    let is_zip = std::path::Path::new(place)
+        .extension()
+        .is_some_and(|end| end == "zip");
+    let kind = if is_zip {
         "application/zip"
     } else {
         "application/octet-stream"

@@ -22,7 +22,7 @@ use sqlx::any::{AnyPoolOptions, AnyRow};
 use sqlx::{Any, AnyPool, AssertSqlSafe, Row as _, Transaction};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{Error, Result};
+use crate::{Error, Result, secret};
 
 /// The channel that is meant where none is named, and that zghmvp's clients follow.
 pub const STABLE: &str = "stable";
@@ -54,6 +54,18 @@ pub struct App {
 }
 
 impl App {
+    /// A new app, which is available at once.
+    pub fn new(key: String, name: Option<String>, description: String) -> Self {
+        Self {
+            id: secret::hex(16),
+            name: name.unwrap_or_else(|| key.clone()),
+            key,
+            description,
+            enable_time: Some(Utc::now()),
+            disable_time: None,
+        }
+    }
+
     /// Whether it is answered for at this time.
     pub fn is_available(&self, now: DateTime<Utc>) -> bool {
         self.enable_time.is_some_and(|from| from <= now)

@@ -46,9 +46,7 @@ pub struct Server {
 impl Server {
     /// Opens database, store and keys.
     pub async fn open(config: Config) -> Result<Arc<Self>> {
-        let failed = |error: castoff::Error| Error::Store(error.to_string());
-        castoff::disk::create_folders(&config.data).map_err(failed)?;
-        castoff::disk::create_folders(&config.spool()).map_err(failed)?;
+        prepare(&config)?;
         clear(&config.spool())?;
         Ok(Arc::new(Self {
             registry: Registry::open(&config.database()).await?,
@@ -82,6 +80,13 @@ impl Server {
             )),
         }
     }
+}
+
+/// Makes the folders that are not there yet.
+pub fn prepare(config: &Config) -> Result<()> {
+    let failed = |error: castoff::Error| Error::Store(error.to_string());
+    castoff::disk::create_folders(&config.data).map_err(failed)?;
+    castoff::disk::create_folders(&config.spool()).map_err(failed)
 }
 
 /// Removes what uploads have left that nobody goes on with.

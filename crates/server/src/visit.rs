@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use axum::extract::FromRequestParts;
 use axum::http::header::{AUTHORIZATION, HOST};
 use axum::http::request::Parts;
-use axum::http::uri::PathAndQuery;
+use axum::http::uri::{Authority, PathAndQuery};
 use axum::http::{HeaderMap, Request};
 
 use crate::config::Read;
@@ -67,7 +67,7 @@ impl Visit {
         };
         let host = forwarded("x-forwarded-host")
             .or_else(|| headers.get(HOST)?.to_str().ok())
-            .or_else(|| request.uri().authority().map(|it| it.as_str()))
+            .or_else(|| request.uri().authority().map(Authority::as_str))
             .filter(|host| is_host(host))
             .unwrap_or("localhost");
         let base = match &server.config.public_url {

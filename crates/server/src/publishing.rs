@@ -11,7 +11,7 @@ use castoff_publish::document::{Content, Document, Folder, is_identity};
 use chrono::{DateTime, Utc};
 
 use crate::intake::{self, Claim};
-use crate::registry::{App, Change, Channel, NewRelease, Release, Role};
+use crate::registry::{App, Change, Channel, NewRelease, Registry, Release, Role};
 use crate::sign::{self, Wish};
 use crate::storage::disk::blocking;
 use crate::{Error, Result, Server, secret};
@@ -346,7 +346,7 @@ pub async fn change_app(server: &Server, who: &str, app: &App) -> Result<()> {
 }
 
 /// Makes a token. It is nowhere but in the answer.
-pub async fn add_token(server: &Server, who: &str, name: &str, role: Role) -> Result<String> {
+pub async fn add_token(registry: &Registry, who: &str, name: &str, role: Role) -> Result<String> {
     let fits = 1..=TOKEN_NAME;
     if !fits.contains(&name.chars().count()) || name.chars().any(char::is_control) {
         return Err(Error::request(format!(
@@ -354,7 +354,7 @@ pub async fn add_token(server: &Server, who: &str, name: &str, role: Role) -> Re
         )));
     }
     let token = secret::token();
-    let mut change = server.registry.change(who).await?;
+    let mut change = registry.change(who).await?;
     change
         .add_token(name, &secret::digest(&token), role)
         .await?;
@@ -365,10 +365,10 @@ pub async fn add_token(server: &Server, who: &str, name: &str, role: Role) -> Re
 }
 
 /// Makes a token void, and with it the sessions that were begun by it.
-pub async fn revoke_token(server: &Server, who: &str, name: &str) -> Result<()> {
-    let mut change = server.registry.change(who).await?;
+pub async fn revoke_token(registry: &Registry, who: &str, name: &str) -> Result<()> {
+    let mut change = registry.change(who).await?;
     if !change.revoke_token(name).await? {
-        return Err(Error::not_found(format!("there is no token {name}")));
+        return Err(Error::not_found(format!("there is no valid token {name}")));
     }
     change.note("revoke token", "", name).await?;
     change.commit().await

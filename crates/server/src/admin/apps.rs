@@ -14,7 +14,7 @@ use super::releases::badges;
 use super::session::{Person, Posted};
 use crate::form::Fields;
 use crate::registry::{App, Channel, Release};
-use crate::{Error, Result, Server, publishing, secret};
+use crate::{Error, Result, Server, publishing};
 
 /// The most characters of an app's name: it is read in lists.
 const NAME: usize = 200;
@@ -226,15 +226,8 @@ pub(super) async fn add(
 ) -> Shown {
     person.must_be_admin()?;
     let added = async {
-        let app = App {
-            id: secret::hex(16),
-            key: fields.get("key").map_or("", |it| it.trim()).to_owned(),
-            name: String::new(),
-            description: String::new(),
-            enable_time: None,
-            disable_time: None,
-        };
-        let app = entered(app, &fields)?;
+        let key = fields.get("key").map_or("", |it| it.trim()).to_owned();
+        let app = entered(App::new(key, None, String::new()), &fields)?;
         publishing::add_app(&server, person.name(), &app).await?;
         Ok(app)
     };

@@ -15,6 +15,7 @@ use super::session::{Person, Posted};
 use super::texts::Texts;
 use crate::config::Read;
 use crate::form::Fields;
+use crate::native::releases::version_of;
 use crate::registry::{App, Channel, Release, STABLE};
 use crate::{Error, Result, Server, publishing};
 
@@ -42,12 +43,6 @@ impl Words {
             critical_below,
         })
     }
-}
-
-/// The version that a text says.
-pub(super) fn version_of(text: &str) -> Result<Version> {
-    text.parse()
-        .map_err(|error: castoff::Error| Error::request(error.to_string()))
 }
 
 /// Channel and rollout of a form.

@@ -100,7 +100,7 @@ pub(super) async fn make(
     let name = text("name");
     let made = async {
         let role = text("role").parse()?;
-        publishing::add_token(&server, person.name(), name, role).await
+        publishing::add_token(&server.registry, person.name(), name, role).await
     };
     let token = match made.await {
         Ok(token) => token,
@@ -144,7 +144,7 @@ pub(super) async fn revoke(
 ) -> Shown {
     person.must_be_admin()?;
     let name = fields.get("name").cloned().unwrap_or_default();
-    match publishing::revoke_token(&server, person.name(), &name).await {
+    match publishing::revoke_token(&server.registry, person.name(), &name).await {
         Ok(()) => Ok(person.done("/tokens", "token_revoked")),
         Err(error) => Ok(question(&person, &name, &Sent::failed(fields, error))),
     }

@@ -15,9 +15,10 @@ use maud::html;
 use super::Shown;
 use super::apps::address;
 use super::page::{self, Sent, View, csrf, field, fill};
-use super::releases::{self, Words, place, place_entered, version_of, words};
+use super::releases::{self, Words, place, place_entered, words};
 use super::session::Person;
 use crate::form::{self, Fields, Form, Limits};
+use crate::native::releases::{must_be_name, version_of};
 use crate::publishing::{self, NewPackage};
 use crate::registry::{App, Channel, Release};
 use crate::{Error, Result, Server};
@@ -110,6 +111,7 @@ async fn publish(
 ) -> Result<(Release, bool)> {
     let text = |name| fields.get(name).map_or("", |it| it.trim());
     let (name, path) = file.ok_or_else(|| Error::request(person.t.no_file))?;
+    must_be_name(&name)?;
     let words = Words::entered(fields)?;
     let new = NewPackage {
         version: version_of(text("version"))?,

@@ -4,5 +4,6 @@
     reason = "tests set up and spoil what the server meets"
 )]
 
+mod admin;
 mod site;
 mod zghmvp;

@@ -17,7 +17,7 @@ use crate::order;
 use crate::release::Commands;
 use crate::state::{ClientFolder, Link};
 use crate::version::Version;
-use crate::{Error, Result};
+use crate::{Error, Result, record};
 
 /// What goes along with the versions in a client folder.
 #[derive(Clone, Copy, Debug)]
@@ -180,7 +180,7 @@ impl<'a> Companions<'a> {
             reason: Some(reason),
         };
         if let Err(error) = self.hook(Hook::OnRollback, way, None, None) {
-            log::error!("{}: {}", error.code(), error.chain());
+            record::error!("{}: {}", error.code(), error.chain());
         }
     }
 
@@ -201,7 +201,7 @@ impl<'a> Companions<'a> {
             environments::prepare(self.folder, self.config, None, &tree, &self.runner(None));
         for done in [prepared, self.hook(Hook::OnRollback, way, None, None)] {
             if let Err(error) = done {
-                log::error!("{}: {}", error.code(), error.chain());
+                record::error!("{}: {}", error.code(), error.chain());
             }
         }
     }
@@ -220,7 +220,7 @@ impl<'a> Companions<'a> {
             if let Err(error) =
                 environments::prepare(self.folder, self.config, None, &tree, &runner)
             {
-                log::error!("{}: {}", error.code(), error.chain());
+                record::error!("{}: {}", error.code(), error.chain());
             }
         }
         let way = Way {
@@ -240,7 +240,7 @@ impl<'a> Companions<'a> {
         let pruned = self.prune();
         for done in [self.hook(Hook::AfterConfirm, way, None, None), pruned] {
             if let Err(error) = done {
-                log::error!("{}: {}", error.code(), error.chain());
+                record::error!("{}: {}", error.code(), error.chain());
             }
         }
     }

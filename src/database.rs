@@ -38,7 +38,7 @@ use crate::order;
 use crate::state::{self, ClientFolder};
 use crate::trust::{Sha256, hash_file};
 use crate::version::Version;
-use crate::{Error, Result};
+use crate::{Error, Result, record};
 
 /// How long a database may be locked by others: longer than any transaction should take.
 #[cfg(feature = "sqlite")]
@@ -183,7 +183,7 @@ impl<'a> Databases<'a> {
                 }
                 Some(_) => return Err(Failure::from("it is not a file").of(name)),
             };
-            log::info!("database {name}: {} parts copied", parts.len());
+            record::info!("database {name}: {} parts copied", parts.len());
             data.databases.push(Database {
                 name: name.clone(),
                 kind: Kind::Sqlite,
@@ -218,7 +218,7 @@ impl<'a> Databases<'a> {
         command
             .env("CASTOFF_CLIENT_DIR", self.folder.root())
             .env("CASTOFF_DUMP", dump);
-        log::info!("{name}: {line}");
+        record::info!("{name}: {line}");
         self.runner.run(command, name)
     }
 
@@ -283,10 +283,10 @@ impl<'a> Databases<'a> {
                     let target = self.place(&database.name);
                     let from = folder.join(file_name(index));
                     put_back_sqlite(database, &from, &target, &mut || Ok(()))?;
-                    log::info!("database {}: put back from {name}", database.name);
+                    record::info!("database {}: put back from {name}", database.name);
                 }
                 Kind::Sqlite => {
-                    log::warn!("{} is not configured any more and stays", database.name);
+                    record::warn!("{} is not configured any more and stays", database.name);
                 }
                 Kind::Dump => {
                     let failed = |database: &str, problem| Error::DatabaseRestoreFailed {
@@ -445,7 +445,7 @@ fn copy_sqlite(from: &Path, to: &Path, stopped: bool) -> std::result::Result<Vec
             return Ok(parts_of(to)?);
         }
         Err(sqlite::Failure::NotADatabase) if stopped => {
-            log::warn!(
+            record::warn!(
                 "{} cannot be read by SQLite: copied as a file",
                 from.display()
             );

@@ -454,7 +454,7 @@ pub fn like_folder(like: &Path, path: &Path) -> Result<()> {
     // A read-only one is made again to be filled.
     set_mode(path, mode_of(&metadata).map(|mode| mode | 0o700))?;
     if let Err(error) = give_owner_of(like, path) {
-        log::debug!("{}", error.chain());
+        crate::record::debug!("{}", error.chain());
     }
     Ok(())
 }

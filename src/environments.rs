@@ -25,7 +25,7 @@ use crate::entry::Python;
 use crate::hooks::Runner;
 use crate::state::ClientFolder;
 use crate::trust::Sha256;
-use crate::{Error, Result};
+use crate::{Error, Result, record};
 
 /// Where the interpreter is in an environment.
 const INTERPRETER: &str = if cfg!(windows) {
@@ -173,7 +173,7 @@ impl Installing<'_> {
             return Ok(());
         }
         let python = self.python()?;
-        log::info!("making an environment for {}", self.requirements.display());
+        record::info!("making an environment for {}", self.requirements.display());
         discard(&place)?;
         disk::create_folders(&all(folder))?;
         let made = self.make(&python, &place);

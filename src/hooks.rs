@@ -22,7 +22,7 @@ pub use process::Runner;
 
 use crate::config::HooksConfig;
 use crate::version::Version;
-use crate::{Error, Result};
+use crate::{Error, Result, record};
 
 /// A step of an update at which commands are run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,7 +131,7 @@ pub fn run(
     occasion: &Occasion<'_>,
 ) -> Result<()> {
     for &line in commands {
-        log::info!("{hook}: {line}");
+        record::info!("{hook}: {line}");
         let mut command = runner.shell(line, occasion.app_dir);
         command.envs(occasion.variables(hook));
         runner

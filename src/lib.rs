@@ -42,6 +42,7 @@ mod order;
 mod packed;
 pub mod plan;
 pub mod progress;
+mod record;
 pub mod release;
 pub mod repair;
 mod selfupdate;

@@ -21,7 +21,7 @@ use crate::order;
 use crate::release::{Commands, FileList, Listed, Release};
 use crate::state::{ClientFolder, Content, FileRecord, Installed};
 use crate::trust::Sha256;
-use crate::{Error, Result};
+use crate::{Error, Result, record};
 
 /// What an update will do.
 #[derive(Debug)]
@@ -336,7 +336,7 @@ pub(crate) fn installed(folder: &ClientFolder, rules: &Rules) -> Result<Installe
     }
     let leave_out = [&rules.preserve, &rules.backup_excludes];
     let files = tree::adopt(folder, &leave_out, listed.as_ref())?;
-    log::info!(
+    record::info!(
         "the folder has no list of its version; {} files were found",
         files.len()
     );

@@ -36,7 +36,7 @@ use crate::stage;
 use crate::state::{ClientFolder, Content, FileRecord, Installed, Link};
 use crate::steps::{Step, reach};
 use crate::trust::Sha256;
-use crate::{Code, Error, Result, disk};
+use crate::{Code, Error, Result, disk, record};
 
 /// How long, in all, files are waited for that are in use.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -478,7 +478,7 @@ impl Job<'_> {
             };
             match put(&path.below(staging), to, record) {
                 Ok(()) => mended += 1,
-                Err(error) => log::warn!("{} stays damaged: {}", to.display(), error.chain()),
+                Err(error) => record::warn!("{} stays damaged: {}", to.display(), error.chain()),
             }
         }
         mended

@@ -48,7 +48,7 @@ use crate::release::Package;
 use crate::state::{ClientFolder, Hashed};
 use crate::steps::{Step, reach};
 use crate::trust::{self, Sha256, hash_file};
-use crate::{Code, Error, Result, disk};
+use crate::{Code, Error, Result, disk, record};
 
 /// How long a new launcher may take to check itself. It takes milliseconds; a virus scanner that
 /// meets a new executable takes seconds.
@@ -96,7 +96,7 @@ impl<'a> SelfUpdate<'a> {
     pub(crate) fn follow(&self, announced: Option<&Package>, force: bool) {
         let announced = announced.filter(|_| self.config.update.launcher);
         if let Err(error) = self.try_follow(announced, force) {
-            log::warn!(
+            record::warn!(
                 "the launcher stays as it is: {}: {}",
                 error.code(),
                 error.chain()
@@ -127,7 +127,7 @@ impl<'a> SelfUpdate<'a> {
         if known.is_some()
             && let Err(error) = disk::remove_file(&self.old)
         {
-            log::debug!("left for later: {}", error.chain());
+            record::debug!("left for later: {}", error.chain());
         }
         let Some(package) = wanted else {
             return Ok(());
@@ -199,7 +199,7 @@ impl<'a> SelfUpdate<'a> {
             .folder
             .change_state(|state| state.back_off(None, digest, Utc::now()));
         if let Err(error) = noted {
-            log::warn!("{}", error.chain());
+            record::warn!("{}", error.chain());
         }
     }
 
@@ -208,14 +208,14 @@ impl<'a> SelfUpdate<'a> {
         // First of all: where no file can be made, none needs to be fetched.
         match disk::create_file(&self.staged, true) {
             Err(error) if error.code() == Code::PermissionDenied => {
-                log::info!("a new launcher is announced: {}", error.chain());
+                record::info!("a new launcher is announced: {}", error.chain());
                 return Ok(());
             }
             staged => drop(staged?),
         }
         disk::remove_file(&self.staged)?;
         if let Err(error) = disk::remove_file(&self.old) {
-            log::info!("a new launcher is announced: {}", error.chain());
+            record::info!("a new launcher is announced: {}", error.chain());
             return Ok(());
         }
         // A download may take long, and nobody's start is to wait for it.
@@ -238,7 +238,7 @@ impl<'a> SelfUpdate<'a> {
             && self.launcher.exists()
             && let Err(error) = disk::remove_file(&self.staged)
         {
-            log::warn!("{}", error.chain());
+            record::warn!("{}", error.chain());
         }
         result
     }
@@ -250,7 +250,7 @@ impl<'a> SelfUpdate<'a> {
         reach(Step::LauncherChecked)?;
         self.swap()?;
         reach(Step::LauncherSwapped)?;
-        log::info!("the launcher is replaced by {said}, from the next start on");
+        record::info!("the launcher is replaced by {said}, from the next start on");
         self.folder
             .change_state(|state| state.forgive(package.id()))?;
         disk::remove_tree(&self.downloads())

@@ -22,7 +22,7 @@ use crate::layout::locks::StateLock;
 use crate::release::Release;
 use crate::trust::Sha256;
 use crate::version::Version;
-use crate::{Code, Error, Result};
+use crate::{Code, Error, Result, record};
 
 /// The client folder and where Castoff keeps its things in it.
 #[derive(Clone, Debug)]
@@ -233,7 +233,7 @@ impl ClientFolder {
         match serde_json::from_slice(&bytes) {
             Ok(version) => Some(version),
             Err(error) => {
-                log::warn!("{} is not usable: {error}", self.version_file().display());
+                record::warn!("{} is not usable: {error}", self.version_file().display());
                 None
             }
         }
@@ -283,7 +283,7 @@ impl ClientFolder {
         match read_json(&self.state()) {
             Ok(state) => state.unwrap_or_default(),
             Err(error) => {
-                log::warn!("{}; going on without it", error.chain());
+                record::warn!("{}; going on without it", error.chain());
                 State::default()
             }
         }
@@ -306,7 +306,7 @@ impl ClientFolder {
     fn state_to_change(&self) -> Result<State> {
         match read_json(&self.state()) {
             Err(error) if error.code() == Code::StateInvalid => {
-                log::warn!("{}; going on without it", error.chain());
+                record::warn!("{}; going on without it", error.chain());
                 Ok(State::default())
             }
             state => Ok(state?.unwrap_or_default()),
@@ -325,7 +325,7 @@ impl ClientFolder {
         match read_json(&self.installed()) {
             Ok(installed) => installed,
             Err(error) => {
-                log::warn!("{}; the folder is looked through instead", error.chain());
+                record::warn!("{}; the folder is looked through instead", error.chain());
                 None
             }
         }

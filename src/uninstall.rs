@@ -27,7 +27,7 @@ use crate::layout::tree;
 use crate::order;
 use crate::state::{ClientFolder, Installed};
 use crate::steps::{Step, reach};
-use crate::{Error, Result};
+use crate::{Error, Result, record};
 
 /// How long scanners and indexers may hold files, all in all.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -182,7 +182,7 @@ impl<'a> Uninstall<'a> {
         // Should the power fail, no file comes back of which there is no list any more. That it
         // cannot be synced is no reason to stop.
         if let Err(error) = disk::sync_tree(&[self.folder.root()], None) {
-            log::warn!("{}", error.chain());
+            record::warn!("{}", error.chain());
         }
         reach(Step::UninstallCleared)?;
         disk::remove_durably(&list)?;

@@ -42,7 +42,7 @@ use crate::trust::{self, Anchor, Level, Sha256, Trust, Trusted};
 use crate::uninstall::Uninstall;
 use crate::version::Version;
 use crate::when;
-use crate::{Code, Error, Result};
+use crate::{Code, Error, Result, record};
 
 mod ahead;
 mod files;
@@ -388,7 +388,7 @@ impl<'a> Updater<'a> {
                 .folder
                 .change_state(|state| state.back_off(version, digest, Utc::now()));
             if let Err(error) = noted {
-                log::warn!("{}", error.chain());
+                record::warn!("{}", error.chain());
             }
         }
         if let Err(error) = result
@@ -403,12 +403,12 @@ impl<'a> Updater<'a> {
             let noted = if release.level() >= Level::Release && others {
                 Ok(())
             } else {
-                log::warn!("the package is left alone for a while");
+                record::warn!("the package is left alone for a while");
                 self.folder
                     .change_state(|state| state.back_off(version, digest, Utc::now()))
             };
             if let Err(error) = noted.and(self.clear_downloads()) {
-                log::warn!("{}", error.chain());
+                record::warn!("{}", error.chain());
             }
         }
     }
@@ -472,7 +472,7 @@ impl<'a> Updater<'a> {
             source::open(self.config).latest(&ask, &mut trust)
         });
         if let Err(error) = answers.save(answer.is_ok()) {
-            log::debug!("the answer is not kept: {}", error.chain());
+            record::debug!("the answer is not kept: {}", error.chain());
         }
         // A first installation asks at every start until it is there.
         if note && installed.is_some() {
@@ -482,7 +482,7 @@ impl<'a> Updater<'a> {
         // with them was wrong.
         let kept = trust.keep(&Anchor::of(self.config), &self.folder);
         if let Err(error) = &kept {
-            log::warn!("what was learnt cannot be kept: {}", error.chain());
+            record::warn!("what was learnt cannot be kept: {}", error.chain());
         }
         let release = match (answer, self.folder.load_state().pending) {
             (Ok(release), _) => release,
@@ -576,7 +576,7 @@ impl<'a> Updater<'a> {
             Whence::Disk => self.at_hand(trusted)?,
         };
         let Some(archive) = archive else {
-            log::info!("{} waits no longer: its package is gone", trusted.version);
+            record::info!("{} waits no longer: its package is gone", trusted.version);
             folder.change_state(|state| state.pending = None)?;
             let version = self.current_version();
             return Ok(Outcome::UpToDate {
@@ -587,7 +587,7 @@ impl<'a> Updater<'a> {
 
         let change = match ChangeLock::take(folder, Duration::ZERO) {
             Err(error) if error.code() == Code::AppRunning => {
-                log::info!("{error}; the update waits");
+                record::info!("{error}; the update waits");
                 let version = release.version.clone();
                 folder.change_state(|state| state.pending = Some(release))?;
                 return Ok(Outcome::Pending { version });
@@ -604,13 +604,13 @@ impl<'a> Updater<'a> {
             // The person is told which file, and the package waits for a later start.
             let noted = folder.change_state(|state| state.pending = Some(release));
             if let Err(error) = noted {
-                log::warn!("it cannot be noted that it waits: {}", error.chain());
+                record::warn!("it cannot be noted that it waits: {}", error.chain());
             }
         }
         if committed.is_err()
             && let Err(error) = self.clear_staged()
         {
-            log::warn!("left for later: {}", error.chain());
+            record::warn!("left for later: {}", error.chain());
         }
         let committed = committed?;
         // Nothing can be lost any more: what cannot be cleared now is cleared another time.
@@ -621,7 +621,7 @@ impl<'a> Updater<'a> {
             reach(Step::CommitCleared)
         };
         if let Err(error) = clear() {
-            log::warn!("left for later: {}", error.chain());
+            record::warn!("left for later: {}", error.chain());
         }
         self.confirm_unasked();
         let Committed { before, version } = committed;
@@ -699,7 +699,7 @@ impl<'a> Updater<'a> {
             let backed_up = Ready::InPlace(backed_up);
             let Committed { version, .. } =
                 Transaction::prepare(self.site(change), backed_up)?.commit()?;
-            log::info!("{version} was copied from {}", base.root().display());
+            record::info!("{version} was copied from {}", base.root().display());
             reach(Step::SeedCopied)?;
         }
         folder.change_state(|state| state.over = Some(Over::of(base)))?;
@@ -767,7 +767,7 @@ impl<'a> Updater<'a> {
         // the backup's sync, which for a small update would be most of its work.
         let drop_package = || {
             if let Err(error) = self.clear_downloads() {
-                log::warn!("left for later: {}", error.chain());
+                record::warn!("left for later: {}", error.chain());
             }
         };
         let rules = &self.rules;
@@ -811,7 +811,7 @@ impl<'a> Updater<'a> {
             && !Journal::lies_in(&self.folder)
             && let Err(error) = self.clear_leftovers()
         {
-            log::warn!("left for later: {}", error.chain());
+            record::warn!("left for later: {}", error.chain());
         }
     }
 
@@ -832,7 +832,7 @@ impl<'a> Updater<'a> {
                     .is_none_or(|needed| needed.name != kept.name)
                 && let Err(error) = backup::discard(&self.folder, &kept.name)
             {
-                log::warn!("left for later: {}", error.chain());
+                record::warn!("left for later: {}", error.chain());
             }
         }
         Ok(())
@@ -867,7 +867,7 @@ impl<'a> Updater<'a> {
             }
         });
         if let Err(error) = kept {
-            log::warn!("the outcome could not be kept: {}", error.chain());
+            record::warn!("the outcome could not be kept: {}", error.chain());
         }
     }
 
@@ -972,7 +972,7 @@ impl<'a> Updater<'a> {
             _ => Ok(()),
         });
         if let Err(error) = cleared {
-            log::warn!("left for later: {}", error.chain());
+            record::warn!("left for later: {}", error.chain());
         }
         repaired
     }
@@ -1133,7 +1133,7 @@ impl<'a> Updater<'a> {
                 match self.go_back(&trial, error, failures == 0) {
                     // Who clicks again while it runs, without a verdict so far, gets it again.
                     Err(error) if failures == 0 && is_in_use(&error) => {
-                        log::info!("{error}; it is tried once more");
+                        record::info!("{error}; it is tried once more");
                         in_use = true;
                     }
                     gone => gone?,
@@ -1143,7 +1143,7 @@ impl<'a> Updater<'a> {
             match self.try_out(&trial, &run, invocation)? {
                 Tried::Ended(end) => return Ok(end),
                 Tried::Failed(error) => {
-                    log::warn!("a start on trial failed: {}", error.chain());
+                    record::warn!("a start on trial failed: {}", error.chain());
                     failures += 1;
                     failed = Some(error);
                 }
@@ -1239,7 +1239,7 @@ impl<'a> Updater<'a> {
         invocation: Invocation<'_>,
     ) -> Result<entry::End> {
         let acquit = |how: &str| {
-            log::warn!("the version before fails too ({how}): the one after it is tried again");
+            record::warn!("the version before fails too ({how}): the one after it is tried again");
             self.note(|state| state.forgive(gone));
         };
         let mut running = match self
@@ -1299,7 +1299,7 @@ impl<'a> Updater<'a> {
         };
         if let Some(Err(error)) = ready_file.map(disk::remove_file) {
             // It would prove nothing. The app starts all the same.
-            log::warn!("this start proves nothing: {}", error.chain());
+            record::warn!("this start proves nothing: {}", error.chain());
             return self
                 .start(Some(&trial.version), run, invocation)
                 .map(Tried::Ended);
@@ -1332,10 +1332,10 @@ impl<'a> Updater<'a> {
                 return Ok(Tried::Ended(end?));
             }
             Some(Verdict::Unproven { .. }) => {
-                log::info!("version {} ended early and stays on trial", trial.version);
+                record::info!("version {} ended early and stays on trial", trial.version);
                 uncount();
             }
-            None => log::warn!("version {} runs and is not confirmed", trial.version),
+            None => record::warn!("version {} runs and is not confirmed", trial.version),
         }
         Ok(Tried::Ended(self.end(running)?))
     }
@@ -1353,7 +1353,7 @@ impl<'a> Updater<'a> {
     /// reason to stop it.
     fn note(&self, change: impl FnOnce(&mut State)) {
         if let Err(error) = self.folder.change_state(change) {
-            log::warn!("the trial could not be noted: {}", error.chain());
+            record::warn!("the trial could not be noted: {}", error.chain());
         }
     }
 
@@ -1368,7 +1368,7 @@ impl<'a> Updater<'a> {
 
     /// The new version has shown that it runs: it is no longer on trial, and old backups go.
     fn confirm(&self, trial: &Trial) {
-        log::info!("version {} has passed its trial", trial.version);
+        record::info!("version {} has passed its trial", trial.version);
         let confirmed = self.folder.change_state(|state| {
             let still = state.trial_of(trial.digest).is_some();
             if still {
@@ -1383,7 +1383,7 @@ impl<'a> Updater<'a> {
             // Another launcher was first.
             Ok(false) => return,
             Err(error) => {
-                log::warn!("left for later: {}", error.chain());
+                record::warn!("left for later: {}", error.chain());
                 return;
             }
         }
@@ -1394,7 +1394,7 @@ impl<'a> Updater<'a> {
             space: self.config.update.keep_space,
         };
         if let Err(error) = layout::prune(&self.folder, keep, back) {
-            log::warn!("left for later: {}", error.chain());
+            record::warn!("left for later: {}", error.chain());
         }
         self.companions().after_confirm(Way {
             from: from.as_ref(),
@@ -1407,7 +1407,7 @@ impl<'a> Updater<'a> {
     ///
     /// `earlier`: it failed in earlier launches alone, and may be running.
     fn go_back(&self, trial: &Trial, error: Error, earlier: bool) -> Result<()> {
-        log::error!(
+        record::error!(
             "version {} failed its trial: {}",
             trial.version,
             error.chain()
@@ -1442,7 +1442,7 @@ impl<'a> Updater<'a> {
             }
             Err(worse) => {
                 // Nothing was changed. Such a backup is no way back at the next start either.
-                log::error!("no way back: {}", worse.chain());
+                record::error!("no way back: {}", worse.chain());
                 self.note_trial(trial, |trial| trial.back = None);
                 return Err(error);
             }
@@ -1457,7 +1457,7 @@ impl<'a> Updater<'a> {
             .folder
             .change_state(|state| state.note("rolled-back", version, Some(&error)));
         if let Err(error) = noted {
-            log::warn!("the outcome could not be kept: {}", error.chain());
+            record::warn!("the outcome could not be kept: {}", error.chain());
         }
         Ok(())
     }

@@ -26,7 +26,6 @@
 
 #[cfg(test)]
 mod tests;
-#[cfg(feature = "zstd")]
 mod zstd;
 
 use std::cell::RefCell;
@@ -94,37 +93,20 @@ impl Packing {
                 package.read(&mut size[..known], at)?;
                 Ok(u32::from_le_bytes(size).into())
             }
-            #[cfg(feature = "zstd")]
             Self::Zstd => zstd::least_size(package),
-            #[cfg(not(feature = "zstd"))]
-            Self::Zstd => Ok(0),
             #[cfg(fuzzing)]
             Self::Nothing => Ok(0),
         }
     }
 
-    #[cfg_attr(
-        feature = "zstd",
-        expect(clippy::unnecessary_wraps, reason = "a build without zstd refuses it")
-    )]
-    fn unpacked<'a>(self, bytes: Bytes<'a>) -> Result<Box<dyn Read + 'a>> {
-        #[cfg(not(feature = "zstd"))]
-        let package = bytes.source;
+    fn unpacked<'a>(self, bytes: Bytes<'a>) -> Box<dyn Read + 'a> {
         let buffered = BufReader::with_capacity(INPUT_BLOCK, bytes);
-        let stream: Box<dyn Read + 'a> = match self {
+        match self {
             Self::Gzip => Box::new(MultiGzDecoder::new(buffered)),
-            #[cfg(feature = "zstd")]
             Self::Zstd => Box::new(zstd::Frames::new(buffered)),
-            #[cfg(not(feature = "zstd"))]
-            Self::Zstd => {
-                return Err(package.invalid(
-                    "it is packed with zstd, and this build was made without that (feature zstd)",
-                ));
-            }
             #[cfg(fuzzing)]
             Self::Nothing => Box::new(buffered),
-        };
-        Ok(stream)
+        }
     }
 }
 
@@ -139,7 +121,7 @@ pub(super) fn read(
         source: package,
         at: 0,
         failure: &failure,
-    })?;
+    });
     let size = packing.least_size(package)?;
     // What is beyond the limits is not true, or refused when they are reached.
     if how.limits.check_ratio(size, package).is_ok() {

@@ -24,7 +24,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::record::{Change, noted};
-use crate::{Error, Result};
+use crate::{Error, Result, record};
 
 /// How often what is held is tried again.
 const POLL: Duration = Duration::from_millis(50);
@@ -210,7 +210,7 @@ pub fn replace(from: &Path, to: &Path, aside: &Path) -> Result<()> {
         Err(error) => {
             // The new file is what is held.
             if let Err(worse) = rename(&moved, to) {
-                log::error!("{} stays aside: {worse}", to.display());
+                record::error!("{} stays aside: {worse}", to.display());
             }
             in_use(error)
         }
@@ -260,7 +260,7 @@ fn move_aside(path: &Path, aside: &Path) -> io::Result<PathBuf> {
         }
     };
     rename(path, &moved)?;
-    log::debug!("{} is moved aside, to {}", path.display(), moved.display());
+    record::debug!("{} is moved aside, to {}", path.display(), moved.display());
     Ok(moved)
 }
 
@@ -271,7 +271,7 @@ pub fn sweep(aside: &Path) {
     }
     for entry in fs::read_dir(aside).into_iter().flatten().flatten() {
         if let Err(error) = remove_once(&entry.path()) {
-            log::debug!("{} is still in use: {error}", entry.path().display());
+            record::debug!("{} is still in use: {error}", entry.path().display());
         }
     }
     super::remove_empty_folder(aside);

@@ -16,6 +16,7 @@ use super::run::{End, Running};
 use crate::Result;
 use crate::config::RunConfig;
 use crate::fetch::Client;
+use crate::record;
 
 /// How often it is looked whether there is anything new. Nobody notices this much.
 const TICK: Duration = Duration::from_millis(50);
@@ -161,7 +162,7 @@ impl<'a> Inquiry<'a> {
                 // Left behind if need be: nothing else waits for it.
                 let work = move || {
                     let status = client.status(&url, REQUEST_LIMIT);
-                    log::debug!("asked {url}: {status:?}");
+                    record::debug!("asked {url}: {status:?}");
                     let _ = sender.send(status.is_ok_and(|status| status == 200));
                 };
                 let begun = thread::Builder::new().name("confirm".into()).spawn(work);
@@ -179,7 +180,7 @@ impl<'a> Inquiry<'a> {
                         until: Instant::now() + COMMAND_LIMIT,
                     }),
                     Err(error) => {
-                        log::warn!("run.confirm_command cannot be run: {error}");
+                        record::warn!("run.confirm_command cannot be run: {error}");
                         None
                     }
                 }
@@ -199,7 +200,7 @@ impl Question {
             Self::Command { child, until } => match child.try_wait() {
                 Ok(None) if Instant::now() < *until => None,
                 ended => {
-                    log::debug!("run.confirm_command: {ended:?}");
+                    record::debug!("run.confirm_command: {ended:?}");
                     Some(matches!(ended, Ok(Some(status)) if status.success()))
                 }
             },

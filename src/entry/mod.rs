@@ -51,7 +51,7 @@ use std::time::Duration;
 
 use crate::config::RunConfig;
 use crate::version::Version;
-use crate::{Error, Result};
+use crate::{Error, Result, record};
 
 pub use confirm::{Proof, Verdict};
 pub use run::{End, Running};
@@ -219,7 +219,7 @@ impl Prepared {
             rustix::io::fcntl_setfd(lock, rustix::io::FdFlags::empty())
                 .map_err(|error| Error::io("keep open the lock for", &self.path)(error.into()))?;
         }
-        log::debug!(
+        record::debug!(
             "starting {} with {}",
             self.path.display(),
             self.command.get_program().display()

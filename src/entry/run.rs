@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::Prepared;
 #[cfg(unix)]
 use super::signals::Signals;
-use crate::{Error, Result};
+use crate::{Error, Result, record};
 
 /// Whether the console has wished this process, and with it the app, to end.
 #[cfg(windows)]
@@ -59,7 +59,7 @@ impl Running {
         {
             ASKED_TO_END.store(false, Ordering::Relaxed);
             castoff_windows::console::outlive(|event| {
-                log::debug!("from the console: {event:?}");
+                record::debug!("from the console: {event:?}");
                 ASKED_TO_END.store(true, Ordering::Relaxed);
             })
             .map_err(Error::io("watch for signals to", &prepared.path))?;
@@ -200,7 +200,7 @@ impl Running {
         let process = process.and_then(rustix::process::Pid::from_raw);
         let named = rustix::process::Signal::from_named_raw(signal);
         if let (Some(process), Some(named)) = (process, named) {
-            log::debug!("passing signal {signal} on to process {}", self.child.id());
+            record::debug!("passing signal {signal} on to process {}", self.child.id());
             let _ = rustix::process::kill_process(process, named);
         }
     }

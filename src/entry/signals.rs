@@ -23,6 +23,8 @@ use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::{flag, low_level};
 
+use crate::record;
+
 /// What means the app. Stopping and going on (job control) stays the system's business.
 const PASSED_ON: [i32; 6] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
 
@@ -126,7 +128,7 @@ pub(crate) fn obey() {
     for signal in heeded() {
         let always = Arc::new(AtomicBool::new(true));
         if let Err(error) = flag::register_conditional_default(signal, always) {
-            log::debug!("signal {signal} stays without effect: {error}");
+            record::debug!("signal {signal} stays without effect: {error}");
         }
     }
     settle();

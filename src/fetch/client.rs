@@ -33,7 +33,7 @@ use super::proxy::Proxies;
 use super::{Url, aside, stall};
 use crate::config::{NetworkConfig, SourceConfig, SourceKind};
 use crate::error::in_short;
-use crate::{Error, Result};
+use crate::{Error, Result, record};
 
 /// As many as most clients follow; an honest chain has two or three.
 pub(crate) const MAX_REDIRECTS: usize = 10;
@@ -299,7 +299,7 @@ impl Client {
             if seen.len() == MAX_REDIRECTS {
                 return Err(refused("is one too many"));
             }
-            log::debug!("{url} redirects to {next}");
+            record::debug!("{url} redirects to {next}");
             seen.push(std::mem::replace(&mut url, next));
         }
     }

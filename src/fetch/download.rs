@@ -33,7 +33,7 @@ use crate::progress::{Event, Observer};
 use crate::release::Package;
 use crate::steps::{self, Step};
 use crate::trust::{Hasher, Sha256, hash_file};
-use crate::{Code, Error, Result, disk};
+use crate::{Code, Error, Result, disk, record};
 
 /// Waits double up to this: beyond it, the next start is as good a time as any.
 const LONGEST_WAIT: Duration = Duration::from_secs(8);
@@ -129,7 +129,7 @@ pub fn download(
     let name = file_stem(package);
     let finished = finished_path(folder, package);
     if let Some(fetched) = reuse(&finished, package)? {
-        log::debug!("{} is there already", finished.display());
+        record::debug!("{} is there already", finished.display());
         return Ok(fetched);
     }
     let mut first = None;
@@ -143,7 +143,7 @@ pub fn download(
             Ok(()) => return part.finish(finished, package),
             Err(error) if first.is_none() && is_the_disks(&error) => return Err(error),
             Err(error) => {
-                log::warn!("{}", error.chain());
+                record::warn!("{}", error.chain());
                 first.get_or_insert(error);
             }
         }
@@ -185,7 +185,7 @@ fn fill(
                 };
                 if part.resumed && !started_over {
                     // Two files may have been joined, or the disk may have lost something.
-                    log::warn!("{}: wrong digest after a resume, once more", package.url);
+                    record::warn!("{}: wrong digest after a resume, once more", package.url);
                     started_over = true;
                     part.clear()?;
                     continue;
@@ -204,7 +204,7 @@ fn fill(
             return Err(error);
         };
         attempt += 1;
-        log::info!(
+        record::info!(
             "attempt {attempt} of {attempts} in {wait:?}: {}",
             error.chain()
         );
@@ -295,7 +295,7 @@ fn fetch(
         range = continued(&reply, part.length, package.size, origin.as_ref());
         // Neither the rest nor the whole file; 416, too, comes from another file than ours.
         if range.is_none() && matches!(reply.status(), 206 | 416) {
-            log::info!("{} cannot be resumed, starting over", package.url);
+            record::info!("{} cannot be resumed, starting over", package.url);
             part.clear()?;
             reply = ask(client, package, part, None)?;
         }

@@ -77,7 +77,9 @@ pub(crate) fn is_metered() -> Option<bool> {
 /// Whether it is; `None`: unknown.
 #[cfg(not(any(target_os = "linux", windows)))]
 pub(crate) fn is_metered() -> Option<bool> {
-    log::debug!("not asked for {PATIENCE:?}: nothing says whether the connection is metered");
+    crate::record::debug!(
+        "not asked for {PATIENCE:?}: nothing says whether the connection is metered"
+    );
     None
 }
 

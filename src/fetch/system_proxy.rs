@@ -18,6 +18,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::{Url, aside};
+use crate::record;
 
 /// How long to wait for the system. A script that is at hand answers in milliseconds, one that has
 /// to be looked for in a network without any takes seconds; nobody should wait for that at every
@@ -105,8 +106,8 @@ impl System {
         let answer = self.look_up(&origin).and_then(|lists| lists.choose(url));
         match &answer {
             // Not which one: its address may hold a password.
-            Some(_) => log::info!("{origin} is asked through the system's proxy"),
-            None => log::debug!("the system has no proxy for {origin}"),
+            Some(_) => record::info!("{origin} is asked through the system's proxy"),
+            None => record::debug!("the system has no proxy for {origin}"),
         }
         self.answers().insert(origin, answer.clone());
         answer
@@ -124,7 +125,7 @@ impl System {
         let said = latest.clone();
         let work = move || {
             let settings = read().unwrap_or_else(|error| {
-                log::debug!("the system's proxy settings cannot be read: {error}");
+                record::debug!("the system's proxy settings cannot be read: {error}");
                 Settings::default()
             });
             said.set(settings.lists.clone());
@@ -132,7 +133,7 @@ impl System {
                 match ask_script(&asked, &settings) {
                     Ok(lists) => said.set(lists),
                     // The usual case: scripts are looked for everywhere, and are rare.
-                    Err(error) => log::debug!("no script chose a proxy: {error}"),
+                    Err(error) => record::debug!("no script chose a proxy: {error}"),
                 }
             }
         };
@@ -140,7 +141,7 @@ impl System {
         let last = latest.take();
         if !ended.unwrap_or(false) {
             self.given_up.store(true, Ordering::Relaxed);
-            log::warn!(
+            record::warn!(
                 "the system did not say within {:?} which proxy leads to {origin}; going on {}",
                 self.patience,
                 match &last {

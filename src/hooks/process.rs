@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::entry;
+use crate::record;
 
 /// How often a command that says nothing is looked at. The standard library cannot wait for a
 /// process with a limit.
@@ -193,7 +194,7 @@ impl Runner<'_> {
                 thread::sleep(POLL);
             }
         }
-        log::warn!("process {} cannot be ended", child.id());
+        record::warn!("process {} cannot be ended", child.id());
     }
 
     /// Ends a command and what it has started, as far as the system still knows whose child is
@@ -222,7 +223,7 @@ impl Runner<'_> {
         }
         let _ = child.kill();
         if !ended(child) {
-            log::warn!("process {id} cannot be ended");
+            record::warn!("process {id} cannot be ended");
         }
     }
 }
@@ -261,9 +262,9 @@ impl<'a> Output<'a> {
         if self.logged <= MOST_LOGGED {
             self.logged += line.len();
             if self.logged <= MOST_LOGGED {
-                log::info!("{}: {line}", self.name);
+                record::info!("{}: {line}", self.name);
             } else {
-                log::info!("{}: the rest of its output is left out", self.name);
+                record::info!("{}: the rest of its output is left out", self.name);
             }
         }
         if self.last.len() == LAST_LINES {

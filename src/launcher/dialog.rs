@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 #[cfg(unix)]
 use crate::entry;
+use crate::record;
 
 static ALLOWED: AtomicBool = AtomicBool::new(false);
 
@@ -42,7 +43,7 @@ pub(super) fn error(title: &str, text: &str) {
     #[cfg(unix)]
     entry::obey_signals();
     if !system::show(title, text) {
-        log::warn!("there is neither a terminal nor a dialog to show the error in");
+        record::warn!("there is neither a terminal nor a dialog to show the error in");
     }
 }
 
@@ -71,6 +72,8 @@ mod system {
 
     use rustix::fs::{Access, FileType, access, fstat};
 
+    use crate::record;
+
     pub(super) fn is_needed() -> bool {
         let stderr = fstat(io::stderr()).map(|stat| FileType::from_raw_mode(stat.st_mode));
         let said = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
@@ -93,7 +96,7 @@ mod system {
                 .stderr(Stdio::null())
                 .status();
             if let Err(error) = &shown {
-                log::debug!("{}: {error}", program.name);
+                record::debug!("{}: {error}", program.name);
             }
             // How it ends says how it was closed, differently for each of them.
             shown.is_ok()

@@ -18,6 +18,7 @@ use std::thread;
 
 use crate::Error;
 use crate::launcher::{EXIT_INTERNAL, Session};
+use crate::record;
 
 /// Tells the new process what the one before has panicked about.
 const VARIABLE: &str = "CASTOFF_PANIC";
@@ -39,7 +40,7 @@ pub fn install(after: After) {
         let what = describe(info);
         let thread = thread::current();
         let name = thread.name().unwrap_or("without a name");
-        log::error!("panic in thread {name}: {what}");
+        record::error!("panic in thread {name}: {what}");
         if after == After::StartTheApp
             && survived().is_none()
             && let Ok(executable) = &executable
@@ -71,7 +72,7 @@ fn start_anew(executable: &Path, what: &str) {
     #[cfg(unix)]
     {
         use std::os::unix::process::CommandExt;
-        log::error!("cannot start anew: {}", command.exec());
+        record::error!("cannot start anew: {}", command.exec());
     }
     // Windows cannot replace a process, and its locks end with this one: it must not wait, but for
     // the new one to be in its console.

@@ -10,7 +10,7 @@ use crate::launcher::terminal::Terminal;
 use crate::launcher::{dialog, exit_code, logfile, panic, worker};
 use crate::updater::{Invocation, Outcome, Updater};
 use crate::when::Start;
-use crate::{Code, Error, Result};
+use crate::{Code, Error, Result, record};
 
 /// A launcher's folder, opened for work.
 pub struct Session {
@@ -43,7 +43,7 @@ impl Session {
         let lang = Lang::detect(config.language.as_deref());
         let log = logfile::install(&places.log_dir, config.log_level);
         let terminal = Terminal::new(lang, &config.name).with_log(Some(log.clone()));
-        log::debug!(
+        record::debug!(
             "castoff {} on {}",
             env!("CARGO_PKG_VERSION"),
             places.client.display()
@@ -103,7 +103,7 @@ impl Session {
         if !has_entry(&base) {
             return Err(error);
         }
-        log::error!("{}: {}", error.code(), error.chain());
+        record::error!("{}: {}", error.code(), error.chain());
         let folder = [("folder", base.folder().root().display().to_string())];
         let done = match base.installed() {
             Some(version) => {
@@ -139,7 +139,7 @@ impl Session {
             Err(error) => Some(error),
         };
         if let Some(error) = &failed_update {
-            log::warn!("{}: {}", error.code(), error.chain());
+            record::warn!("{}: {}", error.code(), error.chain());
             if error.code() == Code::RecoveryFailed && self.places.read_only.is_none() {
                 // What lies there may be a mixture: that is never started.
                 self.terminal
@@ -179,7 +179,7 @@ impl Session {
             Start::GoOn { worker } => {
                 let outcome = updater.install_waiting();
                 if worker && let Err(error) = worker::start(self) {
-                    log::warn!("no worker looks for updates: {error}");
+                    record::warn!("no worker looks for updates: {error}");
                 }
                 match (outcome, updater.critical_refusal()) {
                     // Nobody was asked, and yet there is something to tell.
@@ -197,7 +197,7 @@ impl Session {
 
     /// Shows an error and gives its exit code.
     pub(crate) fn fail(&self, error: &Error) -> u8 {
-        log::error!("{}: {}", error.code(), error.chain());
+        record::error!("{}: {}", error.code(), error.chain());
         self.terminal.last_error(error, "");
         exit_code(error)
     }

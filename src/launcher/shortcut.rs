@@ -23,7 +23,7 @@ use directories::UserDirs;
 
 use crate::launcher::Session;
 use crate::launcher::messages::sanitise;
-use crate::{Error, Result, config, disk, order};
+use crate::{Error, Result, config, disk, order, record};
 
 /// Where a shortcut can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,12 +176,12 @@ impl Session {
             .into_iter()
             .find(|path| path.is_file());
         let Some(path) = found else {
-            log::warn!("the icon {} does not exist", configured.display());
+            record::warn!("the icon {} does not exist", configured.display());
             return None;
         };
         let kind = path.extension().unwrap_or_default().to_ascii_lowercase();
         if ICONS.iter().all(|known| kind != **known) {
-            log::warn!("{} is no icon that this system shows", path.display());
+            record::warn!("{} is no icon that this system shows", path.display());
             return None;
         }
         std::path::absolute(path).ok()

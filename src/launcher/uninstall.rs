@@ -26,7 +26,7 @@ use super::{EXIT_TRY_AGAIN, Session, logfile};
 use crate::layout;
 use crate::state::ClientFolder;
 use crate::uninstall::{Removed, Uninstall};
-use crate::{Result, config, disk, selfupdate};
+use crate::{Result, config, disk, record, selfupdate};
 
 /// Files that are named: as many as fit on a screen with the question.
 const MOST_NAMED: usize = 12;
@@ -78,10 +78,10 @@ impl Session {
         };
         let shortcuts = self.remove_shortcuts(&[]).unwrap_or_else(|error| {
             // It leads nowhere now, which is no reason to leave the rest where it is.
-            log::warn!("{}", error.chain());
+            record::warn!("{}", error.chain());
             Vec::new()
         });
-        log::info!("removed {} files", removed.files);
+        record::info!("removed {} files", removed.files);
         self.remove_log();
         self.remove_users_folders();
         let launcher = consent.launcher && self.remove_launcher()?;

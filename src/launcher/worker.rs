@@ -14,6 +14,7 @@ use std::ffi::OsString;
 use std::io;
 
 use super::Session;
+use crate::record;
 use crate::updater::Updater;
 
 /// Starts one for the launcher's folder.
@@ -26,7 +27,7 @@ pub(super) fn start(session: &Session) -> io::Result<()> {
         let arguments = vec!["background".into(), "--dir".into(), folder];
         (&executable, arguments)
     };
-    log::debug!("a worker looks for updates");
+    record::debug!("a worker looks for updates");
     #[cfg(unix)]
     {
         use std::process::{Command, Stdio};
@@ -70,10 +71,10 @@ pub(super) fn work(session: &Session) -> u8 {
     #[cfg(windows)]
     let _ = std::env::set_current_dir(std::env::temp_dir());
     match session.updater().and_then(Updater::fetch_ahead) {
-        Ok(Some(outcome)) => log::info!("{}: {}", outcome.as_str(), outcome.version()),
+        Ok(Some(outcome)) => record::info!("{}: {}", outcome.as_str(), outcome.version()),
         Ok(None) => {}
         Err(error) => {
-            log::warn!("{}: {}", error.code(), error.chain());
+            record::warn!("{}: {}", error.code(), error.chain());
             return super::exit_code(&error);
         }
     }

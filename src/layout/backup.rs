@@ -31,7 +31,7 @@ use crate::stage::Staged;
 use crate::state::{self, ClientFolder, Content, FileRecord, Installed};
 use crate::steps::{Step, reach};
 use crate::version::Version;
-use crate::{Code, Error, Result};
+use crate::{Code, Error, Result, record};
 
 /// `backup.json`
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -117,7 +117,7 @@ pub(crate) fn discard(folder: &ClientFolder, name: &str) -> Result<()> {
     let Err(error) = retire(folder, &path, name) else {
         return Ok(());
     };
-    log::debug!("{}; it is removed where it lies", error.chain());
+    record::debug!("{}; it is removed where it lies", error.chain());
     disk::remove_durably(&path.join("backup.json"))?;
     let removed = disk::remove_tree(&path);
     if removed.is_err() {
@@ -139,7 +139,7 @@ pub(crate) fn sweep(folder: &ClientFolder) {
             && !path.join("backup.json").exists()
             && let Err(error) = disk::remove_tree(&path)
         {
-            log::debug!("{}", error.chain());
+            record::debug!("{}", error.chain());
             let _ = disk::write_new(&path.join(DISCARDED), b"");
         }
     }
@@ -438,7 +438,7 @@ pub(crate) fn put_back(
         // put there since is kept beside it.
         if !disk::remove_empty_folder(&to) {
             let aside = free_path(&to);
-            log::warn!("{} is kept as {}", to.display(), aside.display());
+            record::warn!("{} is kept as {}", to.display(), aside.display());
             disk::rename(&to, &aside)?;
         }
     }

@@ -20,7 +20,7 @@ use crate::order;
 use crate::plan::Plan;
 use crate::state::{ClientFolder, Content, EntryPoint, FileRecord, Installed};
 use crate::steps::{Step, reach};
-use crate::{Error, Result};
+use crate::{Error, Result, record};
 
 /// How long, in all, a commit waits for files that are in use: once before anything is changed, and
 /// once more for those that are taken in between. Scanners need less; what a person has open is
@@ -353,7 +353,7 @@ fn take_away(folder: &ClientFolder, path: &SafePath, after: Option<&Content>) ->
         if tree::same(after, &now) {
             in_use::remove(&on_disk, &folder.aside())?;
         } else {
-            log::warn!("{path} was changed since the update and stays");
+            record::warn!("{path} was changed since the update and stays");
         }
     }
     Ok(())

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use crate::disk;
 use crate::state::ClientFolder;
-use crate::{Error, Result};
+use crate::{Error, Result, record};
 
 /// How often a lock that is taken is tried again.
 const POLL: Duration = Duration::from_millis(20);
@@ -114,7 +114,7 @@ impl RunLock {
                 path: folder.root().to_path_buf(),
             }),
             Err(error) => {
-                log::warn!("going on without a lock: {}", error.chain());
+                record::warn!("going on without a lock: {}", error.chain());
                 Ok(Self { file: None })
             }
         }

@@ -31,7 +31,7 @@ use crate::release::{Package, Release};
 use crate::stage::{self, Staged};
 use crate::state::{ClientFolder, Content, FileRecord, Over};
 use crate::version::Version;
-use crate::{Code, Error, Result};
+use crate::{Code, Error, Result, record};
 
 /// Whether the copy is to be started, and not the base.
 ///
@@ -109,7 +109,7 @@ pub(crate) fn stage(
         .map(|(path, record)| (path, record.content.node()));
     if let Err(error) = check_tree(nodes) {
         // Not the new package's fault.
-        log::error!("{}", error.chain());
+        record::error!("{}", error.chain());
         return Err(Error::TargetUnsafe {
             path: base.root().to_path_buf(),
             problem: "it holds a link that leads out of it, or names that cannot be copied",
@@ -179,7 +179,7 @@ fn files_of(
         let added = listed.is_some() && known.is_none();
         match tree::record(&path.below(base.root()), known) {
             Err(error) if added && error.code() == Code::PermissionDenied => {
-                log::info!("{path} is not copied: {}", error.chain());
+                record::info!("{path} is not copied: {}", error.chain());
                 Ok(None)
             }
             // Somebody's link may lead anywhere.

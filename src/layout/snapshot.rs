@@ -34,7 +34,7 @@ use crate::stage::Staged;
 use crate::state::{self, ClientFolder, EntryPoint, Installed, Link, WayBack};
 use crate::steps::{Step, reach};
 use crate::version::Version;
-use crate::{Error, Result};
+use crate::{Error, Result, record};
 
 /// What the app writes, for all versions.
 const SHARED: &str = "shared";
@@ -202,7 +202,7 @@ impl Carrier<'_> {
             disk::copy(from, to)?;
         }
         if let Err(error) = disk::give_owner_of(from, to) {
-            log::debug!("{}", error.chain());
+            record::debug!("{}", error.chain());
         }
         // The factory version is read-only; a version that is made from it is not.
         disk::set_mode(to, mode.map(|mode| mode | 0o200))
@@ -437,7 +437,7 @@ pub(super) fn put_back(folder: &ClientFolder, switch: &Switch) -> Result<Option<
         && let Err(error) = discard(folder, made)
     {
         // No link leads there, and its name is not taken again.
-        log::warn!("left for later: {}", error.chain());
+        record::warn!("left for later: {}", error.chain());
     }
     let Some(name) = &before.current else {
         return Ok(None);

@@ -17,7 +17,7 @@ use crate::plan::Plan;
 use crate::state::{Bad, ClientFolder, EntryPoint, Link, Trial, WayBack};
 use crate::steps::{Step, reach};
 use crate::version::Version;
-use crate::{Error, Result};
+use crate::{Error, Result, record};
 
 /// A new version that is whole and durable, with a way back.
 #[must_use = "nothing is installed until it is committed"]
@@ -136,10 +136,10 @@ impl<'a> Transaction<'a> {
         match self.change() {
             Ok(committed) => Ok(committed),
             Err(error) => {
-                log::error!("the commit failed and is undone: {}", error.chain());
+                record::error!("the commit failed and is undone: {}", error.chain());
                 // The undo may need the room.
                 if let Err(error) = disk::remove_tree(&folder.staging()) {
-                    log::warn!("{}", error.chain());
+                    record::warn!("{}", error.chain());
                 }
                 undo(&self.site, &self.journal, &error.chain())?;
                 discard_backup(folder, &self.ready);
@@ -222,7 +222,7 @@ fn discard_backup(folder: &ClientFolder, ready: &Ready) {
     }) = ready
         && let Err(error) = backup::discard(folder, name)
     {
-        log::warn!("a backup that is not needed stays: {}", error.chain());
+        record::warn!("a backup that is not needed stays: {}", error.chain());
     }
 }
 
@@ -237,11 +237,11 @@ pub fn recover(site: &Site<'_>) -> Result<Option<Undone>> {
     let Some(journal) = journal else {
         return Ok(None);
     };
-    log::warn!("transaction {} was interrupted and is undone", journal.id);
+    record::warn!("transaction {} was interrupted and is undone", journal.id);
     // The undo may need the room; what cannot be removed now is no reason to stop.
     for leftover in [folder.staging(), folder.own().join("backup")] {
         if let Err(error) = disk::remove_tree(&leftover) {
-            log::warn!("{}", error.chain());
+            record::warn!("{}", error.chain());
         }
     }
     undo(site, &journal, "it was interrupted")?;
@@ -267,7 +267,7 @@ pub fn go_back(site: &Site<'_>, back: &WayBack, mark: Option<Mark>) -> Result<Un
             .companions
             .keep_present(journal.after.as_ref(), site.lock)
         {
-            Err(error) if failed => log::error!("{}", error.chain()),
+            Err(error) if failed => record::error!("{}", error.chain()),
             kept => kept?,
         }
         journal.data = Some(Data {
@@ -312,7 +312,7 @@ pub(crate) fn roll_back(site: &Site<'_>, trial: &Trial, why: &str) -> Result<Opt
         (LayoutKind::Snapshot, _) => Ok(()),
     };
     if let Err(error) = discarded {
-        log::warn!("what is not needed stays: {}", error.chain());
+        record::warn!("what is not needed stays: {}", error.chain());
     }
     Ok(Some(undone))
 }

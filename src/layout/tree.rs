@@ -13,7 +13,7 @@ use crate::disk::in_use::open_to_read;
 use crate::order;
 use crate::state::{ClientFolder, Content, FileRecord, Installed};
 use crate::trust::{Sha256, hash_file};
-use crate::{Code, Error, Result};
+use crate::{Code, Error, Result, record};
 
 /// What a path is, as far as a look without reading tells.
 #[derive(Debug, PartialEq, Eq)]
@@ -238,7 +238,7 @@ pub(crate) fn walk(
             });
             match walked {
                 Err(error) if error.code() == Code::PermissionDenied && may_skip(&path) => {
-                    log::info!("{path} is passed over: {}", error.chain());
+                    record::info!("{path} is passed over: {}", error.chain());
                 }
                 walked => walked?,
             }

@@ -26,7 +26,7 @@ use crate::release::{FILE_LIST_LIMIT, Package, Release, leads_outside, target};
 use crate::trust::document::percentage;
 use crate::trust::{Trust, Trusted};
 use crate::version::Version;
-use crate::{Error, Result, order};
+use crate::{Error, Result, order, record};
 
 /// The largest answer that is read. Real ones have a few hundred bytes, and notes; with a signed
 /// document those are in it twice.
@@ -130,7 +130,7 @@ fn read_history(answer: &Answer, names: &FieldNames, count: usize) -> Result<Vec
                 published: Some(text("upload_time")?).filter(|time| !time.is_empty()),
                 page: None,
             }),
-            Err(error) => log::info!("passed over: {}", error.chain()),
+            Err(error) => record::info!("passed over: {}", error.chain()),
         }
     }
     order::sort_by(&mut releases, |one, other| other.version.cmp(&one.version));

@@ -8,7 +8,7 @@ use crate::trust::document::{
 };
 use crate::trust::{Trust, Trusted};
 use crate::version::Version;
-use crate::{Code, Error};
+use crate::{Code, Error, record};
 
 /// Where the documents lie.
 pub trait Documents {
@@ -34,7 +34,7 @@ pub fn latest(documents: &dyn Documents, trust: &mut Trust) -> Result<Trusted> {
         match trust.release(&known, Some(&named), None, &resolve) {
             // What is kept here may have been changed here.
             Err(error) if error.code() != Code::TargetUnavailable => {
-                log::warn!(
+                record::warn!(
                     "the release that is kept is fetched again: {}",
                     error.chain()
                 );

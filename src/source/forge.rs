@@ -30,7 +30,7 @@ use crate::json::Object;
 use crate::release::{Package, Release, target};
 use crate::trust::{Sha256, Trust, Trusted};
 use crate::version::Version;
-use crate::{Code, Error, Result, order};
+use crate::{Code, Error, Result, order, record};
 
 mod machine;
 
@@ -265,7 +265,7 @@ impl Listed {
         match found.tag.parse::<Version>() {
             Err(_) => self.strange.push(in_short(&found.tag).into_owned()),
             Ok(version) if stable && (found.prerelease || version.is_prerelease()) => {
-                log::debug!("passed over: {version} is a pre-release");
+                record::debug!("passed over: {version} is a pre-release");
                 self.prereleases += 1;
             }
             Ok(version) => self.candidates.push(Candidate {
@@ -467,7 +467,7 @@ impl Forge {
             match next_page(&answer).filter(|_| !items.is_empty()) {
                 Some(url) if page < pages => next = url,
                 Some(_) if !released => {
-                    log::warn!(
+                    record::warn!(
                         "there are more tags than the {} that were read",
                         listed.count
                     );
@@ -477,7 +477,7 @@ impl Forge {
             }
         }
         if !listed.strange.is_empty() {
-            log::info!("passed over, no versions: {}", names(&listed.strange));
+            record::info!("passed over, no versions: {}", names(&listed.strange));
         }
         order::sort_by(&mut listed.candidates, |one, other| {
             other.version.cmp(&one.version)
@@ -576,7 +576,7 @@ impl Forge {
             Ok(Choice::Asset(asset)) => Some(candidate.address(&asset.url)?),
             Ok(Choice::Archive { .. }) => None,
             Err(error) => {
-                log::debug!("{}", error.chain());
+                record::debug!("{}", error.chain());
                 None
             }
         };

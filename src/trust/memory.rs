@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::state::{ClientFolder, pretty, read_json};
-use crate::{Code, Result, disk};
+use crate::{Code, Result, disk, record};
 
 /// `trust.json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -29,7 +29,7 @@ impl Memory {
     pub(super) fn load(folder: &ClientFolder) -> Result<Option<Self>> {
         match read_json(&file(folder)) {
             Err(error) if error.code() == Code::StateInvalid => {
-                log::warn!("{}; going on from the keys that are pinned", error.chain());
+                record::warn!("{}; going on from the keys that are pinned", error.chain());
                 Ok(None)
             }
             memory => memory,

@@ -47,7 +47,7 @@ use crate::fetch::Fetched;
 use crate::layout::locks::StateLock;
 use crate::release::{Package, Release, fits_system, target};
 use crate::state::ClientFolder;
-use crate::{Error, Result};
+use crate::{Error, Result, record};
 
 /// A package that is what its release announced, and the very file that was hashed.
 #[must_use = "a verified package is not installed"]
@@ -242,7 +242,7 @@ impl Trust {
         match trust.learn_again(&kept) {
             Ok(()) => trust.kept = kept,
             Err(error) => {
-                log::warn!(
+                record::warn!(
                     "what was learnt does not follow from the keys: {}",
                     error.chain()
                 );

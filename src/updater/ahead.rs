@@ -11,6 +11,7 @@ use super::{
     Archive, Code, Error, Event, FetchLock, Journal, Offer, Outcome, Phase, Release, Result,
     SelfUpdate, Trusted, Updater, Utc, Version, Whence, disk, fetch, when,
 };
+use crate::record;
 use crate::state::{Asked, Offered};
 use crate::when::{Clock, Start};
 
@@ -77,7 +78,7 @@ impl Updater<'_> {
         match self.take_waiting().transpose() {
             None => Ok(None),
             Some(Err(error)) if error.code() == Code::UpdateRunning => {
-                log::info!("what waits is left for later: {}", error.chain());
+                record::info!("what waits is left for later: {}", error.chain());
                 Ok(None)
             }
             Some(result) => {
@@ -100,7 +101,7 @@ impl Updater<'_> {
         match self.trust()?.recall(pending) {
             // An index that was seen since names another, or none.
             Err(error) if matches!(error.code(), Code::TrustMismatch | Code::TrustWithdrawn) => {
-                log::info!("what waits was withdrawn: {}", error.chain());
+                record::info!("what waits was withdrawn: {}", error.chain());
                 self.forget_waiting()?;
                 Ok(None)
             }
@@ -123,7 +124,7 @@ impl Updater<'_> {
         self.ahead = true;
         let lock = match FetchLock::take(&self.folder, Duration::ZERO) {
             Err(error) if error.code() == Code::UpdateRunning => {
-                log::info!("another is fetching already");
+                record::info!("another is fetching already");
                 return Ok(None);
             }
             lock => lock?,
@@ -292,7 +293,7 @@ impl Updater<'_> {
             }
         });
         if let Err(error) = noted {
-            log::debug!("the check is not remembered: {}", error.chain());
+            record::debug!("the check is not remembered: {}", error.chain());
         }
     }
 }

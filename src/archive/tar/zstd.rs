@@ -6,6 +6,7 @@
 
 use std::io::{self, BufRead, ErrorKind, Read};
 
+use ruzstd::decoding::errors::FrameDecoderError;
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 use crate::Result;
@@ -138,7 +139,7 @@ impl<R: BufRead> Frames<R> {
         let magic = magic.to_le_bytes();
         self.decoder
             .reset((&magic[..]).chain(&*bytes))
-            .map_err(invalid)?;
+            .map_err(|error| undecodable(&error))?;
         self.given = 0;
         self.within = true;
         Ok(true)
@@ -187,12 +188,26 @@ impl<R: BufRead> Read for Frames<R> {
                 let some = BlockDecodingStrategy::UptoBytes(DECODED);
                 self.decoder
                     .decode_blocks(&mut self.packed, some)
-                    .map_err(invalid)?;
+                    .map_err(|error| undecodable(&error))?;
             }
         }
     }
 }
 
-fn invalid(problem: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+/// What a person gets to know of the decoder's error. It shows itself as its whole structure, which
+/// helps nobody, and for which the launcher has no room.
+fn undecodable(error: &FrameDecoderError) -> io::Error {
+    invalid(match error {
+        FrameDecoderError::WindowSizeTooBig { .. } => "it needs a window of more than 128 MiB",
+        FrameDecoderError::FailedToReadBlockHeader(_) => {
+            "the header of a block is wrong or cut off"
+        }
+        FrameDecoderError::FailedToReadBlockBody(_) => "a block is wrong or cut off",
+        FrameDecoderError::FailedToReadChecksum(_) => "its checksum is cut off",
+        _ => "the header of a frame is wrong",
+    })
+}
+
+fn invalid(problem: &'static str) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, problem)
 }

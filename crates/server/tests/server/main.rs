@@ -5,5 +5,9 @@
 )]
 
 mod admin;
+mod browser;
+mod native;
+mod registry;
 mod site;
+mod webdriver;
 mod zghmvp;

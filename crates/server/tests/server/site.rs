@@ -209,8 +209,11 @@ impl Drop for Site {
         }
         if let Some(served) = self.served.take() {
             // Connections that a test has left open are not waited for.
-            let ended =
-                async { tokio::time::timeout(Duration::from_secs(2), served).await.is_ok() };
+            let ended = async {
+                tokio::time::timeout(Duration::from_secs(2), served)
+                    .await
+                    .is_ok()
+            };
             self.runtime.block_on(ended);
         }
     }

@@ -4,7 +4,10 @@
     reason = "tests set up and spoil what the server meets"
 )]
 
+mod admin;
+mod browser;
 mod native;
 mod registry;
 mod site;
+mod webdriver;
 mod zghmvp;

@@ -65,11 +65,14 @@ impl Visit {
             None if is_tls => "https",
             _ => "http",
         };
-        let host = forwarded("x-forwarded-host")
-            .or_else(|| headers.get(HOST)?.to_str().ok())
-            .or_else(|| request.uri().authority().map(Authority::as_str))
-            .filter(|host| is_host(host))
-            .unwrap_or("localhost");
+        let told = headers.get(HOST).and_then(|host| host.to_str().ok());
+        let hosts = [
+            forwarded("x-forwarded-host"),
+            told,
+            request.uri().authority().map(Authority::as_str),
+        ];
+        let host = hosts.into_iter().flatten().find(|host| is_host(host));
+        let host = host.unwrap_or("localhost");
         let base = match &server.config.public_url {
             Some(url) => url.clone(),
             None => format!("{scheme}://{host}"),

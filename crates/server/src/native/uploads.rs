@@ -320,7 +320,8 @@ fn metadata(headers: &HeaderMap) -> Result<HashMap<String, String>> {
     let text = header.to_str().map_err(|_| wrong())?;
     let mut metadata = HashMap::new();
     for pair in text.split(',') {
-        let (name, value) = pair.trim().split_once(' ').ok_or_else(wrong)?;
+        // A name may come without a value.
+        let (name, value) = pair.trim().split_once(' ').unwrap_or((pair.trim(), ""));
         let value = STANDARD.decode(value.trim()).map_err(|_| wrong())?;
         metadata.insert(
             name.to_owned(),

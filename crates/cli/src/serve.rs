@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use castoff_server::config::Config;
 use castoff_server::registry::{App, Registry, Role};
-use castoff_server::{Error, Result, Server, import, listen, publishing, secret};
+use castoff_server::{Error, Result, Server, import, listen, publishing};
 use clap::{Args, Subcommand};
 use tokio::net::TcpListener;
 
@@ -215,15 +215,7 @@ async fn apps(server: &Server, action: Apps) -> Result<()> {
 async fn tokens(registry: &Registry, action: Tokens) -> Result<()> {
     match action {
         Tokens::Add { name, role } => {
-            let token = secret::token();
-            let mut change = registry.change(OPERATOR).await?;
-            change
-                .add_token(&name, &secret::digest(&token), role)
-                .await?;
-            change
-                .note("add token", "", &format!("{name}: {}", role.as_str()))
-                .await?;
-            change.commit().await?;
+            let token = publishing::add_token(registry, OPERATOR, &name, role).await?;
             line(&format!(
                 "The token of {name} ({}). It is shown this once; keep it like a password:",
                 role.as_str()
@@ -246,12 +238,7 @@ async fn tokens(registry: &Registry, action: Tokens) -> Result<()> {
             }
         }
         Tokens::Revoke { name } => {
-            let mut change = registry.change(OPERATOR).await?;
-            if !change.revoke_token(&name).await? {
-                return Err(Error::request(format!("there is no valid token {name}")));
-            }
-            change.note("revoke token", "", &name).await?;
-            change.commit().await?;
+            publishing::revoke_token(registry, OPERATOR, &name).await?;
             line(&format!("The token of {name} is void."));
         }
     }

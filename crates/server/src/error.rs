@@ -27,6 +27,12 @@ pub enum Error {
     /// A token that does not allow it.
     #[error("the token does not allow this: it needs the role {0}")]
     RoleMissing(&'static str),
+    /// A form that did not come from its own page.
+    #[error(
+        "the form did not come from its page on this server, or you have signed in anew since; open \
+         the page again"
+    )]
+    FormInvalid,
     /// Too many wrong tokens.
     #[error("too many wrong tokens came from your address; try again in {0} seconds")]
     TooMany(u64),
@@ -108,6 +114,7 @@ impl Error {
             Self::TokenMissing => ("TOKEN_MISSING", StatusCode::UNAUTHORIZED),
             Self::TokenInvalid => ("TOKEN_INVALID", StatusCode::UNAUTHORIZED),
             Self::RoleMissing(_) => ("ROLE_MISSING", StatusCode::FORBIDDEN),
+            Self::FormInvalid => ("FORM_INVALID", StatusCode::FORBIDDEN),
             Self::TooMany(_) => ("TOO_MANY", StatusCode::TOO_MANY_REQUESTS),
             Self::Conflict(_) => ("CONFLICT", StatusCode::CONFLICT),
             Self::VersionExists(_) => ("VERSION_EXISTS", StatusCode::CONFLICT),

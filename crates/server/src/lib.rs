@@ -9,6 +9,7 @@
 //! | [`publishing`] | what publishers do, as one change each |
 //! | [`sign`] | signs indexes |
 //! | [`visit`] | who asks, from where, with which token |
+//! | [`form`] | reads forms, and puts their files into the spool |
 //! | [`answer`] | keeps answers until something changes |
 //! | [`media`] | sends packages, whole or in part |
 //! | [`native`] | the addresses of `castoff publish`, and of launchers |
@@ -26,6 +27,7 @@ pub mod admin;
 pub mod answer;
 pub mod config;
 mod error;
+pub mod form;
 pub mod import;
 pub mod intake;
 pub mod linger;

@@ -11,10 +11,13 @@ use castoff_publish::document::{Content, Document, Folder, is_identity};
 use chrono::{DateTime, Utc};
 
 use crate::intake::{self, Claim};
-use crate::registry::{App, Change, Channel, NewRelease, Release};
+use crate::registry::{App, Change, Channel, NewRelease, Registry, Release, Role};
 use crate::sign::{self, Wish};
 use crate::storage::disk::blocking;
-use crate::{Error, Result, Server};
+use crate::{Error, Result, Server, secret};
+
+/// How many characters the name of a token has at most: it is read in lists.
+const TOKEN_NAME: usize = 64;
 
 /// What is said of a package that is to be published.
 #[derive(Clone, Debug)]
@@ -339,6 +342,35 @@ pub async fn change_app(server: &Server, who: &str, app: &App) -> Result<()> {
     let mut change = server.registry.change(who).await?;
     change.change_app(app).await?;
     change.note("change app", &app.key, &app.name).await?;
+    change.commit().await
+}
+
+/// Makes a token. It is nowhere but in the answer.
+pub async fn add_token(registry: &Registry, who: &str, name: &str, role: Role) -> Result<String> {
+    let fits = 1..=TOKEN_NAME;
+    if !fits.contains(&name.chars().count()) || name.chars().any(char::is_control) {
+        return Err(Error::request(format!(
+            "a token has a name of 1 to {TOKEN_NAME} characters"
+        )));
+    }
+    let token = secret::token();
+    let mut change = registry.change(who).await?;
+    change
+        .add_token(name, &secret::digest(&token), role)
+        .await?;
+    let detail = format!("{name}: {}", role.as_str());
+    change.note("add token", "", &detail).await?;
+    change.commit().await?;
+    Ok(token)
+}
+
+/// Makes a token void, and with it the sessions that were begun by it.
+pub async fn revoke_token(registry: &Registry, who: &str, name: &str) -> Result<()> {
+    let mut change = registry.change(who).await?;
+    if !change.revoke_token(name).await? {
+        return Err(Error::not_found(format!("there is no valid token {name}")));
+    }
+    change.note("revoke token", "", name).await?;
     change.commit().await
 }
 

@@ -119,7 +119,7 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/media/{*place}", get(media::show))
         .merge(native::router())
         .merge(zghmvp::router())
-        .merge(admin::router())
+        .merge(admin::router(&server))
         .fallback(listen::nothing_here)
         .with_state(server)
 }

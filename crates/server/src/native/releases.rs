@@ -93,12 +93,7 @@ pub async fn add(
     let version = version_of(&new.version)?;
     let critical_below = new.critical_below.as_deref().map(version_of).transpose()?;
     let upload = uploads::finished(&server, &app.id, &new.upload).await?;
-    if !is_name(&upload.name) {
-        return Err(Error::request(format!(
-            "{:?} is no name for a file: letters, digits, . - _ +, and none of the documents' names",
-            upload.name
-        )));
-    }
+    must_be_name(&upload.name)?;
     let package = NewPackage {
         version,
         target: new.target.unwrap_or_else(|| ANY.to_owned()),
@@ -125,6 +120,16 @@ pub async fn add(
 pub fn version_of(text: &str) -> Result<Version> {
     text.parse()
         .map_err(|error: castoff::Error| Error::request(error.to_string()))
+}
+
+/// Fails unless a package may be called so.
+pub fn must_be_name(name: &str) -> Result<()> {
+    if is_name(name) {
+        return Ok(());
+    }
+    Err(Error::request(format!(
+        "{name:?} is no name for a file: letters, digits, . - _ +, and none of the documents' names"
+    )))
 }
 
 /// Whether a package may be called so: documents lie beside it.

@@ -4,7 +4,11 @@
     reason = "tests set up and spoil what the server meets"
 )]
 
+mod admin;
+mod browser;
 mod native;
 mod registry;
+mod s3;
 mod site;
+mod webdriver;
 mod zghmvp;

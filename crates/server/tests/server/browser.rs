@@ -1,0 +1,280 @@
+//! The pages for people, in a real browser, with scripts and without, on a screen and on a phone.
+//!
+//! With `CASTOFF_SCREENSHOTS=DIR` in the environment they are drawn into that folder.
+
+use std::path::PathBuf;
+
+use castoff_server::publishing;
+use castoff_server::registry::{App, Role};
+use castoff_testkit::package::Package;
+use serde_json::Value;
+
+use crate::site::Site;
+use crate::webdriver::Browser;
+
+/// Bytes of a package that takes a while to upload.
+const LARGE: usize = 6 << 20;
+
+/// The narrowest phone that is in use, in CSS pixels.
+const PHONE: u32 = 320;
+
+fn site_with_app() -> (Site, App) {
+    let site = Site::start();
+    let app = site.app("com.example.client");
+    (site, app)
+}
+
+/// A file with a package of this version, which no compression makes smaller.
+fn package(site: &Site, version: &str, size: usize) -> PathBuf {
+    let mut state = 1_u32;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state.to_be_bytes()[0]
+    })
+    .take(size)
+    .collect();
+    let built = Package::new(version)
+        .file("version.txt", version)
+        .file("noise.bin", noise)
+        .build();
+    let path = site.folder().join(format!("client-{version}.zip"));
+    std::fs::write(&path, built.bytes).unwrap();
+    path
+}
+
+fn sign_in(site: &Site, browser: &Browser, role: Role) {
+    browser.open(&site.url("/"));
+    browser.enter("input[name=token]", &site.token(role));
+    browser.click("button.main");
+    assert_eq!(browser.text("h1"), "Apps");
+}
+
+/// Fills in the form on which one uploads.
+fn fill_in(site: &Site, browser: &Browser, version: &str, file: &str) {
+    browser.open(&site.url("/admin/apps/com.example.client/upload"));
+    browser.enter("input[name=version]", version);
+    browser.enter("input[type=file]", file);
+    browser.enter("textarea[name=notes]", "one\ntwo");
+    browser.click("input[name=activate]");
+}
+
+/// From the page of a release that is current: takes it back.
+fn withdraw(browser: &Browser) {
+    browser.click("a[href$='/withdraw']");
+    assert_eq!(browser.text("h1"), "Withdraw 1.1.0?");
+    browser.click("a.button[href*='/releases/']");
+    assert_eq!(browser.text("h1"), "1.1.0");
+    browser.click("a[href$='/withdraw']");
+    browser.click("button.danger");
+    assert_eq!(browser.text(".done"), "It was withdrawn.");
+    browser.click(".trail a:last-child");
+    let table = browser.text("table");
+    assert!(
+        table.contains("1.0.0") && !table.contains("1.1.0"),
+        "{table}"
+    );
+}
+
+#[test]
+fn a_package_is_uploaded_activated_and_withdrawn_with_scripts() {
+    let Some(browser) = Browser::start(true) else {
+        return;
+    };
+    let (site, _) = site_with_app();
+    sign_in(&site, &browser, Role::Publish);
+    let first = package(&site, "1.0.0", 1000);
+    fill_in(&site, &browser, "1.0.0", first.to_str().unwrap());
+    browser.click("button.main");
+    browser.await_text("h1", "1.0.0");
+    assert_eq!(browser.text(".done"), "The package was published.");
+    assert_eq!(browser.text("main .badge"), "current in stable");
+    assert_eq!(browser.text("main .text"), "one\ntwo");
+
+    // What is wrong is said on the form, in which everything stays, the file too.
+    let broken = site.folder().join("broken.zip");
+    std::fs::write(&broken, "no package").unwrap();
+    fill_in(&site, &browser, "1.1.0", broken.to_str().unwrap());
+    browser.click("button.main");
+    assert!(browser.text(".error").contains("PACKAGE_INVALID"));
+    assert_eq!(
+        browser.run("return upload.file.files[0].name"),
+        "broken.zip"
+    );
+    assert_eq!(browser.run("return upload.version.value"), "1.1.0");
+    assert_eq!(browser.run("return upload.activate.checked"), true);
+
+    // How far it is is shown, and it can be broken off.
+    let large = package(&site, "1.1.0", LARGE);
+    browser.enter("input[type=file]", large.to_str().unwrap());
+    browser.slow_uploads(LARGE as u64 / 20);
+    browser.click("button.main");
+    browser.await_text("output", " % ");
+    browser.click("[data-cancel]");
+    browser.await_text("output", "The upload was cancelled.");
+    browser.slow_uploads(LARGE as u64 * 2);
+    browser.run(
+        "sessionStorage.seen = ''; \
+         const seen = () => { sessionStorage.seen += document.querySelector('output').textContent + '\\n' }; \
+         new MutationObserver(seen).observe(document.querySelector('output'), {childList: true})",
+    );
+    browser.click("button.main");
+    browser.await_text("h1", "1.1.0");
+    let seen = browser.run("return sessionStorage.seen");
+    let seen = seen.as_str().unwrap();
+    let parts = seen.lines().filter_map(|line| line.split_once(" % "));
+    let parts: Vec<u32> = parts
+        .map(|(number, _)| number.trim().parse().unwrap())
+        .collect();
+    assert!(parts.is_sorted() && parts.last() == Some(&100), "{seen}");
+    assert!(parts.iter().any(|part| (1..100).contains(part)), "{seen}");
+    assert!(seen.contains("It is being unpacked and checked."), "{seen}");
+    withdraw(&browser);
+}
+
+#[test]
+fn a_package_is_uploaded_activated_and_withdrawn_without_scripts() {
+    let Some(browser) = Browser::start(false) else {
+        return;
+    };
+    let (site, _) = site_with_app();
+    sign_in(&site, &browser, Role::Publish);
+    for version in ["1.0.0", "1.1.0"] {
+        let file = package(&site, version, 1000);
+        fill_in(&site, &browser, version, file.to_str().unwrap());
+        browser.click("button.main");
+        assert_eq!(browser.text("h1"), version);
+        assert_eq!(browser.text("main .badge"), "current in stable");
+    }
+    withdraw(&browser);
+    browser.click(".languages a");
+    assert_eq!(browser.text("h1"), "com.example.client");
+    assert!(browser.text("h2").contains("各渠道的当前版本"));
+    browser.click(".person button");
+    assert_eq!(browser.text("h1"), "登录");
+    assert_eq!(browser.text(".done"), "已退出登录。");
+}
+
+#[test]
+fn a_package_that_is_too_large_is_told_of_as_such() {
+    let site = Site::with(|config| config.max_upload = 1 << 20);
+    site.app("com.example.client");
+    let file = package(&site, "1.0.0", LARGE / 4);
+    for with_scripts in [true, false] {
+        let Some(browser) = Browser::start(with_scripts) else {
+            return;
+        };
+        sign_in(&site, &browser, Role::Publish);
+        fill_in(&site, &browser, "1.0.0", file.to_str().unwrap());
+        browser.click("button.main");
+        if with_scripts {
+            browser.await_text("output", "This file is larger than this server takes.");
+        } else {
+            let said = browser.text(".error");
+            assert!(said.contains("TOO_LARGE"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn every_page_fits_on_a_phone() {
+    let Some(browser) = Browser::start(true) else {
+        return;
+    };
+    let site = Site::start();
+    let screenshots = std::env::var_os("CASTOFF_SCREENSHOTS").map(PathBuf::from);
+    browser.resize(1280);
+    for page in ["sign-in", "sign-in?lang=zh"] {
+        browser.open(&site.url(&format!("/admin/{page}")));
+        look(&browser, screenshots.as_ref(), page);
+    }
+    browser.open(&site.url("/admin/?lang=en"));
+    sign_in(&site, &browser, Role::Admin);
+    browser.open(&site.url("/admin/new-app"));
+    browser.enter("input[name=key]", "com.example.client");
+    browser.enter("input[name=name]", "Example Client 示例客户端");
+    browser.enter("textarea[name=description]", "For everybody.");
+    browser.click("button.main");
+    let long = "a".repeat(120);
+    site.wait(publishing::add_app(
+        &site.server,
+        "a test",
+        &App {
+            enable_time: None,
+            ..App::new(long.clone(), Some("W".repeat(200)), long.clone())
+        },
+    ))
+    .unwrap();
+    for version in ["1.0.0", "1.1.0", "2.0.0-beta.1"] {
+        let file = package(&site, version, 20_000);
+        fill_in(&site, &browser, version, file.to_str().unwrap());
+        browser.click("button.main");
+        browser.await_text("h1", version);
+    }
+    browser.enter("input[name=channel]", "-long-and-longer-and-longer-still");
+    browser.click("form[action$='/activate'] button");
+    browser.click("a[href$='/withdraw']");
+    browser.click("button.danger");
+    let wrong = site.url("/admin/apps/com.example.client/releases/2/activate");
+    let release = "apps/com.example.client/releases";
+    for lang in ["en", "zh"] {
+        for page in [
+            "",
+            "new-app",
+            "apps/com.example.client",
+            "apps/com.example.client/change",
+            "apps/com.example.client/upload",
+            &format!("{release}/1"),
+            &format!("{release}/2"),
+            &format!("{release}/3"),
+            &format!("{release}/2/withdraw"),
+            &format!("{release}/1/delete"),
+            &format!("apps/{long}"),
+            "tokens",
+            "tokens/revoke?name=somebody",
+            "audit",
+            "nowhere",
+        ] {
+            let mark = if page.contains('?') { '&' } else { '?' };
+            browser.open(&site.url(&format!("/admin/{page}{mark}lang={lang}")));
+            look(&browser, screenshots.as_ref(), &format!("{page}-{lang}"));
+        }
+        // Errors, and the token that is shown once.
+        browser.open(&wrong);
+        browser.run("document.querySelector('[name=channel]').value = 'not a channel'");
+        browser.click("form[action$='/activate'] button");
+        assert!(browser.text(".error").contains("REQUEST_INVALID"));
+        look(&browser, screenshots.as_ref(), &format!("error-{lang}"));
+        browser.open(&site.url("/admin/tokens"));
+        browser.enter("input[name=name]", &format!("the builder {lang}"));
+        browser.click("button.main");
+        assert!(browser.text(".secret").starts_with("ct_"));
+        look(&browser, screenshots.as_ref(), &format!("token-{lang}"));
+    }
+}
+
+/// Looks whether the page needs to be scrolled sideways; draws it, wide and narrow, light and dark.
+fn look(browser: &Browser, screenshots: Option<&PathBuf>, name: &str) {
+    let name: String = name
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .take(60)
+        .collect();
+    for width in [1280, PHONE] {
+        browser.resize(width);
+        let widths = browser.run("return [document.documentElement.scrollWidth, innerWidth]");
+        let widths: Vec<u64> = widths
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(Value::as_u64)
+            .collect();
+        assert_eq!(widths, [u64::from(width), u64::from(width)], "{name}");
+        for colours in ["light", "dark"] {
+            if let Some(folder) = screenshots {
+                browser.colour(colours);
+                browser.draw(&folder.join(format!("{name}-{width}-{colours}.png")));
+            }
+        }
+    }
+    browser.resize(1280);
+}

@@ -4,6 +4,7 @@
 //! Promises: a package that a launcher would refuse is refused here, with the launcher's reason. What is
 //! registered lies in the store, whole and durable.
 
+use std::collections::HashSet;
 use std::fs::File as Handle;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +12,12 @@ use castoff::archive::{Archive, EntryKind, Limits, Opening};
 use castoff::trust::hash_file;
 use castoff::version::Version;
 use chrono::{Datelike as _, Utc};
+use futures_util::StreamExt as _;
+use tempfile::TempPath;
+use tokio::io::AsyncWriteExt as _;
+use zip::ZipWriter;
+use zip::result::ZipError;
+use zip::write::SimpleFileOptions;
 
 use crate::registry::{File, Package};
 use crate::storage::disk::blocking;
@@ -78,6 +85,71 @@ pub async fn file(server: &Server, path: &Path) -> Result<(String, u64)> {
     let (sha256, size) = blocking(move || digest(&from)).await?;
     put_file(server, path, &sha256).await?;
     Ok((sha256, size))
+}
+
+/// Makes a zip in the spool of files in the store: the same of the same files.
+///
+/// Fails with `PACKAGE_INVALID` for paths that no zip can have.
+pub async fn zip_of(server: &Server, files: &[File]) -> Result<TempPath> {
+    let spool = server.config.spool();
+    let failed = |error: std::io::Error| Error::io("make a zip in", &spool, &error);
+    let new = || tempfile::NamedTempFile::new_in(&spool).map_err(failed);
+    let (zip, path) = new()?.into_parts();
+    let mut zip = ZipWriter::new(zip);
+    for File { path, sha256, size } in files {
+        let content = new()?;
+        let mut file = tokio::fs::File::from_std(content.reopen().map_err(failed)?);
+        let body = server
+            .store
+            .read(&place_of(sha256), 0..size.cast_unsigned())
+            .await?;
+        let mut body = body.into_data_stream();
+        while let Some(piece) = body.next().await {
+            let piece = piece.map_err(|error| Error::Store(error.to_string()))?;
+            file.write_all(&piece).await.map_err(failed)?;
+        }
+        file.flush().await.map_err(failed)?;
+        let (name, size) = (path.clone(), *size);
+        zip = blocking(move || append(zip, &name, content.as_file(), size)).await?;
+    }
+    blocking(move || zip.finish().map_err(|error| refuse(&error))).await?;
+    Ok(path)
+}
+
+/// Files without those that are folders of others.
+pub fn without_folders(mut files: Vec<File>) -> Vec<File> {
+    let mut folders = HashSet::new();
+    for file in &files {
+        let mut path = file.path.as_str();
+        while let Some((folder, _)) = path.rsplit_once('/') {
+            folders.insert(folder.to_owned());
+            path = folder;
+        }
+    }
+    files.retain(|file| !folders.contains(&file.path));
+    files
+}
+
+/// Adds a file to a zip, without anything that another time or machine would say otherwise.
+fn append(
+    mut zip: ZipWriter<Handle>,
+    name: &str,
+    mut content: &Handle,
+    size: i64,
+) -> Result<ZipWriter<Handle>> {
+    let options = SimpleFileOptions::default()
+        .last_modified_time(zip::DateTime::default())
+        .unix_permissions(0o644)
+        .large_file(size >= i64::from(u32::MAX));
+    zip.start_file(name, options)
+        .map_err(|error| refuse(&error))?;
+    std::io::copy(&mut content, &mut zip)
+        .map_err(|error| Error::io("pack", Path::new(name), &error))?;
+    Ok(zip)
+}
+
+fn refuse(error: &ZipError) -> Error {
+    Error::PackageInvalid(error.to_string())
 }
 
 /// Where the file with this digest lies in the store.

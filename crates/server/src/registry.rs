@@ -51,6 +51,8 @@ pub struct App {
     pub enable_time: Option<DateTime<Utc>>,
     /// From when on it is not.
     pub disable_time: Option<DateTime<Utc>>,
+    /// When it was registered.
+    pub created: DateTime<Utc>,
 }
 
 impl App {
@@ -63,6 +65,7 @@ impl App {
             description,
             enable_time: Some(Utc::now()),
             disable_time: None,
+            created: Utc::now(),
         }
     }
 
@@ -650,7 +653,7 @@ impl Change {
         .bind(&app.description)
         .bind(app.enable_time.map(text_of))
         .bind(app.disable_time.map(text_of))
-        .bind(text_of(Utc::now()))
+        .bind(text_of(app.created))
         .execute(&mut *self.transaction)
         .await?;
         Ok(())
@@ -951,6 +954,7 @@ fn app(row: &AnyRow) -> Result<App> {
         description: row.try_get("description")?,
         enable_time: optional_time(row, "enable_time")?,
         disable_time: optional_time(row, "disable_time")?,
+        created: time(&row.try_get::<String, _>("created")?)?,
     })
 }
 

@@ -9,15 +9,19 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::{get, post};
 use castoff::version::Version;
+use chrono::Utc;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::form::Form;
-use super::{AppShown, NO_APP, Refusal};
+use super::{NO_APP, New, Refusal};
 use crate::native::launchers;
 use crate::registry::{App, Bearer, Package, Release, Role, STABLE, text_of};
 use crate::visit::Visit;
 use crate::{Error, Result, Server};
+
+/// What an entry point may end in.
+const ENDS: [&str; 5] = [".py", ".sh", ".bat", ".cmd", ".exe"];
 
 const UPLOADED: &str = "版本上传成功";
 const REQUIRED: &str = "This field is required.";
@@ -50,9 +54,9 @@ fn words(refusal: Refusal) -> Result<(StatusCode, Value)> {
             let error = format!("应用 {} 没有激活版本", app.name);
             return Ok((StatusCode::NOT_FOUND, json!({"error": error})));
         }
-        Refusal::VersionUnknown => {
-            let detail = "No Version matches the given query.";
-            return Ok((StatusCode::NOT_FOUND, json!({"detail": detail})));
+        Refusal::VersionUnknown(version) => {
+            let error = format!("版本 {version} 不存在");
+            return Ok((StatusCode::NOT_FOUND, json!({"error": error})));
         }
         Refusal::VersionMissing => json!({"version": [REQUIRED]}),
         Refusal::VersionWrong(why) => json!({"version": [why]}),
@@ -64,7 +68,6 @@ fn words(refusal: Refusal) -> Result<(StatusCode, Value)> {
             json!({"file": ["仅支持 ZIP 格式的更新包文件"]})
         }
         Refusal::Package(why) => json!({"file": [why]}),
-        Refusal::EntryPointMissing => json!({"entry_point": [REQUIRED]}),
         Refusal::EntryPointWrong(why) => json!({"entry_point": [why]}),
         Refusal::NotActivated(version, why) => {
             json!({"is_active": [format!("{version} is there, but was not made current: {why}")]})
@@ -77,6 +80,30 @@ fn words(refusal: Refusal) -> Result<(StatusCode, Value)> {
         Refusal::Other(error) => return Err(error),
     };
     Ok((StatusCode::BAD_REQUEST, said))
+}
+
+/// An app, as it is shown.
+#[derive(Serialize)]
+struct AppShown {
+    id: String,
+    name: String,
+    description: String,
+    enable_time: Option<String>,
+    disable_time: Option<String>,
+    is_available: bool,
+}
+
+impl AppShown {
+    fn of(app: App) -> Self {
+        Self {
+            is_available: app.is_available(Utc::now()),
+            id: app.id,
+            name: app.name,
+            description: app.description,
+            enable_time: app.enable_time.map(text_of),
+            disable_time: app.disable_time.map(text_of),
+        }
+    }
 }
 
 /// A version, as it is shown.
@@ -194,14 +221,15 @@ async fn upload(
     let make = async {
         let app = super::app(&server, &visit, None).await?;
         let mut form = Form::read(&server, request).await?;
-        let (release, package) = take(&server, who, &app, &mut form).await?;
+        // The README's clients have it configured.
+        let (release, package, is_active) = take(&server, who, &app, &mut form, "").await?;
         Ok(Uploaded {
             message: UPLOADED,
             version: release.version.to_string(),
             download_url: visit.address(&format!("/media/{}", package.place)),
             file_hash: package.sha256,
             file_size: package.size,
-            is_active: form.is_active(),
+            is_active,
         })
     };
     super::write(words, StatusCode::CREATED, make).await
@@ -230,7 +258,7 @@ async fn apps(
 ) -> Result<Response> {
     let make = async {
         let apps = super::apps(&server, &visit).await?;
-        Ok(apps.into_iter().map(shown).collect::<Vec<_>>())
+        Ok(apps.into_iter().map(AppShown::of).collect::<Vec<_>>())
     };
     super::read(&server, &visit, &headers, words, make).await
 }
@@ -242,7 +270,7 @@ async fn app(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response> {
-    let make = async { Ok(shown(super::app(&server, &visit, Some(&id)).await?)) };
+    let make = async { Ok(AppShown::of(super::app(&server, &visit, Some(&id)).await?)) };
     super::read(&server, &visit, &headers, words, make).await
 }
 
@@ -289,17 +317,14 @@ async fn upload_to(
     let make = async {
         let app = super::app(&server, &visit, Some(&id)).await?;
         let mut form = Form::read(&server, request).await?;
-        if form.text("entry_point").is_none() {
-            return Err(Refusal::EntryPointMissing);
-        }
-        let (release, package) = take(&server, who, &app, &mut form).await?;
+        let (release, package, is_active) = take(&server, who, &app, &mut form, "main.py").await?;
         let data = UploadedData {
             app: app.id,
             version: release.version.to_string(),
             file: visit.address(&format!("/media/{}", package.place)),
             entry_point: release.entry_point,
             changelog: release.notes,
-            is_active: form.is_active(),
+            is_active,
         };
         let message = UPLOADED;
         Ok(UploadedTo { message, data })
@@ -324,11 +349,6 @@ async fn set_active_of(
     super::write(words, StatusCode::OK, make).await
 }
 
-fn shown(app: App) -> AppShown {
-    let id = app.id.clone();
-    AppShown::of(app, id)
-}
-
 async fn all(server: &Server, visit: &Visit, id: Option<&str>) -> Result<List, Refusal> {
     let app = super::app(server, visit, id).await?;
     let releases = server.registry.releases(&app.id).await?;
@@ -339,20 +359,30 @@ async fn all(server: &Server, visit: &Visit, id: Option<&str>) -> Result<List, R
     })
 }
 
-/// Takes in what was uploaded.
+/// Takes in what was uploaded, with the entry point that is taken unless the form says another. Says
+/// whether it is current now.
 async fn take(
     server: &Server,
     who: &Bearer,
     app: &App,
     form: &mut Form,
-) -> Result<(Release, Package), Refusal> {
+    entry_point: &str,
+) -> Result<(Release, Package, bool), Refusal> {
     let version = super::new_version(server, app, form).await?;
     let zip = super::zip(form).await?;
-    let release = super::publish(server, who, app, &zip, version, form).await?;
+    let new = New::of(version, form, entry_point, true)?;
+    let has_end = |end: &&str| new.entry_point.ends_with(*end);
+    if !new.entry_point.is_empty() && !ENDS.iter().any(has_end) {
+        let ends = ENDS.join(", ");
+        return Err(Refusal::EntryPointWrong(format!(
+            "入口文件扩展名必须是以下之一: {ends}"
+        )));
+    }
+    let release = super::publish(server, who, app, &zip, &new).await?;
     let package = release.package_for(None).cloned();
     let package =
         package.ok_or_else(|| Error::Internal("a release without a package".to_owned()))?;
-    Ok((release, package))
+    Ok((release, package, new.is_active))
 }
 
 async fn make_active(

@@ -65,17 +65,21 @@ impl Form {
         }
     }
 
-    /// A text that was sent and is not empty, without spaces around it.
-    pub(super) fn text(&self, name: &str) -> Option<&str> {
-        let text = self.texts.get(name)?.trim();
-        Some(text).filter(|text| !text.is_empty())
+    /// A text that was sent, without spaces around it.
+    pub(super) fn said(&self, name: &str) -> Option<&str> {
+        self.texts.get(name).map(|text| text.trim())
     }
 
-    /// Whether it is to become current at once, which it is unless told.
-    pub(super) fn is_active(&self) -> bool {
-        let no = ["0", "f", "false", "n", "no", "off"];
-        self.text("is_active")
-            .is_none_or(|text| !no.contains(&text.to_ascii_lowercase().as_str()))
+    /// The same, if it is not empty.
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.said(name).filter(|text| !text.is_empty())
+    }
+
+    /// Whether a text that was sent says yes.
+    pub(super) fn flag(&self, name: &str) -> Option<bool> {
+        let yes = ["1", "t", "true", "y", "yes", "on"];
+        let text = self.text(name)?.to_ascii_lowercase();
+        Some(yes.contains(&text.as_str()))
     }
 
     async fn of_parts(server: &Server, request: Request) -> Result<Self> {

@@ -4,9 +4,7 @@
 //! Files may be uploaded first, and a version be made of them: it becomes a package like any other, so that
 //! all clients can fetch it.
 
-use std::collections::{BTreeMap, HashSet};
-use std::fs::File as Handle;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use axum::Router;
@@ -14,20 +12,15 @@ use axum::extract::{self, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::{get, post};
+use castoff::version::Version;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use tempfile::TempPath;
-use tokio::io::AsyncWriteExt as _;
-use zip::result::ZipError;
-use zip::write::SimpleFileOptions;
-use zip::{DateTime, ZipWriter};
 
 use super::form::{self, Form};
-use super::{AppShown, NO_APP, Refusal};
+use super::{NO_APP, New, Refusal};
 use crate::native::launchers;
 use crate::registry::{App, File, Release, Role, STABLE, text_of};
-use crate::storage::disk::blocking;
 use crate::visit::Visit;
 use crate::{Error, Result, Server, intake};
 
@@ -46,6 +39,7 @@ pub fn router() -> Router<Arc<Server>> {
         ("{id}/active/", get(active)),
         ("{id}/list/", get(list)),
         ("{id}/upload-zip/", post(upload_zip)),
+        ("{id}/upload-file/", post(upload_file_for)),
         ("{id}/create-version/", post(create_version)),
     ] {
         router = super::add(
@@ -63,13 +57,12 @@ fn words(refusal: Refusal) -> Result<(StatusCode, Value)> {
         Refusal::AppUnknown => return Ok((StatusCode::NOT_FOUND, json!({"detail": NO_APP}))),
         Refusal::NothingActive(_) => "该应用暂无激活版本".to_owned(),
         Refusal::VersionMissing => "缺少版本号".to_owned(),
-        Refusal::VersionUnknown => "版本不存在".to_owned(),
+        Refusal::VersionUnknown(version) => format!("该版本[{version}]不存在"),
         Refusal::VersionTaken(version) => format!("版本[{version}]已存在"),
         Refusal::FileMissing => "缺少文件".to_owned(),
         Refusal::NotCalledZip => "请上传 ZIP 格式的文件".to_owned(),
         Refusal::NotZip => "无效的 ZIP 文件".to_owned(),
         Refusal::Package(why) => format!("无效的 ZIP 文件: {why}"),
-        Refusal::EntryPointMissing => "缺少入口文件".to_owned(),
         Refusal::VersionWrong(why) | Refusal::EntryPointWrong(why) => why,
         Refusal::NotActivated(version, why) => {
             format!("{version} is there, but was not made current: {why}")
@@ -87,6 +80,40 @@ fn words(refusal: Refusal) -> Result<(StatusCode, Value)> {
 /// What only this server refuses.
 fn refused(why: impl Into<String>) -> Refusal {
     Refusal::Own(StatusCode::BAD_REQUEST, json!({"error": why.into()}))
+}
+
+/// An app, as it is shown.
+#[derive(Serialize)]
+struct AppShown {
+    id: String,
+    name: String,
+    description: String,
+    enable_time: Option<String>,
+    disable_time: Option<String>,
+    active_version: Option<VersionShown>,
+    created_at: String,
+    updated_at: String,
+}
+
+impl AppShown {
+    async fn of(server: &Server, visit: &Visit, app: App) -> Result<Self> {
+        let active = match server.registry.current(&app.id, STABLE).await? {
+            Some((release, _)) => Some(VersionShown::of(server, visit, release).await?),
+            None => None,
+        };
+        let newest = server.registry.releases(&app.id).await?.into_iter().next();
+        let updated = newest.map_or(app.created, |newest| newest.created.max(app.created));
+        Ok(Self {
+            id: uuid(&app.id),
+            name: app.name,
+            description: app.description,
+            enable_time: app.enable_time.map(text_of),
+            disable_time: app.disable_time.map(text_of),
+            active_version: active,
+            created_at: text_of(app.created),
+            updated_at: text_of(updated),
+        })
+    }
 }
 
 /// A file of a version, as it is shown.
@@ -194,8 +221,11 @@ async fn apps(
     headers: HeaderMap,
 ) -> Result<Response> {
     let make = async {
-        let apps = super::apps(&server, &visit).await?;
-        Ok(apps.into_iter().map(shown).collect::<Vec<_>>())
+        let mut shown = Vec::new();
+        for app in super::apps(&server, &visit).await? {
+            shown.push(AppShown::of(&server, &visit, app).await?);
+        }
+        Ok(shown)
     };
     super::read(&server, &visit, &headers, words, make).await
 }
@@ -207,7 +237,10 @@ async fn app(
     extract::Path(id): extract::Path<String>,
     headers: HeaderMap,
 ) -> Result<Response> {
-    let make = async { Ok(shown(super::app(&server, &visit, Some(&id)).await?)) };
+    let make = async {
+        let app = super::app(&server, &visit, Some(&id)).await?;
+        Ok(AppShown::of(&server, &visit, app).await?)
+    };
     super::read(&server, &visit, &headers, words, make).await
 }
 
@@ -306,8 +339,9 @@ async fn upload_zip(
         let mut form = Form::read(&server, request).await?;
         let version = super::new_version(&server, &app, &form).await?;
         let zip = super::zip(&mut form).await?;
-        let release = super::publish(&server, who, &app, &zip, version, &form).await?;
-        Ok(Uploaded::of(&release, &form))
+        let new = new(version, &form)?;
+        let release = super::publish(&server, who, &app, &zip, &new).await?;
+        Ok(Uploaded::of(&release, &new))
     };
     super::write(words, StatusCode::OK, make).await
 }
@@ -325,9 +359,11 @@ async fn check_files(
             let texts = hashes.iter().map(|hash| hash.as_str().map(str::to_owned));
             texts.collect::<Option<Vec<_>>>()
         });
-        let hashes = hashes
+        let mut hashes = hashes
             .flatten()
             .ok_or_else(|| refused("file_hashes 必须是列表"))?;
+        let mut seen = HashSet::new();
+        hashes.retain(|hash| seen.insert(hash.clone()));
         let sizes = sizes(&server, &hashes).await?;
         let (there, missing) = hashes
             .into_iter()
@@ -350,17 +386,37 @@ async fn upload_file(
     request: Request,
 ) -> Result<Response> {
     visit.may(Role::Publish)?;
+    super::write(words, StatusCode::OK, take_file(&server, &visit, request)).await
+}
+
+/// `POST apps/{id}/upload-file/`: the same. Files are no app's.
+async fn upload_file_for(
+    State(server): State<Arc<Server>>,
+    visit: Visit,
+    extract::Path(id): extract::Path<String>,
+    request: Request,
+) -> Result<Response> {
+    visit.may(Role::Publish)?;
     let make = async {
-        let form = Form::read(&server, request).await?;
-        let file = form.file.ok_or(Refusal::FileMissing)?;
-        let (id, _) = intake::file(&server, &file.path).await?;
-        Ok(UploadedFile {
-            message: "文件上传成功",
-            url: media(&visit, &id),
-            id,
-        })
+        super::app(&server, &visit, Some(&id)).await?;
+        take_file(&server, &visit, request).await
     };
     super::write(words, StatusCode::OK, make).await
+}
+
+async fn take_file(
+    server: &Server,
+    visit: &Visit,
+    request: Request,
+) -> Result<UploadedFile, Refusal> {
+    let form = Form::read(server, request).await?;
+    let file = form.file.ok_or(Refusal::FileMissing)?;
+    let (id, _) = intake::file(server, &file.path).await?;
+    Ok(UploadedFile {
+        message: "文件上传成功",
+        url: media(visit, &id),
+        id,
+    })
 }
 
 /// `POST apps/{id}/create-version/`.
@@ -380,13 +436,18 @@ async fn create_version(
         let manifest = form.text("file_manifest").unwrap_or_default();
         let manifest: BTreeMap<String, String> =
             serde_json::from_str(manifest).map_err(|_| refused("file_manifest 必须是字典"))?;
-        let zip = pack(&server, manifest).await?;
-        let release = super::publish(&server, who, &app, &zip, version, &form)
-            .await
-            .map_err(taken)?;
-        Ok(Uploaded::of(&release, &form))
+        let files = listed(&server, manifest).await?;
+        let zip = intake::zip_of(&server, &files).await?;
+        let new = new(version, &form)?;
+        let release = super::publish(&server, who, &app, &zip, &new).await;
+        Ok(Uploaded::of(&release.map_err(taken)?, &new))
     };
     super::write(words, StatusCode::OK, make).await
+}
+
+/// A version, which stays as it is unless it is told to become current.
+fn new(version: Version, form: &Form) -> Result<New, Refusal> {
+    New::of(version, form, "main.py", false)
 }
 
 /// A version that is there is told otherwise here than where a zip is uploaded.
@@ -398,24 +459,23 @@ fn taken(refusal: Refusal) -> Refusal {
 }
 
 impl Uploaded {
-    fn of(release: &Release, form: &Form) -> Self {
+    fn of(release: &Release, new: &New) -> Self {
         Self {
             message: "版本上传成功",
             version: release.version.to_string(),
-            is_active: form.is_active(),
+            is_active: new.is_active,
         }
     }
 }
 
-/// The same id, written as a UUID.
-fn shown(app: App) -> AppShown {
-    let id = match app.id.as_bytes() {
-        id if id.len() == 32 && id.is_ascii() => [0..8, 8..12, 12..16, 16..20, 20..32]
-            .map(|part| &app.id[part])
-            .join("-"),
-        _ => app.id.clone(),
-    };
-    AppShown::of(app, id)
+/// An app's id, written as a UUID.
+fn uuid(id: &str) -> String {
+    if id.len() != 32 || !id.is_ascii() {
+        return id.to_owned();
+    }
+    [0..8, 8..12, 12..16, 16..20, 20..32]
+        .map(|part| &id[part])
+        .join("-")
 }
 
 /// Where the file with this digest is fetched.
@@ -439,29 +499,34 @@ async fn sizes(server: &Server, hashes: &[String]) -> Result<Vec<Option<u64>>> {
         .await
 }
 
-/// Makes a zip in the spool of files in the store: the same of the same files.
-async fn pack(server: &Server, manifest: BTreeMap<String, String>) -> Result<TempPath, Refusal> {
+/// The files of a list, with their sizes in the store. Folders, which lists made of a zip's names have
+/// among their files, are left out.
+async fn listed(server: &Server, manifest: BTreeMap<String, String>) -> Result<Vec<File>, Refusal> {
     let hashes: Vec<_> = manifest.values().cloned().collect();
     let sizes = sizes(server, &hashes).await?;
-    let mut files = Vec::new();
-    let mut missing = Vec::new();
-    let mut whole: u64 = 0;
+    let (mut files, mut missing) = (Vec::new(), BTreeSet::new());
     for ((path, hash), size) in manifest.into_iter().zip(sizes) {
-        match size {
-            Some(size) => {
-                whole = whole.saturating_add(size);
-                // Its publisher may have listed the files on Windows.
-                files.push((path.replace('\\', "/"), hash.to_ascii_lowercase(), size));
-            }
-            None => missing.push(hash),
-        }
+        let Some(size) = size else {
+            missing.insert(hash);
+            continue;
+        };
+        files.push(File {
+            // Its publisher may have listed the files on Windows.
+            path: path.replace('\\', "/"),
+            sha256: hash.to_ascii_lowercase(),
+            size: size.cast_signed(),
+        });
     }
     if !missing.is_empty() {
+        let missing: Vec<_> = missing.into_iter().collect();
+        let missing = missing.join("、");
         return Err(refused(format!(
-            "未上传的文件列表, 请先上传: {}",
-            missing.join(", ")
+            "未上传的文件列表, 请上传完毕后再创建新版本: {missing}"
         )));
     }
+    let files = intake::without_folders(files);
+    let whole = files.iter().map(|file| file.size.cast_unsigned());
+    let whole = whole.fold(0, u64::saturating_add);
     if whole > server.config.max_upload {
         return Err(Refusal::Other(Error::TooLarge(format!(
             "the files have {whole} bytes, more than the {} that are taken here (max_upload)",
@@ -469,47 +534,5 @@ async fn pack(server: &Server, manifest: BTreeMap<String, String>) -> Result<Tem
         ))));
     }
     form::need_room(server, whole).await?;
-    let spool = server.config.spool();
-    let failed = |error: std::io::Error| Error::io("make a zip in", &spool, &error);
-    let (zip, path) = tempfile::NamedTempFile::new_in(&spool)
-        .map_err(failed)?
-        .into_parts();
-    let mut zip = ZipWriter::new(zip);
-    for (name, hash, size) in files {
-        let content = tempfile::NamedTempFile::new_in(&spool).map_err(failed)?;
-        let mut file = tokio::fs::File::from_std(content.reopen().map_err(failed)?);
-        let body = server.store.read(&intake::place_of(&hash), 0..size).await?;
-        let mut body = body.into_data_stream();
-        while let Some(piece) = body.next().await {
-            let piece = piece.map_err(|error| Error::Store(error.to_string()))?;
-            file.write_all(&piece).await.map_err(failed)?;
-        }
-        file.flush().await.map_err(failed)?;
-        zip = blocking(move || append(zip, &name, content.as_file(), size)).await?;
-    }
-    blocking(move || zip.finish().map_err(|error| refuse(&error))).await?;
-    Ok(path)
-}
-
-/// Adds a file to a zip, without anything that another time or machine would say otherwise.
-fn append(
-    mut zip: ZipWriter<Handle>,
-    name: &str,
-    mut file: &Handle,
-    size: u64,
-) -> Result<ZipWriter<Handle>> {
-    let options = SimpleFileOptions::default()
-        .last_modified_time(DateTime::default())
-        .unix_permissions(0o644)
-        .large_file(size > u64::from(u32::MAX));
-    zip.start_file(name, options)
-        .map_err(|error| refuse(&error))?;
-    std::io::copy(&mut file, &mut zip)
-        .map_err(|error| Error::io("pack", Path::new(name), &error))?;
-    Ok(zip)
-}
-
-/// What cannot be packed is most likely said wrong.
-fn refuse(error: &ZipError) -> Error {
-    Error::PackageInvalid(error.to_string())
+    Ok(files)
 }

@@ -30,7 +30,7 @@ use tempfile::TempPath;
 use self::form::Form;
 use crate::answer::{Answer, kept};
 use crate::publishing::{self, NewPackage};
-use crate::registry::{App, Bearer, Release, STABLE, text_of};
+use crate::registry::{App, Bearer, Release, STABLE};
 use crate::storage::disk::blocking;
 use crate::visit::Visit;
 use crate::{Error, Result, Server};
@@ -87,7 +87,7 @@ enum Refusal {
     /// What was said is none.
     VersionWrong(String),
     /// The app has no such version.
-    VersionUnknown,
+    VersionUnknown(Version),
     /// The app has that version already.
     VersionTaken(Version),
     /// No file was sent.
@@ -98,9 +98,7 @@ enum Refusal {
     NotZip,
     /// Launchers would refuse the package.
     Package(String),
-    /// No entry point was said, where there has to be one.
-    EntryPointMissing,
-    /// What was said leads out of the client folder.
+    /// What was said can be no entry point.
     EntryPointWrong(String),
     /// The version is there now, but could not be made current.
     NotActivated(Version, String),
@@ -192,30 +190,6 @@ fn asked(visit: &Visit, name: &str) -> Option<String> {
     pairs.find_map(|(it, value)| (it == name).then(|| value.into_owned()))
 }
 
-/// An app, as both servers show it.
-#[derive(Serialize)]
-struct AppShown {
-    id: String,
-    name: String,
-    description: String,
-    enable_time: Option<String>,
-    disable_time: Option<String>,
-    is_available: bool,
-}
-
-impl AppShown {
-    fn of(app: App, id: String) -> Self {
-        Self {
-            id,
-            is_available: app.is_available(Utc::now()),
-            name: app.name,
-            description: app.description,
-            enable_time: app.enable_time.map(text_of),
-            disable_time: app.disable_time.map(text_of),
-        }
-    }
-}
-
 /// The apps that are available, or all, where any is asked for.
 async fn apps(server: &Server, visit: &Visit) -> Result<Vec<App>> {
     let (any, now) = (asks_for_any(visit), Utc::now());
@@ -244,15 +218,36 @@ async fn new_version(server: &Server, app: &App, form: &Form) -> Result<Version,
     }
 }
 
-/// The entry point that a form says; empty: none.
-fn entry_point(form: &Form) -> Result<String, Refusal> {
-    let text = form.text("entry_point").unwrap_or_default();
-    if leads_outside(text) {
-        return Err(Refusal::EntryPointWrong(format!(
-            "{text:?} is no path inside the client folder"
-        )));
+/// What is said of a version that is to be published.
+struct New {
+    version: Version,
+    /// Empty: what the launcher has configured.
+    entry_point: String,
+    changelog: String,
+    is_active: bool,
+}
+
+impl New {
+    /// What a form says, with the entry point and the flag that are taken unless it says others.
+    fn of(
+        version: Version,
+        form: &Form,
+        entry_point: &str,
+        is_active: bool,
+    ) -> Result<Self, Refusal> {
+        let entry_point = form.said("entry_point").unwrap_or(entry_point);
+        if leads_outside(entry_point) {
+            return Err(Refusal::EntryPointWrong(format!(
+                "{entry_point:?} is no path inside the client folder"
+            )));
+        }
+        Ok(Self {
+            version,
+            entry_point: entry_point.to_owned(),
+            changelog: form.said("changelog").unwrap_or_default().to_owned(),
+            is_active: form.flag("is_active").unwrap_or(is_active),
+        })
     }
-    Ok(text.to_owned())
 }
 
 /// The zip that a form brings.
@@ -287,35 +282,35 @@ fn has_directory(path: &Path) -> std::io::Result<bool> {
     Ok(tail.windows(MARK.len()).any(|at| at == MARK))
 }
 
-/// Publishes a zip in the spool as a version, and makes it current if the form says so.
+/// Publishes a zip in the spool, and makes it current if that is said.
 async fn publish(
     server: &Server,
     who: &Bearer,
     app: &App,
     zip: &Path,
-    version: Version,
-    form: &Form,
+    new: &New,
 ) -> Result<Release, Refusal> {
     let package = NewPackage {
+        version: new.version.clone(),
         target: ANY.to_owned(),
-        name: name_of(app, &version),
-        entry_point: entry_point(form)?,
-        notes: form.text("changelog").unwrap_or_default().to_owned(),
+        name: name_of(app, &new.version),
+        entry_point: new.entry_point.clone(),
+        notes: new.changelog.clone(),
         critical_below: None,
         created: Utc::now(),
-        version: version.clone(),
     };
     let published = publishing::publish(server, &who.name, app, zip, package).await;
+    let taken = || Refusal::VersionTaken(new.version.clone());
     let (release, is_new) = published.map_err(|error| match error {
-        Error::VersionExists(_) => Refusal::VersionTaken(version.clone()),
+        Error::VersionExists(_) => taken(),
         error => error.into(),
     })?;
     // Those servers know no repeated upload, even of the same bytes.
     if !is_new {
-        return Err(Refusal::VersionTaken(version));
+        return Err(taken());
     }
-    if form.is_active() {
-        activate(server, who, app, &version).await?;
+    if new.is_active {
+        activate(server, who, app, &new.version).await?;
     }
     Ok(release)
 }
@@ -330,7 +325,7 @@ async fn activate(
     let activated = publishing::activate(server, &who.name, app, STABLE, version, 100).await;
     match activated {
         Ok(_) => Ok(()),
-        Err(Error::NotFound(_)) => Err(Refusal::VersionUnknown),
+        Err(Error::NotFound(_)) => Err(Refusal::VersionUnknown(version.clone())),
         Err(Error::Conflict(why) | Error::IndexNeeded(why)) => {
             Err(Refusal::NotActivated(version.clone(), why))
         }
@@ -339,7 +334,7 @@ async fn activate(
 }
 
 /// What a package is called: unlike any other version's, which publishers' files often are not.
-fn name_of(app: &App, version: &Version) -> String {
+pub(crate) fn name_of(app: &App, version: &Version) -> String {
     let plain = |c: char| {
         if c.is_ascii_alphanumeric() || "-._+".contains(c) {
             c

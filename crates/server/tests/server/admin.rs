@@ -471,7 +471,7 @@ fn apps_are_added_and_changed() {
     let answer = browser.post(&change, &fields).assert(303);
     let page = browser.get(answer.header("location")).assert(200).text();
     assert!(
-        page.contains("The app was changed.") && page.contains("not answered"),
+        page.contains("The app was changed.") && page.contains("not available"),
         "{page}"
     );
     let changed = site.wait(site.server.app("com.example.first")).unwrap();
@@ -556,15 +556,11 @@ fn a_package_is_uploaded_with_all_that_is_said_of_it() {
     );
     let page = browser.get("/admin/").assert(200).text();
     assert!(page.contains("1.0.0 (beta)"), "{page}");
-    let (_, media) = page_of_release(&browser, &answer)
-        .split_once("href=\"/media/")
-        .map(|(a, b)| (a.to_owned(), b.to_owned()))
-        .unwrap();
-    let place = media.split('"').next().unwrap();
-    assert_eq!(
-        site.get(&format!("/media/{place}")).assert(200).body,
-        built.bytes
-    );
+    let page = browser.get(answer.header("location")).text();
+    let (_, place) = page.split_once("href=\"/media/").unwrap();
+    let place = place.split('"').next().unwrap();
+    let package = site.get(&format!("/media/{place}")).assert(200);
+    assert_eq!(package.body, built.bytes);
 
     let again = browser.upload(&app.key, &form).assert(303);
     assert!(
@@ -574,10 +570,6 @@ fn a_package_is_uploaded_with_all_that_is_said_of_it() {
     );
     let spool = std::fs::read_dir(site.server.config.spool()).unwrap();
     assert_eq!(spool.count(), 0);
-}
-
-fn page_of_release(browser: &Browser<'_>, answer: &Answer) -> String {
-    browser.get(answer.header("location")).assert(200).text()
 }
 
 #[test]

@@ -131,7 +131,7 @@ texts! {
     channel: "Channel", "渠道";
     version: "Version", "版本";
     rollout: "Rollout", "灰度比例";
-    rollout_hint: "Per cent of installations that are offered it.", "多大比例的用户会收到此版本（百分比）。";
+    rollout_hint: "Per cent of installations.", "收到此版本的用户百分比。";
     index: "Signed index", "已签名索引";
     index_number: "no. {number}", "第 {number} 号";
     no_channels: "No release is current. Launchers are told that there is nothing new.", "目前没有当前版本，启动器会被告知没有更新。";

@@ -25,6 +25,8 @@ function watch() {
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     shown.hidden = false;
+    // What was wrong the last time is over.
+    document.querySelector("main > .error")?.remove();
     if (file.files[0].size > Number(form.dataset.limit)) {
       end(form.dataset.tooLarge);
       return;

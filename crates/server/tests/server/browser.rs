@@ -29,13 +29,13 @@ fn site_with_app() -> (Site, App) {
 }
 
 /// A file with a package of this version, which no compression makes smaller.
-fn package(site: &Site, version: &str, size: usize) -> PathBuf {
+fn package(site: &Site, version: &str, bytes: usize) -> PathBuf {
     let mut state = 1_u32;
     let noise: Vec<u8> = std::iter::repeat_with(|| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         state.to_be_bytes()[0]
     })
-    .take(size)
+    .take(bytes)
     .collect();
     let built = Package::new(version)
         .file("version.txt", version)

@@ -117,7 +117,7 @@ pub(super) async fn page(
     let body = html! {
         p {
             (badges(t, release, &channels)) " "
-            span.faint { (t.created) " " (time(release.created)) }
+            span.faint { "· " (t.created) " " (time(release.created)) }
         }
         @if !release.notes.is_empty() { div.text { (release.notes) } }
         (packages(server, person, release))

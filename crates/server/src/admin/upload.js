@@ -35,7 +35,7 @@ function watch() {
     request.open("POST", form.action);
     request.upload.addEventListener("progress", ({ loaded, total }) => {
       bar.value = loaded / total;
-      said.textContent = `${Math.floor((loaded / total) * 100)} %  ${mebibytes(loaded)} / ${mebibytes(total)} MiB`;
+      said.textContent = `${Math.floor((loaded / total) * 100)} % · ${mebibytes(loaded)} / ${mebibytes(total)} MiB`;
     });
     request.upload.addEventListener("load", () => {
       bar.removeAttribute("value");

@@ -329,8 +329,11 @@ pub enum Error {
     MeteredConnection { version: String, size: String },
     #[error("version {installed} must not be started any more, and {offered} cannot be installed")]
     CriticalBlocked { installed: String, offered: String },
-    #[error("{subject} is not signed, and keys are pinned")]
-    TrustUnsigned { subject: String },
+    #[error("{subject} is not signed ({problem}), and keys are pinned")]
+    TrustUnsigned {
+        subject: String,
+        problem: &'static str,
+    },
     #[error("{subject} is signed by {signed} of the {role} keys, {needed} have to sign")]
     TrustSignature {
         subject: String,
@@ -708,7 +711,10 @@ impl Error {
                 ("installed", installed.clone()),
                 ("offered", offered.clone()),
             ],
-            Self::TrustUnsigned { subject } => vec![("subject", subject.clone())],
+            Self::TrustUnsigned { subject, problem } => vec![
+                ("subject", subject.clone()),
+                ("problem", (*problem).to_owned()),
+            ],
             Self::TrustSignature {
                 subject,
                 role,

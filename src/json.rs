@@ -173,6 +173,11 @@ impl<'a> Object<'a> {
         objects(list, &place)
     }
 
+    /// The item of the list `name` with this number, which must be an object.
+    pub(crate) fn item(&self, name: &str, number: usize, item: &'a Value) -> Result<Self, String> {
+        object(&format!("{}{}", self.place, in_short(name)), number, item)
+    }
+
     /// A list of texts; absent, it is empty.
     pub(crate) fn texts(&self, name: &str) -> Result<Vec<&'a str>, String> {
         let list = self.list(name)?.unwrap_or_default();
@@ -209,7 +214,14 @@ impl<'a> Object<'a> {
 
 /// The objects of a list, each with its place in it.
 fn objects<'a>(items: &'a [Value], place: &str) -> Result<Vec<Object<'a>>, String> {
-    let object = |(number, item): (usize, &'a Value)| match item {
+    let items = items.iter().enumerate();
+    items
+        .map(|(number, item)| object(place, number, item))
+        .collect()
+}
+
+fn object<'a>(place: &str, number: usize, item: &'a Value) -> Result<Object<'a>, String> {
+    match item {
         Value::Object(fields) => Ok(Object {
             place: format!("{place}[{number}]."),
             fields,
@@ -218,8 +230,7 @@ fn objects<'a>(items: &'a [Value], place: &str) -> Result<Vec<Object<'a>>, Strin
             "field {place}[{number}]: is {}, no object",
             kind(other)
         )),
-    };
-    items.iter().enumerate().map(object).collect()
+    }
 }
 
 /// What a value is, in a sentence.

@@ -89,7 +89,7 @@ fn system_version() -> Option<String> {
 
 /// Whether an entry point is none: absolute on any system, or upwards. What it names is looked at
 /// when the release is there.
-pub(crate) fn leads_outside(path: &str) -> bool {
+pub fn leads_outside(path: &str) -> bool {
     path.starts_with(['/', '\\'])
         || path.contains(':')
         || path.chars().any(char::is_control)

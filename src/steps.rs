@@ -148,8 +148,25 @@ pub(crate) fn reach(_step: Step) -> Result<()> {
     Ok(())
 }
 
+/// Marks that a step of another crate has been reached, which that crate names and lists.
+#[cfg(not(feature = "failpoints"))]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "the same signature as with failpoints"
+)]
+#[inline]
+pub fn reach_named(_step: &'static str) -> Result<()> {
+    Ok(())
+}
+
 #[cfg(feature = "failpoints")]
-pub(crate) use orders::reach;
+pub use orders::reach_named;
+
+/// Marks that `step` has been reached.
+#[cfg(feature = "failpoints")]
+pub(crate) fn reach(step: Step) -> Result<()> {
+    reach_named(step.as_str())
+}
 
 #[cfg(feature = "failpoints")]
 mod orders {
@@ -157,7 +174,7 @@ mod orders {
     use std::path::PathBuf;
     use std::sync::{LazyLock, Mutex};
 
-    use super::{Result, Step};
+    use super::Result;
     use crate::Error;
 
     struct Order {
@@ -181,15 +198,19 @@ mod orders {
     });
 
     /// Marks that `step` has been reached, and does what `CASTOFF_FAIL` orders there.
-    pub(crate) fn reach(step: Step) -> Result<()> {
+    ///
+    /// # Panics
+    ///
+    /// When that is the order.
+    pub fn reach_named(step: &'static str) -> Result<()> {
         trace(step);
-        crate::disk::record::step(step.as_str());
+        crate::disk::record::step(step);
         let mut orders = ORDERS
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         let Some(order) = orders
             .iter_mut()
-            .find(|order| order.step == step.as_str() && order.countdown > 0)
+            .find(|order| order.step == step && order.countdown > 0)
         else {
             return Ok(());
         };
@@ -200,11 +221,11 @@ mod orders {
         let kind = match order.action.as_str() {
             "error" => io::ErrorKind::Other,
             "full" => io::ErrorKind::StorageFull,
-            "panic" => panic!("ordered at {}", step.as_str()),
+            "panic" => panic!("ordered at {step}"),
             "hang" => hang(),
             _ => kill(),
         };
-        let path = PathBuf::from(step.as_str());
+        let path = PathBuf::from(step);
         Err(Error::Io {
             operation: "go on at",
             path,
@@ -217,7 +238,7 @@ mod orders {
         clippy::disallowed_methods,
         reason = "what a test wants to know is no part of the update"
     )]
-    fn trace(step: Step) {
+    fn trace(step: &'static str) {
         static TRACE: LazyLock<Option<Mutex<std::fs::File>>> = LazyLock::new(|| {
             let path = std::env::var_os("CASTOFF_TRACE")?;
             let mut options = std::fs::File::options();
@@ -228,8 +249,7 @@ mod orders {
             let mut file = file
                 .lock()
                 .unwrap_or_else(std::sync::PoisonError::into_inner);
-            let _ =
-                std::io::Write::write_all(&mut *file, format!("{}\n", step.as_str()).as_bytes());
+            let _ = std::io::Write::write_all(&mut *file, format!("{step}\n").as_bytes());
         }
     }
 

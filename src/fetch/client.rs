@@ -16,7 +16,7 @@
 //!
 //! Not promised: cookies, HTTP/2, credentials inside an address.
 
-use std::io::Read as _;
+use std::io::Read;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -27,7 +27,7 @@ use ureq::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use ureq::http::{Response, StatusCode};
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::unversioned::resolver::DefaultResolver;
-use ureq::{Agent, Body};
+use ureq::{Agent, AsSendBody, Body, SendBody};
 
 use super::proxy::Proxies;
 use super::{Url, aside, stall};
@@ -90,6 +90,33 @@ impl Reply {
     /// A header's value, if it is text.
     pub(crate) fn header(&self, name: HeaderName) -> Option<&str> {
         self.response.headers().get(name)?.to_str().ok()
+    }
+
+    /// Reads the body, of at most so many bytes.
+    fn into_answer(mut self, limit: u64) -> Result<Answer> {
+        let url = self.url.to_string();
+        let mut body = Vec::new();
+        // One byte more, to tell a body at the limit from one beyond it.
+        let read = (&mut self.response.body_mut().as_reader())
+            .take(limit.saturating_add(1))
+            .read_to_end(&mut body);
+        if let Err(error) = read {
+            return Err(unreachable(&url, error.into()));
+        }
+        if body.len() as u64 > limit {
+            return Err(Error::TooLarge {
+                subject: url,
+                limit: format!("{limit} bytes"),
+            });
+        }
+        Ok(Answer {
+            url,
+            status: self.status(),
+            content_type: self.header(header::CONTENT_TYPE).map(str::to_owned),
+            retry_after: self.retry_after(),
+            headers: self.response.headers().clone(),
+            body,
+        })
     }
 
     /// `Retry-After`: seconds or a date (RFC 9110, section 10.2.3).
@@ -217,6 +244,58 @@ impl Client {
         })
     }
 
+    /// Sends a request of any method with headers and a body of so many bytes, and no redirect is followed:
+    /// what changes something at a server goes to that server. At most `limit` bytes are read of the answer.
+    ///
+    /// It may take as long as bytes move. Error statuses are answers. Fails with `SOURCE_UNREACHABLE`,
+    /// `TOO_LARGE`, `INSECURE_URL` and `ANSWER_INVALID` (not an address, no header).
+    pub fn request(
+        &self,
+        method: &str,
+        url: &str,
+        headers: &[(&str, String)],
+        body: Option<(&mut dyn Read, u64)>,
+        limit: u64,
+    ) -> Result<Answer> {
+        let url = parse(url)?;
+        self.may_ask(&url)?;
+        let mut request = ureq::http::Request::builder()
+            .method(method)
+            .uri(url.to_string());
+        if let Some(map) = request.headers_mut() {
+            map.extend(self.tokens_for(&url));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        let response = match body {
+            Some((reader, length)) => {
+                let request = request.header(header::CONTENT_LENGTH, length);
+                self.run(&url, request.body(SendBody::from_reader(reader)))
+            }
+            None => self.run(&url, request.body(())),
+        }?;
+        Reply { url, response }.into_answer(limit)
+    }
+
+    fn run(
+        &self,
+        url: &Url,
+        request: ureq::http::Result<ureq::http::Request<impl AsSendBody>>,
+    ) -> Result<Response<Body>> {
+        let request = request.map_err(|error| Error::AnswerInvalid {
+            url: url.to_string(),
+            problem: error.to_string(),
+        })?;
+        let request = self
+            .agent
+            .configure_request(request)
+            .proxy(self.proxies.choose(url)?)
+            .build();
+        let answer = self.agent.run(request);
+        answer.map_err(|error| unreachable(&url.to_string(), error))
+    }
+
     /// The media type that a package at this address has to be asked for as. GitHub's API describes the
     /// file of a release to whoever does not ask for its bytes.
     pub(super) fn accept(&self, url: &str) -> Option<&'static str> {
@@ -244,30 +323,7 @@ impl Client {
         limit: u64,
     ) -> Result<Answer> {
         let deadline = Instant::now() + timeout;
-        let mut reply = self.send(url, headers, Some(deadline))?;
-        let url = reply.url.to_string();
-        let mut body = Vec::new();
-        // One byte more, to tell a body at the limit from one beyond it.
-        let read = (&mut reply.response.body_mut().as_reader())
-            .take(limit.saturating_add(1))
-            .read_to_end(&mut body);
-        if let Err(error) = read {
-            return Err(unreachable(&url, error.into()));
-        }
-        if body.len() as u64 > limit {
-            return Err(Error::TooLarge {
-                subject: url,
-                limit: format!("{limit} bytes"),
-            });
-        }
-        Ok(Answer {
-            url,
-            status: reply.status(),
-            content_type: reply.header(header::CONTENT_TYPE).map(str::to_owned),
-            retry_after: reply.retry_after(),
-            headers: reply.response.headers().clone(),
-            body,
-        })
+        self.send(url, headers, Some(deadline))?.into_answer(limit)
     }
 
     /// Sends a GET and follows redirects.
@@ -304,6 +360,26 @@ impl Client {
         }
     }
 
+    fn may_ask(&self, url: &Url) -> Result<()> {
+        if !url.is_https() && !self.network.allow_http && !url.is_loopback() {
+            return Err(Error::InsecureUrl {
+                url: url.to_string(),
+            });
+        }
+        Ok(())
+    }
+
+    /// The headers of the configuration, for the origin that they are for.
+    fn tokens_for(&self, url: &Url) -> HeaderMap {
+        let origin = self.origin.as_ref();
+        if origin.is_some_and(|origin| origin.same_origin(url))
+            && (url.is_https() || url.is_loopback() || self.network.tokens_by_http)
+        {
+            return self.tokens.clone();
+        }
+        HeaderMap::new()
+    }
+
     fn send_once(
         &self,
         url: &Url,
@@ -311,9 +387,7 @@ impl Client {
         deadline: Option<Instant>,
     ) -> Result<Response<Body>> {
         let address = url.to_string();
-        if !url.is_https() && !self.network.allow_http && !url.is_loopback() {
-            return Err(Error::InsecureUrl { url: address });
-        }
+        self.may_ask(url)?;
         let remaining = deadline.map(|at| at.saturating_duration_since(Instant::now()));
         if remaining.is_some_and(|time| time.is_zero()) {
             return Err(unreachable(
@@ -329,14 +403,7 @@ impl Client {
             .timeout_global(remaining)
             .build();
         if let Some(map) = request.headers_mut() {
-            if self
-                .origin
-                .as_ref()
-                .is_some_and(|origin| origin.same_origin(url))
-                && (url.is_https() || url.is_loopback() || self.network.tokens_by_http)
-            {
-                map.extend(self.tokens.clone());
-            }
+            map.extend(self.tokens_for(url));
             map.extend(headers.clone());
         }
         let answer = if deadline.is_some() {

@@ -5,6 +5,8 @@
 //! inside a TLS record or a chunk's header such bytes do not even reach the reader of the body. So
 //! the outermost transport measures: over every `window` of waiting, `floor` bytes must come.
 //!
+//! What is sent (a buffer at a time) has as long to leave.
+//!
 //! Only waiting counts. Time in which nobody asks for bytes (a slow disk) is no stall.
 
 use std::time::{Duration, Instant};
@@ -114,7 +116,12 @@ impl<T: Transport> Transport for Watched<T> {
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
         // A new request on a connection that is used again.
         self.open_window();
-        self.inner.transmit_output(amount, timeout)
+        let mut limit = timeout;
+        if self.window < *limit.after {
+            limit.after = time::Duration::Exact(self.window);
+            limit.reason = STALLED;
+        }
+        self.inner.transmit_output(amount, limit)
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {

@@ -411,7 +411,10 @@ pub(super) mod tests {
                 installed: text("1.2.3"),
                 offered: text("1.3.0"),
             },
-            Error::TrustUnsigned { subject: url() },
+            Error::TrustUnsigned {
+                subject: url(),
+                problem: "it holds no signature",
+            },
             Error::TrustSignature {
                 subject: text("keys.2.json"),
                 role: "root",

@@ -218,12 +218,12 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// An entry of the list `name`.
-    pub(super) fn entry(&self, name: &str, entry: &'a Value) -> Result<Self> {
-        let object = Object::of(entry).map_err(|problem| self.wrong(name, &problem))?;
+    /// The entry of the list `name` with this number.
+    pub(super) fn entry(&self, name: &str, number: usize, entry: &'a Value) -> Result<Self> {
+        let object = self.object.item(name, number, entry);
         Ok(Self {
             answer: self.answer,
-            object,
+            object: object.map_err(|problem| self.invalid(problem))?,
         })
     }
 
@@ -277,6 +277,7 @@ impl<'a> Fields<'a> {
         let Some(document) = self.object.get(&names.release) else {
             return Err(Error::TrustUnsigned {
                 subject: self.answer.url.clone(),
+                problem: "the answer holds no signed release",
             });
         };
         let first = self.address(&names.url).ok();

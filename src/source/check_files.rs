@@ -95,8 +95,8 @@ fn read(answer: &Answer, names: &FieldNames) -> Result<Release> {
     let version: Version = fields.required(VERSION)?.parse()?;
     let mut manifest = Manifest::default();
     for name in ["add", "keep"] {
-        for entry in fields.list(name)? {
-            let (path, file) = remote(&fields.entry(name, entry)?)?;
+        for (number, entry) in fields.list(name)?.iter().enumerate() {
+            let (path, file) = remote(&fields.entry(name, number, entry)?)?;
             if let Some(other) = manifest.files.insert(path.clone(), file.clone())
                 && other != file
             {
@@ -105,10 +105,13 @@ fn read(answer: &Answer, names: &FieldNames) -> Result<Release> {
             }
         }
     }
-    for entry in fields.list("delete")? {
+    for (number, entry) in fields.list("delete")?.iter().enumerate() {
         let path = match entry.as_str() {
             Some(path) => path.to_owned(),
-            None => fields.entry("delete", entry)?.required("path")?.to_owned(),
+            None => {
+                let fields = fields.entry("delete", number, entry)?;
+                fields.required("path")?.to_owned()
+            }
         };
         // What cannot be a file of the app was never installed.
         manifest.gone.extend(SafePath::try_from(path));

@@ -96,6 +96,7 @@ pub fn follow_keys(documents: &dyn Documents, trust: &mut Trust) -> Result<()> {
 fn required(documents: &dyn Documents, name: &str, limit: u64) -> Result<Vec<u8>> {
     let missing = || Error::TrustUnsigned {
         subject: documents.place(name),
+        problem: "there is no such document",
     };
     documents.read(name, limit)?.ok_or_else(missing)
 }

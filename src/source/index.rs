@@ -3,8 +3,10 @@
 //! Promises: what the server says is believed for its signatures alone; where it lies to some people
 //! and not to others, or goes back to an older answer, they are told.
 
+use chrono::Utc;
+
 use super::documents::{self, Documents};
-use super::refused::refusal;
+use super::refused::{rate_limit, refusal};
 use super::{Announced, Ask, Source};
 use crate::config::SourceConfig;
 use crate::fetch::Url;
@@ -71,7 +73,9 @@ impl Documents for Remote<'_> {
             404 | 410 => Ok(None),
             // Object stores that do not let their files be listed say so of what is not there, and keys
             // mostly are not.
-            403 if name.starts_with(KEYS_PREFIX) => Ok(None),
+            403 if name.starts_with(KEYS_PREFIX) && rate_limit(&answer, Utc::now()).is_none() => {
+                Ok(None)
+            }
             _ => Err(refusal(&answer)),
         }
     }

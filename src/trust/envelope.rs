@@ -72,6 +72,7 @@ impl Envelope {
         if texts.is_empty() {
             return Err(Error::TrustUnsigned {
                 subject: subject.to_owned(),
+                problem: "it holds no signature",
             });
         }
         let signatures = texts

@@ -379,6 +379,7 @@ impl Trust {
         if self.is_pinned() {
             return Err(Error::TrustUnsigned {
                 subject: format!("version {}", release.version),
+                problem: "it comes without a signed document",
             });
         }
         Ok(Trusted {
@@ -534,6 +535,7 @@ impl Trust {
         if self.indexed && named.is_none() {
             return Err(Error::TrustUnsigned {
                 subject: "index".to_owned(),
+                problem: "the source has none",
             });
         }
         let envelope = Envelope::parse(bytes, RELEASE_LIMIT, subject)?;
@@ -634,6 +636,7 @@ impl Trust {
         }
         let unsigned = || Error::TrustUnsigned {
             subject: format!("version {}", kept.version),
+            problem: "it was kept without a document that is signed for it",
         };
         let document = kept.document.as_ref().ok_or_else(unsigned)?;
         let subject = "kept release document";

@@ -11,8 +11,8 @@ use castoff::disk;
 use castoff::fetch::local;
 use castoff::launcher::messages::{sanitise, size};
 use castoff::trust::document::{
-    INDEX_LIMIT, Index, KEYS_LIMIT, Keys, RELEASE_LIMIT, ReleaseDocument, app_of, index_name,
-    keys_name, release_name, type_of,
+    INDEX_LIMIT, Index, KEYS_LIMIT, KEYS_PREFIX, Keys, RELEASE_LIMIT, ReleaseDocument, app_of,
+    index_name, keys_name, release_name, type_of,
 };
 use castoff::trust::{Envelope, MOST_KEYS, PublicKey, Role, Sha256, seal};
 use castoff::version::Version;
@@ -141,6 +141,11 @@ impl Document {
     /// The whole document, also what this library does not know.
     pub fn value(&self) -> &Value {
         &self.value
+    }
+
+    /// The text of its file.
+    pub(crate) fn text(&self) -> String {
+        text_of(self.envelope.payload(), self.envelope.signatures())
     }
 
     /// The digest by which an index names it.
@@ -321,12 +326,9 @@ pub(crate) fn write(
         signatures.push(signer.sign(payload)?);
         added.push(signer.public().clone());
     }
-    let text = format!("{}\n", seal(payload, &signatures));
-    let document = Document::parse(path, text.as_bytes())?;
+    let document = Document::parse(path, text_of(payload, &signatures).as_bytes())?;
     if !added.is_empty() {
-        // Its folder is synced, which a bare name has none of.
-        let whole = std::path::absolute(path).map_err(Error::io("find the path of", path))?;
-        disk::write_atomic(&whole, text.as_bytes())?;
+        replace(&document)?;
     }
     Ok(Written {
         document,
@@ -334,6 +336,18 @@ pub(crate) fn write(
         already,
         dropped: 0,
     })
+}
+
+/// Writes the file of a document as it is, in place of what is there.
+pub(crate) fn replace(document: &Document) -> Result<()> {
+    let path = &document.path;
+    // Its folder is synced, which a bare name has none of.
+    let whole = std::path::absolute(path).map_err(Error::io("find the path of", path))?;
+    Ok(disk::write_atomic(&whole, document.text().as_bytes())?)
+}
+
+fn text_of(payload: &[u8], signatures: &[String]) -> String {
+    format!("{}\n", seal(payload, signatures))
 }
 
 /// How far the signatures of a document go towards what a role asks for.
@@ -411,7 +425,8 @@ impl Folder {
         join(&self.path, name)
     }
 
-    fn names(&self) -> Result<Vec<String>> {
+    /// The names of what lies in it, sorted.
+    pub(crate) fn names(&self) -> Result<Vec<String>> {
         let read = Error::io("read the folder", &self.path);
         let entries = fs::read_dir(&self.path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
         let mut names: Vec<String> = entries
@@ -434,14 +449,21 @@ impl Folder {
         }
     }
 
-    /// The keys document with the highest number.
-    pub fn newest_keys(&self) -> Result<Option<(Document, Keys)>> {
+    /// The numbers of the keys documents, in their order.
+    pub(crate) fn key_numbers(&self) -> Result<Vec<u64>> {
         let number = |name: &String| -> Option<u64> {
-            let number = name.strip_prefix("keys.")?.strip_suffix(".json")?;
+            let number = name.strip_prefix(KEYS_PREFIX)?.strip_suffix(".json")?;
             let number: u64 = number.parse().ok()?;
             (keys_name(number) == *name).then_some(number)
         };
-        let newest = self.names()?.iter().filter_map(number).max();
+        let mut numbers: Vec<u64> = self.names()?.iter().filter_map(number).collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// The keys document with the highest number.
+    pub fn newest_keys(&self) -> Result<Option<(Document, Keys)>> {
+        let newest = self.key_numbers()?.pop();
         newest.map_or(Ok(None), |newest| self.keys(newest))
     }
 
@@ -458,14 +480,16 @@ impl Folder {
         }
     }
 
+    /// The versions of which there is a release document, by the files' names.
+    pub(crate) fn releases(&self) -> Result<Vec<Version>> {
+        let names = self.names()?;
+        let versions = names.iter().filter_map(|name| version_of(name));
+        Ok(versions.collect())
+    }
+
     /// The highest version of which there is a release document, by the files' names.
     pub fn highest_release(&self) -> Result<Option<Version>> {
-        let version = |name: &String| -> Option<Version> {
-            let text = name.strip_prefix("release-")?.strip_suffix(".json")?;
-            // As the name of a file has an epoch.
-            text.replacen('_', "!", 1).parse().ok()
-        };
-        Ok(self.names()?.iter().filter_map(version).max())
+        Ok(self.releases()?.into_iter().max())
     }
 
     /// The index of a channel, if it is there.
@@ -515,6 +539,53 @@ impl Folder {
         let of = format!("{name} keys of {}", keys_name(keys.number));
         Ok(vec![Standing::of(document, role, of)])
     }
+
+    /// The same for launchers that begin with the keys document of the number `first` (`trust.first`):
+    /// what is missing of the root keys before it is missed by nobody.
+    pub(crate) fn standings_since(&self, document: &Document, first: u64) -> Result<Vec<Standing>> {
+        let mut standings = self.standings(document)?;
+        if let Content::Keys(keys) = &document.content
+            && keys.number == first
+            && standings.len() > 1
+        {
+            standings.remove(0);
+        }
+        Ok(standings)
+    }
+
+    /// Fails with `TRUST_SIGNATURE` when a document lacks signatures, as far as
+    /// [`Folder::standings_since`] tells.
+    pub(crate) fn must_be_complete(&self, document: &Document, first: u64) -> Result<()> {
+        let role = match &document.content {
+            Content::Keys(_) => "root",
+            Content::Release(_) => "release",
+            Content::Index(_) => "index",
+        };
+        let standings = self.standings_since(document, first)?;
+        match standings.iter().find(|standing| standing.lacks() > 0) {
+            None => Ok(()),
+            Some(standing) => Err(Error::Engine(castoff::Error::TrustSignature {
+                subject: document.path.display().to_string(),
+                role,
+                signed: standing.signed.len(),
+                needed: standing.threshold,
+            })),
+        }
+    }
+}
+
+/// The version whose release document has this name.
+pub(crate) fn version_of(name: &str) -> Option<Version> {
+    let text = name.strip_prefix("release-")?.strip_suffix(".json")?;
+    // As the name of a file has an epoch.
+    text.replacen('_', "!", 1).parse().ok()
+}
+
+/// The channel whose index has this name, unless the name is that of another document.
+pub(crate) fn channel_of(name: &str) -> Option<&str> {
+    let channel = name.strip_suffix(".json")?;
+    let other = name.starts_with(KEYS_PREFIX) || version_of(name).is_some();
+    (is_identity(channel) && !other).then_some(channel)
 }
 
 fn misnamed(document: &Document) -> Error {

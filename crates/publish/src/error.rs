@@ -50,6 +50,76 @@ pub enum Error {
         /// The document.
         subject: String,
     },
+    /// A place that does not answer, or breaks off.
+    #[error(
+        "{place} cannot be reached, or broke off: {problem}; call the command again: what has arrived is not sent twice"
+    )]
+    Unreachable {
+        /// The place.
+        place: String,
+        /// What went wrong.
+        problem: String,
+    },
+    /// A place that answers, and does not do what it was asked for.
+    #[error("{place} refused {what}: {problem}")]
+    Refused {
+        /// The place.
+        place: String,
+        /// What it was asked for.
+        what: String,
+        /// Its reason.
+        problem: String,
+    },
+    /// A package that has changed: what was published is not replaced.
+    #[error(
+        "{name} is at {place} with other content, and what people may have installed is not replaced: \
+         publish the new content as a new version"
+    )]
+    PackageDiffers {
+        /// The package.
+        name: String,
+        /// The place.
+        place: String,
+    },
+    /// A document that has changed, where launchers may be following it.
+    #[error("{name} is at {place} and says something else: {problem}")]
+    DocumentDiffers {
+        /// The document.
+        name: String,
+        /// The place.
+        place: String,
+        /// Why it is not replaced, and what to do.
+        problem: String,
+    },
+    /// An index that is older than what is there.
+    #[error(
+        "{place} has number {there} of the index {name}, which is not followed by number {here}: make it \
+         anew with `castoff activate`"
+    )]
+    IndexOld {
+        /// The index.
+        name: String,
+        /// The place.
+        place: String,
+        /// The number there.
+        there: u64,
+        /// The number that was to be published.
+        here: u64,
+    },
+    /// A version that is not at the place.
+    #[error("{version} is not published at {place}; `castoff published` lists what is")]
+    NotPublished {
+        /// The version.
+        version: String,
+        /// The place.
+        place: String,
+    },
+    /// Something to be signed, and nobody who signs.
+    #[error("{problem}")]
+    KeyNeeded {
+        /// What for, and what to do.
+        problem: String,
+    },
     /// What the engine finds wrong.
     #[error(transparent)]
     Engine(#[from] castoff::Error),
@@ -65,6 +135,13 @@ impl Error {
             Self::PassphraseNeeded { .. } => "PASSPHRASE_NEEDED",
             Self::Request { .. } => "REQUEST_INVALID",
             Self::Foreign { .. } => "DOCUMENT_FOREIGN",
+            Self::Unreachable { .. } => "PLACE_UNREACHABLE",
+            Self::Refused { .. } => "PLACE_REFUSED",
+            Self::PackageDiffers { .. } => "PACKAGE_DIFFERS",
+            Self::DocumentDiffers { .. } => "DOCUMENT_DIFFERS",
+            Self::IndexOld { .. } => "INDEX_OLD",
+            Self::NotPublished { .. } => "NOT_PUBLISHED",
+            Self::KeyNeeded { .. } => "KEY_NEEDED",
             Self::Engine(error) => error.code().as_str(),
         }
     }

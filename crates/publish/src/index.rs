@@ -43,43 +43,68 @@ pub fn make(
     known: &[PublicKey],
     now: DateTime<Utc>,
 ) -> Result<Written> {
-    let Draft {
-        channel, current, ..
-    } = draft;
-    if !is_identity(channel) {
-        return Err(Error::request(format!("{channel:?} names no channel")));
-    }
+    let current = &draft.current;
     let Some((release, _)) = folder.release(current)? else {
         return Err(Error::request(format!(
             "no release document of {current} lies in {}; `castoff sign` makes it",
             folder.path().display()
         )));
     };
+    let before = folder.index(&draft.channel)?;
+    carry_on(
+        folder,
+        draft,
+        &release,
+        before.as_slice(),
+        signers,
+        known,
+        now,
+    )
+}
+
+/// The same for a release and for indexes that need not lie in the folder. What one of them has
+/// revoked stays so, and the number is higher than each of theirs.
+pub(crate) fn carry_on(
+    folder: &Folder,
+    draft: &Draft,
+    release: &Document,
+    before: &[(Document, Index)],
+    signers: &[Signer],
+    known: &[PublicKey],
+    now: DateTime<Utc>,
+) -> Result<Written> {
+    let Draft {
+        channel, current, ..
+    } = draft;
+    if !is_identity(channel) {
+        return Err(Error::request(format!("{channel:?} names no channel")));
+    }
     let app = draft.app.as_deref().unwrap_or(release.app());
     release.must_be_of(app)?;
-    is_complete(folder, &release)?;
-    if folder.standings(&release)?.is_empty() {
+    // A release that launchers would refuse is not made current: all of them would stop updating.
+    folder.must_be_complete(release, 1)?;
+    if folder.standings(release)?.is_empty() {
         // No document says who may sign it.
         release.must_be_known(signers, known)?;
     }
-    let before = before(folder, channel, signers, known)?;
-    let mut value = match &before {
-        Some((document, _)) => {
-            document.must_be_of(app)?;
-            document.value().clone()
-        }
+    for (document, _) in before {
+        document.must_be_known(signers, known)?;
+        document.must_be_of(app)?;
+    }
+    let last = before.iter().max_by_key(|(_, index)| index.seq);
+    let mut value = match last {
+        Some((document, _)) => document.value().clone(),
         None => json!({"type": "index", "spec": SPEC, "app": app, "channel": channel}),
     };
-    let mut revoked = before
-        .as_ref()
-        .map(|(_, index)| index.revoked.clone())
-        .unwrap_or_default();
-    for version in &draft.revoked {
-        if !revoked.contains(version) {
-            revoked.push(version.clone());
+    let mut revoked: Vec<&Version> = Vec::new();
+    let revoked_before = before.iter().flat_map(|(_, index)| &index.revoked);
+    for version in revoked_before.chain(&draft.revoked) {
+        if !revoked.contains(&version) {
+            revoked.push(version);
         }
     }
-    if revoked.contains(current) {
+    if revoked.contains(&current) {
+        let revoked: Vec<Version> = revoked.into_iter().cloned().collect();
         return Err(Error::request(format!(
             "{current} is revoked ({}), and cannot be current",
             list(&revoked)
@@ -96,9 +121,9 @@ pub fn make(
         (None, None) => {}
     }
     if !revoked.is_empty() {
-        value["revoked"] = revoked.iter().map(Version::as_str).collect();
+        value["revoked"] = revoked.into_iter().map(Version::as_str).collect();
     }
-    let seq = before.as_ref().map(|(_, index)| index.seq);
+    let seq = last.map(|(_, index)| index.seq);
     finish(folder, channel, value, seq, draft.expires, signers, now)
 }
 
@@ -113,12 +138,13 @@ pub fn renew(
     known: &[PublicKey],
     now: DateTime<Utc>,
 ) -> Result<Written> {
-    let Some((document, index)) = before(folder, channel, signers, known)? else {
+    let Some((document, index)) = folder.index(channel)? else {
         return Err(Error::request(format!(
             "no index of the channel {channel} lies in {}; `castoff index new` makes it",
             folder.path().display()
         )));
     };
+    document.must_be_known(signers, known)?;
     let value = document.value().clone();
     finish(
         folder,
@@ -129,20 +155,6 @@ pub fn renew(
         signers,
         now,
     )
-}
-
-/// The index as it is.
-fn before(
-    folder: &Folder,
-    channel: &str,
-    signers: &[Signer],
-    known: &[PublicKey],
-) -> Result<Option<(Document, Index)>> {
-    let before = folder.index(channel)?;
-    if let Some((document, _)) = &before {
-        document.must_be_known(signers, known)?;
-    }
-    Ok(before)
 }
 
 fn finish(
@@ -163,19 +175,4 @@ fn finish(
     value["expires"] = time::text(now + expires).into();
     let path = folder.file(&index_name(channel));
     write(&path, value.to_string().as_bytes(), &[], signers)
-}
-
-/// A release that launchers would refuse is not made current: all of them would stop updating.
-fn is_complete(folder: &Folder, release: &Document) -> Result<()> {
-    for standing in folder.standings(release)? {
-        if standing.lacks() > 0 {
-            return Err(Error::Engine(castoff::Error::TrustSignature {
-                subject: release.path().display().to_string(),
-                role: "release",
-                signed: standing.signed.len(),
-                needed: standing.threshold,
-            }));
-        }
-    }
-    Ok(())
 }

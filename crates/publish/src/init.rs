@@ -32,6 +32,13 @@ pub struct PublishFile {
     pub entry_point: Option<String>,
     /// The secret key's file, from the folder of `publish.toml`.
     pub key: Option<PathBuf>,
+    /// Where to publish: a folder, a bucket (s3), or a release server (http, https).
+    pub to: Option<String>,
+    /// A file with the release server's token, from the folder of `publish.toml`.
+    pub token_file: Option<PathBuf>,
+    /// Whether a release server may be asked by plain http, on whatever host.
+    #[serde(default)]
+    pub allow_http: bool,
 }
 
 /// What a publisher has answered.

@@ -141,11 +141,7 @@ pub fn rotate(
         )));
     };
     document.must_be_known(signers, known)?;
-    let mut standings = folder.standings(&document)?;
-    if keys.number == first && standings.len() > 1 {
-        standings.remove(0);
-    }
-    for standing in standings {
+    for standing in folder.standings_since(&document, first)? {
         if standing.lacks() > 0 {
             return Err(Error::request(format!(
                 "{} is not complete: {} of the {} have signed it, {} have to; nobody could follow it \

@@ -11,6 +11,8 @@
 //! | [`index`] | writes `CHANNEL.json` |
 //! | [`pack`] | makes a package of a folder |
 //! | [`against`] | reads what an older version consists of, for a package of what has changed |
+//! | [`place`] | knows the places at which releases are published |
+//! | [`publish`] | brings releases to a place, makes them current, takes them back |
 //! | [`verify`] | goes through a folder as a launcher does, and says what it trusts and why |
 //!
 //! Promises: nothing is written that the engine does not read ([`castoff::trust`] reads it back
@@ -27,8 +29,11 @@ pub mod index;
 pub mod init;
 pub mod keys;
 pub mod pack;
+pub mod place;
+pub mod publish;
 pub mod release;
 pub mod signer;
+pub mod steps;
 pub mod time;
 pub mod verify;
 

@@ -222,7 +222,7 @@ pub(crate) fn target_name(target: &str) -> Result<&str> {
 }
 
 /// How a document in `folder` links to a file in it or below.
-fn link(file: &Path, folder: &Folder) -> Result<String> {
+pub(crate) fn link(file: &Path, folder: &Folder) -> Result<String> {
     let absolute =
         |path: &Path| std::path::absolute(path).map_err(Error::io("find the path of", path));
     let (whole, base) = (absolute(file)?, absolute(folder.path())?);

@@ -100,6 +100,15 @@ pub struct Release {
     pub packages: Vec<Package>,
 }
 
+impl Release {
+    /// The package for this kind of machine, or else the one for all machines, or else the first.
+    pub fn package_for(&self, target: Option<&str>) -> Option<&Package> {
+        let mut packages = self.packages.iter();
+        let exact = packages.find(|package| Some(package.target.as_str()) == target);
+        exact.or(self.packages.first())
+    }
+}
+
 /// A package of a release.
 #[derive(Clone, Debug)]
 pub struct Package {

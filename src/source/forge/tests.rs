@@ -3,7 +3,7 @@
 
 use castoff_testkit::http::{Reply, Request, Server};
 use castoff_testkit::sign::{APP, Document, Signer, role};
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use serde_json::{Value, json};
 
 use super::{Forge, Service};
@@ -18,6 +18,10 @@ use crate::source::gitee::Gitee;
 use crate::source::github::Github;
 use crate::source::gitlab::Gitlab;
 use crate::source::refused::{PAUSE, rate_limit};
+use crate::source::tests::bad_answers::{
+    Asked, cells, status_401, status_403, status_500, too_many_questions, truncated_answer,
+    unreachable, web_page,
+};
 use crate::source::{Announced, Answers, Ask, Source as _};
 use crate::trust::{Anchor, Level, Role, Sha256, Trust, Trusted};
 use crate::version::Version;
@@ -433,18 +437,6 @@ fn problem(result: Result<Trusted>, expected: Code) -> String {
     let error = result.map(|it| it.version.clone()).unwrap_err();
     assert_eq!(error.code(), expected, "{error}");
     error.to_string()
-}
-
-/// Makes a module for each forge, with a test for each name that this file has a function of.
-macro_rules! cells {
-    ($($forge:ident = $kit:ident { $($name:ident,)* })*) => {
-        $(mod $forge {
-            $(#[test]
-            fn $name() {
-                super::$name(super::$kit);
-            })*
-        })*
-    };
 }
 
 cells! {
@@ -1011,77 +1003,18 @@ fn files_with_titles(kit: Kit) {
 }
 
 /// Both questions are answered with this.
-fn answered(kit: Kit, reply: &Reply) -> Result<Trusted> {
-    let server = Server::start();
-    kit.answer(&server, reply);
-    kit.latest(&server)
-}
-
-fn unreachable(kit: Kit) {
-    let result = answered(kit, &Reply::status(200).reset_at_once());
-    assert_eq!(code(result), Code::Unreachable);
-}
-
-fn status_401(kit: Kit) {
-    let reply = Reply::json(r#"{"message":"401 Unauthorized"}"#);
-    let said = problem(answered(kit, &reply.with_status(401)), Code::AccessDenied);
-    assert!(said.contains("401"), "{said}");
-}
-
-fn status_403(kit: Kit) {
-    let reply = Reply::json(r#"{"message":"Forbidden"}"#).header("X-RateLimit-Remaining", "41");
-    let said = problem(answered(kit, &reply.with_status(403)), Code::AccessDenied);
-    assert!(said.contains("403"), "{said}");
+impl Asked for Kit {
+    fn answered(&self, reply: &Reply) -> Result<Trusted> {
+        let server = Server::start();
+        self.answer(&server, reply);
+        self.latest(&server)
+    }
 }
 
 fn status_404(kit: Kit) {
     let reply = Reply::json(r#"{"message":"Not Found","status":"404"}"#);
-    let said = problem(answered(kit, &reply.with_status(404)), Code::RepoNotFound);
+    let said = problem(kit.answered(&reply.with_status(404)), Code::RepoNotFound);
     assert!(said.contains(REPO), "{said}");
-}
-
-fn status_500(kit: Kit) {
-    let result = answered(kit, &Reply::status(500));
-    assert_eq!(code(result), Code::HttpStatus);
-}
-
-fn too_many_questions(kit: Kit) {
-    let said = |reply: Reply| problem(answered(kit, &reply), Code::RateLimited);
-    // As GitHub says it, and Gitee; as GitLab does.
-    for (status, prefix) in [(403, "X-RateLimit-"), (429, "RateLimit-")] {
-        let reply = Reply::status(status)
-            .header(&format!("{prefix}Limit"), "60")
-            .header(&format!("{prefix}Remaining"), "0")
-            .header(&format!("{prefix}Reset"), "1768675258");
-        let said = said(reply);
-        assert!(said.ends_with("until 2026-01-17T18:40:58Z"), "{said}");
-    }
-    for reply in [
-        Reply::status(403).header("Retry-After", "30"),
-        Reply::status(429).header("Retry-After", "30"),
-        Reply::status(429),
-    ] {
-        let said = said(reply);
-        let until: DateTime<Utc> = said.rsplit(' ').next().unwrap().parse().unwrap();
-        let wait = until.signed_duration_since(Utc::now()).num_seconds();
-        assert!((-20..=60).contains(&wait), "{said}");
-    }
-}
-
-fn web_page(kit: Kit) {
-    let reply = Reply::html("<!DOCTYPE html><title>Sign in</title>");
-    let said = problem(answered(kit, &reply), Code::AnswerInvalid);
-    assert!(
-        said.contains("text/html") && said.contains("Sign in"),
-        "{said}"
-    );
-}
-
-fn truncated_answer(kit: Kit) {
-    for body in ["[{\"tag_name\": \"v1", "{\"tag_name\": ", ""] {
-        let result = answered(kit, &Reply::json(body));
-        assert_eq!(code(result), Code::AnswerInvalid);
-    }
 }
 
 fn wrong_types(kit: Kit) {

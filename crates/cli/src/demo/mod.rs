@@ -1,9 +1,9 @@
 //! `castoff demo`: the life of an app on loopback, from nothing, in a temporary folder.
 //!
 //! Every start is a real one: this executable runs itself as `castoff run`, which does what the
-//! launcher does on a double-click.
+//! launcher does on a double-click, and publishes to `castoff serve`.
 
-mod endpoint;
+mod site;
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -13,12 +13,15 @@ use std::time::{Duration, Instant};
 
 use castoff::release::{Commands, FILE_LIST_NAME, FileList, Listed};
 use castoff::trust::Sha256;
-use endpoint::{Endpoint, RELEASES};
+use site::Site;
 use zip::write::SimpleFileOptions;
 
 type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 
-/// The demo's app is a script, so that it needs nothing but the system.
+/// The demo's app.
+const APP: &str = "org.castoff.demo";
+
+/// It is a script, so that it needs nothing but the system.
 const ENTRY: (&str, &str) = if cfg!(windows) {
     ("run.bat", include_str!("../../../../assets/demo/run.bat"))
 } else {
@@ -33,16 +36,16 @@ pub(crate) fn play() -> Result {
     let folder = tempfile::tempdir()?;
     let home = folder.path();
     let client = home.join("client");
-    let endpoint = Endpoint::start()?;
+    let site = Site::start(home)?;
     let config = format!(
-        "app = \"org.castoff.demo\"\nname = \"Demo\"\nlog_dir = \"logs\"\n\n[source]\nurl = \"{}\"\n\n\
+        "app = \"{APP}\"\nname = \"Demo\"\nlog_dir = \"logs\"\n\n[source]\nurl = \"{}/apps/{APP}/check\"\n\n\
          [run]\ntrial = 1\n",
-        endpoint.url()
+        site.address()
     );
     std::fs::write(home.join("launcher.toml"), &config)?;
     say(&format!(
-        "A release endpoint listens on {}.\nThe launcher's folder holds one file, launcher.toml:\n\n{}",
-        endpoint.url(),
+        "A release server listens on {}.\nThe launcher's folder holds one file, launcher.toml:\n\n{}",
+        site.address(),
         indent(config.trim_end(), "    "),
     ))?;
 
@@ -52,7 +55,7 @@ pub(crate) fn play() -> Result {
         "Version 1.0.0 is published. Nothing is installed yet.",
     )?;
     publish(
-        &endpoint,
+        &site,
         "1.0.0",
         &[
             ("help.txt", "Help of 1.0.0\n"),
@@ -69,20 +72,17 @@ pub(crate) fn play() -> Result {
          old.txt is gone.",
     )?;
     std::fs::write(client.join("my-notes.txt"), "mine\n")?;
-    publish(&endpoint, "1.1.0", &[("help.txt", "Help of 1.1.0\n")])?;
+    publish(&site, "1.1.0", &[("help.txt", "Help of 1.1.0\n")])?;
     start(home)?;
     show(&client)?;
 
     step(
         3,
         "A broken update",
-        "Version 1.2.0 is published, but one bit of its package is not what was announced.",
+        "Version 1.2.0 is published, but on the server's disk one bit of its package changes.",
     )?;
-    let good = package("1.2.0", &[("help.txt", "Help of 1.2.0\n")], true)?;
-    let mut damaged = good.clone();
-    damaged[100] ^= 1;
-    offer(&endpoint, "1.2.0", good);
-    endpoint.put("/media/1.2.0.zip", damaged);
+    publish(&site, "1.2.0", &[("help.txt", "Help of 1.2.0\n")])?;
+    site.damage("1.2.0")?;
     start(home)?;
     show(&client)?;
 
@@ -92,7 +92,7 @@ pub(crate) fn play() -> Result {
         "Version 1.3.0 is published, but its entry point is not in the package.",
     )?;
     let package = package("1.3.0", &[("help.txt", "Help of 1.3.0\n")], false)?;
-    offer(&endpoint, "1.3.0", package);
+    site.publish("1.3.0", &package)?;
     start(home)?;
     show(&client)?;
 
@@ -102,18 +102,14 @@ pub(crate) fn play() -> Result {
         "Version 1.4.0 is published, which crashes at every start. It has two attempts; then the \
          version before comes back by itself.",
     )?;
-    publish(
-        &endpoint,
-        "1.4.0",
-        &[("help.txt", "Help of 1.4.0\n"), CRASH],
-    )?;
+    publish(&site, "1.4.0", &[("help.txt", "Help of 1.4.0\n"), CRASH])?;
     start(home)?;
-    say("\n  And stays, although the endpoint still offers 1.4.0:\n")?;
+    say("\n  And stays, although the server still offers 1.4.0:\n")?;
     start(home)?;
     show(&client)?;
 
     step(6, "Corrected", "Version 1.4.1 is published.")?;
-    publish(&endpoint, "1.4.1", &[("help.txt", "Help of 1.4.1\n")])?;
+    publish(&site, "1.4.1", &[("help.txt", "Help of 1.4.1\n")])?;
     start(home)?;
 
     step(
@@ -125,14 +121,14 @@ pub(crate) fn play() -> Result {
     start(home)?;
     show(&client)?;
 
-    in_the_background(&endpoint, home, &config)?;
+    in_the_background(&site, home, &config)?;
     show(&client)?;
 
-    signed(&endpoint, home, &config)?;
+    signed(&site, home, &config)?;
     show(&client)?;
 
-    step(12, "Offline", "The endpoint is switched off.")?;
-    drop(endpoint);
+    step(12, "Offline", "The server is switched off.")?;
+    drop(site);
     start(home)?;
 
     say("\nThat was all. The temporary folder is removed again.")?;
@@ -144,7 +140,7 @@ pub(crate) fn play() -> Result {
 const WORKER_PATIENCE: Duration = Duration::from_mins(1);
 
 /// The steps in which the app does not wait for its update.
-fn in_the_background(endpoint: &Endpoint, home: &Path, config: &str) -> Result {
+fn in_the_background(site: &Site, home: &Path, config: &str) -> Result {
     step(
         8,
         "In the background",
@@ -153,7 +149,7 @@ fn in_the_background(endpoint: &Endpoint, home: &Path, config: &str) -> Result {
     )?;
     let background = format!("{config}\n[update]\nwhen = \"background\"\n");
     std::fs::write(home.join("launcher.toml"), background)?;
-    publish(endpoint, "1.4.2", &[("help.txt", "Help of 1.4.2\n")])?;
+    publish(site, "1.4.2", &[("help.txt", "Help of 1.4.2\n")])?;
     start(home)?;
     let state = home.join("client/.castoff/state.json");
     let deadline = Instant::now() + WORKER_PATIENCE;
@@ -185,18 +181,18 @@ fn in_the_background(endpoint: &Endpoint, home: &Path, config: &str) -> Result {
 }
 
 /// The steps in which releases are signed, by the publisher and by somebody else.
-fn signed(endpoint: &Endpoint, home: &Path, config: &str) -> Result {
+fn signed(site: &Site, home: &Path, config: &str) -> Result {
     step(
         10,
         "Signed",
         "The publisher makes a key, pins it in launcher.toml, signs 1.5.0, and says that it is \
-         current. Any web server will do for that.",
+         current. The launcher asks for the documents from now on.",
     )?;
-    tool(home, &["keygen", "publisher", "--no-passphrase"])?;
+    tool(home, &["keygen", "publisher", "--no-passphrase"], &[])?;
     let public = std::fs::read_to_string(home.join("publisher.pub"))?;
     let pin = format!(
-        "[source]\nkind = \"index\"\nurl = \"{}\"\n\n[trust]\nkeys = [\"{}\"]\n",
-        endpoint.address(RELEASES),
+        "[source]\nkind = \"index\"\nurl = \"{}/apps/{APP}/\"\n\n[trust]\nkeys = [\"{}\"]\n",
+        site.address(),
         public.lines().last().unwrap_or_default()
     );
     let (before, _) = config.split_once("[source]").ok_or("no source")?;
@@ -205,7 +201,7 @@ fn signed(endpoint: &Endpoint, home: &Path, config: &str) -> Result {
         home.join("launcher.toml"),
         format!("{before}{pin}\n[run]{run}"),
     )?;
-    sign(endpoint, home, "publisher", "1.5.0")?;
+    sign(site, "publisher", "1.5.0")?;
     say(&format!(
         "\n{}\n",
         indent(pin.trim_end(), "    ").replace("    \n", "\n")
@@ -217,49 +213,23 @@ fn signed(endpoint: &Endpoint, home: &Path, config: &str) -> Result {
         "A thief has the server",
         "Whoever has broken into it offers 6.6.6, signed with a key of their own.",
     )?;
-    tool(home, &["keygen", "thief", "--no-passphrase"])?;
-    sign(endpoint, home, "thief", "6.6.6")?;
+    tool(home, &["keygen", "thief", "--no-passphrase"], &[])?;
+    sign(site, "thief", "6.6.6")?;
     start(home)
 }
 
-/// Packs a version, signs it with a key and publishes it as documents.
-fn sign(endpoint: &Endpoint, home: &Path, key: &str, version: &str) -> Result {
-    let folder = home.join(format!("{key}-releases"));
-    std::fs::create_dir(&folder)?;
-    let package = package(
-        version,
-        &[("help.txt", &format!("Help of {version}\n"))],
-        true,
-    )?;
-    let name = format!("{key}-releases/{version}.zip");
-    std::fs::write(home.join(&name), package)?;
-    let key = format!("{key}.key");
-    let sign = [
-        "sign",
-        &name,
-        "--version",
-        version,
-        "--entry-point",
-        ENTRY.0,
-        "--key",
-        &key,
-    ];
-    tool(home, &sign)?;
-    let (folder_name, _) = name.split_once('/').unwrap_or_default();
-    tool(home, &["index", "new", folder_name, "--key", &key])?;
-    for entry in std::fs::read_dir(&folder)? {
-        let entry = entry?;
-        let path = format!("{RELEASES}{}", entry.file_name().display());
-        endpoint.put(&path, std::fs::read(entry.path())?);
-    }
-    Ok(())
+/// Packs a version, signs it with a key and makes it current.
+fn sign(site: &Site, key: &str, version: &str) -> Result {
+    let files = [("help.txt", &*format!("Help of {version}\n"))];
+    site.publish_signed(key, "publisher", version, &package(version, &files, true)?)
 }
 
 /// Runs this executable as a publisher does, in a folder.
-fn tool(home: &Path, command: &[&str]) -> Result {
+fn tool(home: &Path, command: &[&str], environment: &[(&str, &str)]) -> Result {
     say(&format!("    $ castoff {}", command.join(" ")))?;
     let status = Command::new(std::env::current_exe()?)
         .args(command)
+        .envs(environment.iter().copied())
         .current_dir(home)
         .status()?;
     if status.success() {
@@ -285,21 +255,8 @@ fn castoff(home: &Path, command: &[&str], args: &[&str]) -> Result {
     say(&format!("    (exit code {})", status.code().unwrap_or(-1)))
 }
 
-fn publish(endpoint: &Endpoint, version: &str, files: &[(&str, &str)]) -> Result {
-    offer(endpoint, version, package(version, files, true)?);
-    Ok(())
-}
-
-/// Announces a package as the release server does.
-fn offer(endpoint: &Endpoint, version: &str, package: Vec<u8>) {
-    let path = format!("/media/{version}.zip");
-    let answer = serde_json::json!({
-        "id": 1, "version": version, "file": path, "entry_point": ENTRY.0,
-        "file_size": package.len(), "file_hash": Sha256::of(&package).to_string(),
-        "changelog": format!("* What is new in {version}"), "is_active": true, "app": "demo",
-    });
-    endpoint.put(&path, package);
-    endpoint.put(endpoint::CHECK, answer.to_string().into_bytes());
+fn publish(site: &Site, version: &str, files: &[(&str, &str)]) -> Result {
+    site.publish(version, &package(version, files, true)?)
 }
 
 /// A package with its file list; with the entry point, or without.

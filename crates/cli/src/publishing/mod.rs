@@ -5,8 +5,10 @@
 //! stdout, what there is to know about it to stderr.
 
 mod ask;
+mod bar;
 mod init;
 mod pack;
+mod publish;
 mod say;
 mod settings;
 
@@ -63,6 +65,14 @@ pub(crate) enum Command {
         #[command(subcommand)]
         action: Index,
     },
+    /// Publishes a package, or all that lies in a folder, at a place that launchers ask
+    Publish(Box<publish::Publish>),
+    /// Makes a version current that is published already
+    Activate(Box<publish::Activate>),
+    /// Takes a version back: it is not installed any more, and people go back to the one before
+    Withdraw(Box<publish::Withdraw>),
+    /// Lists what is published at a place
+    Published(publish::Published),
     /// Goes through a folder, or looks at a document, as a launcher does, and says what it trusts
     Verify {
         /// The folder, or a document
@@ -155,6 +165,9 @@ pub(crate) struct NewIndex {
     /// A version that is not to be installed any more
     #[arg(long, value_name = "VERSION")]
     revoke: Vec<Version>,
+    /// The percentage of installations that are to have it already; else all
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u64).range(..=100))]
+    rollout: Option<u64>,
     #[command(flatten)]
     term: Term,
     #[command(flatten)]
@@ -251,6 +264,7 @@ pub(crate) fn run(command: Command) -> ExitCode {
     let json = matches!(
         command,
         Command::Verify { json: true, .. }
+            | Command::Published(publish::Published { json: true, .. })
             | Command::Keys {
                 action: Keys::Show { json: true, .. }
             }
@@ -300,6 +314,10 @@ fn work(command: Command) -> Result<bool> {
         },
         Command::Init(init) => init.run()?,
         Command::Pack(pack) => pack.run()?,
+        Command::Publish(publish) => publish.run()?,
+        Command::Activate(activate) => activate.run()?,
+        Command::Withdraw(withdraw) => withdraw.run()?,
+        Command::Published(published) => published.run()?,
         Command::Sign {
             file,
             announce,
@@ -378,7 +396,7 @@ fn sign(file: &Path, announce: Announce, signing: &Signing) -> Result<()> {
         let written = document.sign(&signing.open()?)?;
         return say::signed(&written, &folder);
     }
-    let draft = announce.draft(file)?;
+    let draft = announce.draft(file, &Settings::read()?)?;
     let (signers, known) = (signing.open()?, signing.known()?);
     let written = release::sign(&draft, &signers, &known)?;
     say::written(&written, &folder)?;
@@ -406,6 +424,7 @@ fn index(action: Index) -> Result<()> {
                 app,
                 current,
                 revoke,
+                rollout,
                 term,
                 signing,
             } = *new;
@@ -419,7 +438,7 @@ fn index(action: Index) -> Result<()> {
                 channel: term.channel,
                 current,
                 revoked: revoke,
-                rollout: None,
+                rollout,
                 expires: term.expires,
             };
             let (signers, known) = (signing.open()?, signing.known()?);
@@ -545,8 +564,19 @@ fn request(problem: impl Into<String>) -> Error {
 impl Signing {
     /// Opens the secret keys, and asks for their passphrases.
     fn open(&self) -> Result<Vec<Signer>> {
+        let signers = self.open_any()?;
+        if signers.is_empty() {
+            return Err(request(
+                "say with --key which key signs; there is none in the current folder",
+            ));
+        }
+        Ok(signers)
+    }
+
+    /// The same, where nothing may have to be signed; none, when there is no key.
+    fn open_any(&self) -> Result<Vec<Signer>> {
         let alone = if self.keys.is_empty() {
-            Some(settings::key_here()?)
+            settings::key_here()?
         } else {
             None
         };
@@ -600,7 +630,7 @@ impl Announce {
             || !self.launcher.is_empty()
     }
 
-    fn draft(self, package: &Path) -> Result<release::Draft> {
+    fn draft(self, package: &Path, settings: &Settings) -> Result<release::Draft> {
         let version = match self.version {
             Some(version) => version,
             None => listed_version(package)?,
@@ -621,13 +651,14 @@ impl Announce {
                 "{text:?} is not TARGET=FILE, as in linux-x86_64=MyApp"
             ))),
         };
-        let settings = Settings::read()?;
         Ok(release::Draft {
             app: settings.app(self.app)?,
             version,
             target: self.target,
             package: package.to_path_buf(),
-            entry_point: self.entry_point.or(settings.publish.entry_point),
+            entry_point: self
+                .entry_point
+                .or_else(|| settings.publish.entry_point.clone()),
             notes,
             urls: self.url,
             critical_below: self.critical_below,

@@ -1,18 +1,17 @@
 //! `castoff pack`.
 
-use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 
-use castoff::launcher::messages::{Lang, Text, size};
+use castoff::launcher::messages::size;
 use castoff::release::Commands;
 use castoff::version::Version;
 use castoff_publish::pack::{Draft, Progress, pack};
 use castoff_publish::{Result, against};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 
-use super::say;
 use super::settings::Settings;
+use super::{bar, say};
 
 #[derive(Args)]
 pub(crate) struct Pack {
@@ -65,7 +64,7 @@ impl Pack {
                 after_commit: self.after_commit,
             },
         };
-        let bar = bar();
+        let bar = bar::new();
         let packed = pack(&draft, &mut |progress| show(&bar, progress));
         bar.finish_and_clear();
         say::packed(&packed?, &draft.output);
@@ -85,33 +84,11 @@ fn usual_name(version: &Version, target: Option<&str>) -> Result<PathBuf> {
     Ok(name.into())
 }
 
-/// A bar where somebody sees it.
-fn bar() -> ProgressBar {
-    let target = if io::stderr().is_terminal() {
-        ProgressDrawTarget::stderr()
-    } else {
-        ProgressDrawTarget::hidden()
-    };
-    ProgressBar::with_draw_target(None, target)
-}
-
 fn show(bar: &ProgressBar, progress: Progress) {
-    let style = |template| {
-        ProgressStyle::with_template(template)
-            .unwrap_or_else(|_| ProgressStyle::default_bar())
-            .progress_chars("=> ")
-    };
     match progress {
-        Progress::Packing { done, total } => {
-            if bar.length().is_none() {
-                bar.set_length(total);
-                bar.set_style(style(Text::ProgressBar.template(Lang::En)));
-                bar.set_message("Packing");
-            }
-            bar.set_position(done);
-        }
+        Progress::Packing { done, total } => bar::show(bar, "Packing", done, total),
         Progress::Checking => {
-            bar.set_style(style("{msg} ..."));
+            bar.set_style(bar::style("{msg} ..."));
             bar.set_message(format!(
                 "Checking, as a launcher does, {}",
                 size(bar.position())

@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 use castoff::launcher::messages::{sanitise, size};
 use castoff::trust::document::{keys_name, release_name};
 use castoff::trust::{PublicKey, Role};
+use castoff::version::Version;
 use castoff_publish::document::{Content, Document, Folder, Standing, Written, list, roles};
 use castoff_publish::init::Answers;
 use castoff_publish::pack::Packed;
+use castoff_publish::place::{Current, Event, Listing, Source};
 use castoff_publish::signer::NewPair;
 use castoff_publish::verify::{Report, Signed};
 use castoff_publish::{Error, Result, time};
@@ -122,6 +124,161 @@ pub(super) fn packed(packed: &Packed, output: &Path) {
         ));
     }
     data(&output.display().to_string());
+}
+
+/// What has happened in a publication.
+pub(super) fn event(event: &Event<'_>) {
+    match event {
+        Event::Sending { .. } => {}
+        Event::Resumed { name, done } => line(&format!(
+            "{}: {} are there from an earlier attempt",
+            sanitise(name),
+            size(*done)
+        )),
+        Event::Sent { name, size: bytes } => {
+            line(&format!("{}: {} sent", sanitise(name), size(*bytes)));
+        }
+        Event::Prepared => line("The app is new there."),
+        Event::Signed(document) => line(&format!("{}: signed", document.path().display())),
+        Event::Written { name } => line(&format!("{}: published", sanitise(name))),
+        Event::There { name } => line(&format!("{}: is there already", sanitise(name))),
+    }
+}
+
+/// A release that is at a place, and not current there.
+pub(super) fn published(version: &Version, place: &str) {
+    data(&format!("{version} is published at {place}"));
+    line(&format!(
+        "Nobody gets it yet: `castoff activate {version}` makes it current."
+    ));
+}
+
+/// All releases of a folder.
+pub(super) fn published_all(place: &str) {
+    data(&format!("All that lies here is published at {place}"));
+}
+
+/// What is current in a channel.
+pub(super) fn current(current: &Current, channel: &str, place: &str) {
+    let mut text = match &current.version {
+        Some(version) => format!("{version} is current in {channel} at {place}"),
+        None => format!("nothing is current in {channel} at {place}"),
+    };
+    if current.unchanged {
+        text.push_str(", as before");
+    }
+    data(&text);
+    number(current);
+}
+
+/// The number of an index, and until when it holds.
+fn number(current: &Current) {
+    let Some(seq) = current.seq else { return };
+    let expires = current.expires.map(|at| {
+        format!(
+            "; it holds until {}, and has to be signed again before",
+            time::text(at)
+        )
+    });
+    line(&format!(
+        "The index has number {seq}{}.",
+        expires.unwrap_or_default()
+    ));
+}
+
+/// A version that was taken back, and what people get.
+pub(super) fn withdrawn(version: &Version, current: &Current, channel: &str) {
+    data(&format!("{version} is withdrawn from {channel}"));
+    match &current.version {
+        Some(next) => line(&format!(
+            "Nobody installs it any more. Whoever has it, and whoever has an older version, gets {next} \
+             with the next check."
+        )),
+        None => line("Nobody installs it any more. There is no other version to get."),
+    }
+    number(current);
+}
+
+/// A version that was taken back, and is current elsewhere.
+pub(super) fn still_current(version: &Version, channel: &str) {
+    line(&format!(
+        "{version} is still current in {0}: `castoff withdraw {version} --channel {0}` takes it back \
+         there.",
+        sanitise(channel)
+    ));
+}
+
+/// How a launcher finds what is published.
+pub(super) fn source(source: &Source) {
+    line(&format!(
+        "\nLaunchers find it by these lines of launcher.toml:\n\n[source]\nkind = {}\nurl = {}",
+        json!(source.kind),
+        json!(source.url)
+    ));
+}
+
+/// What is published at a place.
+pub(super) fn listing(listing: &Listing, place: &str, as_json: bool) {
+    let current_in = |version: &Version| -> Vec<&String> {
+        let channels = listing.channels.iter();
+        let current = channels.filter(|(_, channel)| channel.version == *version);
+        current.map(|(name, _)| name).collect()
+    };
+    if as_json {
+        let releases = listing.releases.iter().map(|release| {
+            json!({
+                "version": release.version, "signed": release.signed,
+                "current": current_in(&release.version), "withdrawn": release.withdrawn,
+                "packages": release.packages,
+            })
+        });
+        let channels = listing.channels.iter().map(|(name, channel)| {
+            let value = json!({
+                "version": channel.version, "seq": channel.seq,
+                "expires": channel.expires.map(time::text), "rollout": channel.rollout,
+            });
+            (name.clone(), value)
+        });
+        let value = json!({
+            "place": place, "releases": releases.collect::<Vec<_>>(),
+            "channels": channels.collect::<serde_json::Map<_, _>>(),
+        });
+        data(&value.to_string());
+        return;
+    }
+    if listing.releases.is_empty() {
+        line(&format!("Nothing is published at {place}."));
+    }
+    for release in &listing.releases {
+        let mut marks: Vec<String> = current_in(&release.version)
+            .into_iter()
+            .map(|channel| format!("current in {}", sanitise(channel)))
+            .collect();
+        marks.extend(release.withdrawn.then(|| "withdrawn".to_owned()));
+        marks.extend((!release.signed).then(|| "not signed".to_owned()));
+        data(format!("{}  {}", release.version, marks.join(", ")).trim_end());
+        for package in &release.packages {
+            data(&format!(
+                "  {}: {}, {}",
+                sanitise(&package.target),
+                sanitise(&package.name),
+                size(package.size)
+            ));
+        }
+    }
+    for (name, channel) in &listing.channels {
+        let mut text = format!("{}: {}", sanitise(name), channel.version);
+        if let Some(seq) = channel.seq {
+            let _ = write!(text, ", number {seq}");
+        }
+        if let Some(expires) = channel.expires {
+            let _ = write!(text, ", expires {}", time::text(expires));
+        }
+        if let Some(rollout) = channel.rollout {
+            let _ = write!(text, ", for {rollout} per cent");
+        }
+        data(&text);
+    }
 }
 
 /// What a document says.

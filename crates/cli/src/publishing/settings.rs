@@ -62,6 +62,16 @@ fn publish_file() -> Result<PublishFile> {
     toml::from_str(&text_of(PUBLISH_FILE)?).map_err(|error| wrong(PUBLISH_FILE, &error))
 }
 
+/// What a file with a secret says: its first line.
+pub(super) fn secret(path: &Path) -> Result<String> {
+    let text = fs::read_to_string(path).map_err(|source| io(path, source))?;
+    let secret = text.lines().next().unwrap_or_default().trim();
+    if secret.is_empty() {
+        return Err(request(format!("{} is empty", path.display())));
+    }
+    Ok(secret.to_owned())
+}
+
 fn wrong(file: &str, error: &toml::de::Error) -> Error {
     request(format!("{file}: {}", error.message()))
 }
@@ -75,11 +85,11 @@ fn text_of(file: &str) -> Result<String> {
     }
 }
 
-/// The key of publish.toml, or else the one secret key in the current folder.
-pub(super) fn key_here() -> Result<PathBuf> {
+/// The key of publish.toml, or else the one secret key in the current folder, if there is one.
+pub(super) fn key_here() -> Result<Option<PathBuf>> {
     if let Some(key) = publish_file()?.key {
         say::line(&format!("Signing with {}.", key.display()));
-        return Ok(key);
+        return Ok(Some(key));
     }
     let here = Path::new(".");
     let entries = fs::read_dir(here).map_err(|source| io(here, source))?;
@@ -91,11 +101,9 @@ pub(super) fn key_here() -> Result<PathBuf> {
     match keys.as_slice() {
         [key] => {
             say::line(&format!("Signing with {}.", key.display()));
-            Ok(key.clone())
+            Ok(Some(key.clone()))
         }
-        [] => Err(request(
-            "say with --key which key signs; there is none in the current folder",
-        )),
+        [] => Ok(None),
         several => {
             let names: Vec<_> = several
                 .iter()

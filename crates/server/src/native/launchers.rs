@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::releases::is_name;
 use crate::answer::{Answer, kept};
-use crate::registry::{App, STABLE};
+use crate::registry::{App, Channel, Release, STABLE};
 use crate::visit::Visit;
 use crate::{Error, Result, Server, media};
 
@@ -56,9 +56,7 @@ pub async fn current(
     let Some((release, channel)) = server.registry.current(&app.id, channel).await? else {
         return Ok(None);
     };
-    let mut packages = release.packages.iter();
-    let exact = target.and_then(|target| packages.find(|package| package.target == target));
-    let Some(package) = exact.or(release.packages.first()) else {
+    let Some(package) = release.package_for(target) else {
         return Ok(None);
     };
     let mut answer = Map::new();
@@ -74,6 +72,20 @@ pub async fn current(
     if !release.entry_point.is_empty() {
         say("entry_point", release.entry_point.as_str().into());
     }
+    answer.extend(beyond(server, app, &release, &channel).await?);
+    Ok(Some(answer))
+}
+
+/// What launchers read of a release beyond its package: for how many it is, below which version nobody
+/// is safe, and the signed documents.
+pub async fn beyond(
+    server: &Server,
+    app: &App,
+    release: &Release,
+    channel: &Channel,
+) -> Result<Map<String, Value>> {
+    let mut answer = Map::new();
+    let mut say = |name: &str, value: Value| answer.insert(name.to_owned(), value);
     if channel.rollout < 100 {
         say("rollout", channel.rollout.into());
     }
@@ -97,7 +109,7 @@ pub async fn current(
             say("keys", json!(keys));
         }
     }
-    Ok(Some(answer))
+    Ok(answer)
 }
 
 /// `GET /apps/APP/NAME`: a document or a package.

@@ -8,6 +8,7 @@ mod admin;
 mod browser;
 mod native;
 mod registry;
+mod s3;
 mod site;
 mod webdriver;
 mod zghmvp;

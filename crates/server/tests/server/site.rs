@@ -310,8 +310,7 @@ impl Form {
 #[cfg(feature = "postgres")]
 mod postgres {
     use castoff_server::secret;
-    use sqlx::any::AnyConnection;
-    use sqlx::{AssertSqlSafe, Connection as _};
+    use sqlx::{AnyConnection, AssertSqlSafe, Connection as _};
 
     /// A database of a test, which goes with it.
     pub(super) struct Database {

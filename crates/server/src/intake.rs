@@ -49,7 +49,14 @@ pub async fn package(server: &Server, path: &Path, claim: &Claim<'_>) -> Result<
         unpacked.path().to_path_buf(),
         claim.version.clone(),
     );
-    let (sha256, size, files) = blocking(move || unpack(&from, &into, &version)).await?;
+    let arrived = blocking(move || unpack(&from, &into, &version)).await;
+    let (sha256, size, files) = arrived.map_err(|error| match error {
+        // Who sent it knows it by its name, and is not to know where it lies here.
+        Error::PackageInvalid(problem) => {
+            Error::PackageInvalid(problem.replace(&path.display().to_string(), claim.name))
+        }
+        other => other,
+    })?;
     for (index, file) in files.iter().enumerate() {
         put_file(
             server,

@@ -325,6 +325,7 @@ pub async fn add_app(server: &Server, who: &str, app: &App) -> Result<()> {
             app.key
         )));
     }
+    must_be_short(app)?;
     let mut change = server.registry.change(who).await?;
     if server.registry.app(&app.key).await?.is_some() {
         return Err(Error::conflict(format!(
@@ -339,6 +340,7 @@ pub async fn add_app(server: &Server, who: &str, app: &App) -> Result<()> {
 
 /// Changes name, description and times of an app.
 pub async fn change_app(server: &Server, who: &str, app: &App) -> Result<()> {
+    must_be_short(app)?;
     let mut change = server.registry.change(who).await?;
     change.change_app(app).await?;
     change.note("change app", &app.key, &app.name).await?;
@@ -372,6 +374,22 @@ pub async fn revoke_token(registry: &Registry, who: &str, name: &str) -> Result<
     }
     change.note("revoke token", "", name).await?;
     change.commit().await
+}
+
+/// What is told of an app is for lists and headings.
+fn must_be_short(app: &App) -> Result<()> {
+    for (what, text, limit) in [
+        ("key", &app.key, 100),
+        ("name", &app.name, 200),
+        ("description", &app.description, 2000),
+    ] {
+        if text.chars().count() > limit {
+            return Err(Error::request(format!(
+                "the {what} of an app has {limit} characters at most"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Takes a signed document. An index makes current what it names.

@@ -312,7 +312,7 @@ fn form(person: &Person, app: Option<&App>, sent: &Sent) -> Response {
         form_time(app.and_then(|app| app.disable_time)),
     );
     let body = html! {
-        form.narrow method="post" action=(person.path) {
+        form.sheet.narrow method="post" action=(person.path) {
             (csrf(person))
             @if app.is_none() {
                 (field(t.key, t.key_hint, &html! {

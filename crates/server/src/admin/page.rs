@@ -91,7 +91,7 @@ pub(super) fn show(visitor: &Visitor, view: View<'_>) -> Response {
                     }
                     h1 { bdi { (title) } }
                     @if let Some(done) = done { p.notice.done role="status" { (done) } }
-                    @if let Some(error) = &sent.error { (refusal(t, error)) }
+                    @if let Some(error) = &sent.error { (refusal(t, title, error)) }
                     (body)
                 }
             }
@@ -160,10 +160,10 @@ fn in_language(visitor: &Visitor, lang: Lang) -> String {
     format!("{}?{}", visitor.path, query.finish())
 }
 
-fn refusal(t: &Texts, error: &Error) -> Markup {
+fn refusal(t: &Texts, title: &str, error: &Error) -> Markup {
     html! {
         div.notice.error role="alert" {
-            p { b { (t.of(error)) } }
+            @if title != t.of(error) { p { b { (t.of(error)) } } }
             p lang="en" { (error.message()) }
             p { code { (error.code()) } }
         }
@@ -212,7 +212,7 @@ pub(super) struct Question<'a> {
 /// Shows a question. Its form goes to its own address.
 pub(super) fn ask(person: &Person, question: &Question<'_>, sent: &Sent) -> Response {
     let body = html! {
-        form.narrow method="post" action=(person.path) {
+        form.sheet.narrow method="post" action=(person.path) {
             (csrf(person))
             @for (name, value) in question.fields { input type="hidden" name=(name) value=(value); }
             @for line in question.lines { p { (line) } }

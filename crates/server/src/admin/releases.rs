@@ -117,31 +117,26 @@ pub(super) async fn page(
     let body = html! {
         p {
             (badges(t, release, &channels)) " "
-            span.faint { (t.created) " " (time(release.created)) }
+            span.faint { "· " (t.created) " " (time(release.created)) }
         }
         @if !release.notes.is_empty() { div.text { (release.notes) } }
         (packages(server, person, release))
-        h2 { (t.activate) }
-        @if release.withdrawn {
-            p.empty { (t.cannot_activate) }
-        } @else if !release.enabled {
-            p.empty { (t.cannot_activate_yet) }
-        } @else {
-            form.narrow method="post" action=(own_address(person, app, release, "/activate")) {
-                (csrf(person))
-                p.faint { (t.activate_hint) }
-                (place(t, &channels, sent))
-                div.buttons { button.main { (t.activate) } }
+        div.columns {
+            section {
+                h2 { (t.activate) }
+                (activation(person, app, release, &channels, sent))
+                h2 { (t.more) }
+                (more(person, app, release))
+            }
+            section {
+                h2 { (t.edit) }
+                form.sheet method="post" action=(own_address(person, app, release, "")) {
+                    (csrf(person))
+                    (words(t, Some(release), sent))
+                    div.buttons { button { (t.save) } }
+                }
             }
         }
-        h2 { (t.edit) }
-        form.narrow method="post" action=(own_address(person, app, release, "")) {
-            (csrf(person))
-            (words(t, Some(release), sent))
-            div.buttons { button { (t.save) } }
-        }
-        h2 { (t.more) }
-        (more(person, app, release))
     };
     let trail = [
         (person.link("/"), t.apps),
@@ -157,6 +152,30 @@ pub(super) async fn page(
             body,
         },
     ))
+}
+
+fn activation(
+    person: &Person,
+    app: &App,
+    release: &Release,
+    channels: &[Channel],
+    sent: &Sent,
+) -> Markup {
+    let t = person.t;
+    html! {
+        @if release.withdrawn {
+            p.empty { (t.cannot_activate) }
+        } @else if !release.enabled {
+            p.empty { (t.cannot_activate_yet) }
+        } @else {
+            form.sheet method="post" action=(own_address(person, app, release, "/activate")) {
+                (csrf(person))
+                p.faint { (t.activate_hint) }
+                (place(t, channels, sent))
+                div.buttons { button.main { (t.activate) } }
+            }
+        }
+    }
 }
 
 fn packages(server: &Server, person: &Person, release: &Release) -> Markup {
@@ -181,7 +200,7 @@ fn packages(server: &Server, person: &Person, release: &Release) -> Markup {
                         td data-label=(t.target) { (it.target) }
                         td.number data-label=(t.size) { (size(it.size.cast_unsigned())) }
                         td.number data-label=(t.downloads) { (it.downloads) }
-                        td data-label=(t.sha256) { code.whole { (it.sha256) } }
+                        td.long data-label=(t.sha256) { code { (it.sha256) } }
                     }
                 }
             }
@@ -228,11 +247,23 @@ pub(super) fn place(t: &Texts, channels: &[Channel], sent: &Sent) -> Markup {
 fn more(person: &Person, app: &App, release: &Release) -> Markup {
     let t = person.t;
     let is_current = !release.active.is_empty();
+    let (page, text, hint) = if release.enabled {
+        ("/deactivate", t.deactivate, t.deactivate_hint)
+    } else {
+        ("/enable", t.enable, t.enable_hint)
+    };
     html! {
-        @if is_current {
-            p.faint { (fill(t.only_elsewhere, &[("channels", &release.active.join(", "))])) }
-        }
-        div.choices {
+        div.sheet.choices {
+            @if is_current {
+                p.faint { (fill(t.only_elsewhere, &[("channels", &release.active.join(", "))])) }
+            }
+            @if !release.withdrawn && !is_current {
+                form method="post" action=(own_address(person, app, release, page)) {
+                    (csrf(person))
+                    button { (text) }
+                    small { (hint) }
+                }
+            }
             @if !release.withdrawn {
                 div {
                     a.button.danger href=(own_address(person, app, release, "/withdraw")) { (t.withdraw) }
@@ -240,11 +271,6 @@ fn more(person: &Person, app: &App, release: &Release) -> Markup {
                 }
             }
             @if !is_current {
-                form method="post" action=(own_address(person, app, release, if release.enabled { "/deactivate" } else { "/enable" })) {
-                    (csrf(person))
-                    button { (if release.enabled { t.deactivate } else { t.enable }) }
-                    small { (if release.enabled { t.deactivate_hint } else { t.enable_hint }) }
-                }
                 div {
                     a.button.danger href=(own_address(person, app, release, "/delete")) { (t.delete) }
                     small { (t.delete_hint) }

@@ -205,7 +205,7 @@ pub(super) async fn ask(visitor: Visitor) -> Response {
 pub(super) fn sign_in(visitor: &Visitor, next: &str, sent: &Sent) -> Response {
     let t = visitor.t;
     let body = html! {
-        form.narrow method="post" action=(visitor.link("/sign-in")) {
+        form.sheet.narrow method="post" action=(visitor.link("/sign-in")) {
             input type="hidden" name="next" value=(next);
             (field(t.token, t.token_hint, &html! {
                 input type="password" name="token" required autofocus autocomplete="current-password";

@@ -103,7 +103,7 @@ texts! {
     // Signing in
     sign_in: "Sign in", "登录";
     token: "Token", "令牌";
-    token_hint: "One that may publish or administer. `castoff serve` made the first one.", "请使用具有“发布”或“管理”权限的令牌。第一个令牌由 castoff serve 生成。";
+    token_hint: "One of the role publish or admin. The first is made by: castoff serve token add NAME --role admin", "权限须为“发布”或“管理”。第一个令牌的生成命令：castoff serve token add NAME --role admin";
     signed_out: "You have signed out.", "已退出登录。";
 
     // Apps
@@ -115,13 +115,13 @@ texts! {
     key_hint: "The app of launcher.toml, such as com.example.client. It cannot be changed later.", "即 launcher.toml 中的 app，例如 com.example.client。添加后不能更改。";
     name: "Name", "名称";
     description: "Description", "简介";
-    enable_time: "Launchers are answered from", "开始提供更新的时间";
+    enable_time: "Available from", "开始提供更新的时间";
     enable_time_hint: "In UTC. Empty: not yet.", "UTC 时间。留空表示暂不提供。";
-    disable_time: "Until", "停止提供更新的时间";
+    disable_time: "Available until", "停止提供更新的时间";
     disable_time_hint: "In UTC. Empty: without end.", "UTC 时间。留空表示一直提供。";
-    available: "answered", "提供中";
-    not_available: "not answered", "未提供";
-    not_available_hint: "Launchers are told that there is no such app, because of the times that were set.", "由于所设的时间，启动器目前会被告知没有这个应用。";
+    available: "available", "提供中";
+    not_available: "not available", "未提供";
+    not_available_hint: "Launchers are told that there is no such app, because of the times that are set.", "按所设的时间，目前不向启动器提供此应用的更新。";
     current_version: "Current", "当前版本";
     app_added: "The app was added.", "应用已添加。";
     app_changed: "The app was changed.", "应用已修改。";
@@ -131,7 +131,7 @@ texts! {
     channel: "Channel", "渠道";
     version: "Version", "版本";
     rollout: "Rollout", "灰度比例";
-    rollout_hint: "Per cent of installations that are offered it.", "多大比例的用户会收到此版本（百分比）。";
+    rollout_hint: "Per cent of installations.", "收到此版本的用户百分比。";
     index: "Signed index", "已签名索引";
     index_number: "no. {number}", "第 {number} 号";
     no_channels: "No release is current. Launchers are told that there is nothing new.", "目前没有当前版本，启动器会被告知没有更新。";
@@ -152,14 +152,14 @@ texts! {
     file: "Package", "安装包";
     file_hint: "A zip or tar, of {limit} at most.", "zip 或 tar 格式，不超过 {limit}。";
     version_hint: "Such as 1.2.0. It cannot be changed later.", "例如 1.2.0。上传后不能更改。";
-    target: "For machines", "适用平台";
+    target: "Machines", "适用平台";
     target_hint: "any, or one kind such as windows-x86_64.", "any 表示所有平台，也可以是 windows-x86_64 等某一种。";
     entry_point: "Entry point", "入口程序";
     entry_point_hint: "What is started. Empty: what the launcher is configured with.", "要启动的程序。留空则使用启动器自身的配置。";
     notes: "What is new", "更新说明";
     notes_hint: "Plain text. People see it before they update.", "纯文本，用户在更新前会看到。";
-    critical_below: "Critical below", "须立即更新的旧版本";
-    critical_below_hint: "Versions lower than this one are not safe to go on with.", "低于此版本号的旧版本不宜继续使用。";
+    critical_below: "Critical below", "低于此版本须立即更新";
+    critical_below_hint: "Versions lower than this one are not safe to go on with.", "填写版本号：低于它的旧版本不宜继续使用。";
     activate_at_once: "Make it current at once", "上传后立即设为当前版本";
     upload_button: "Upload", "上传";
     uploading: "Upload", "上传进度";
@@ -177,7 +177,7 @@ texts! {
     edit: "What is said of it", "版本信息";
     edited: "It was saved.", "已保存。";
     activate: "Make it current", "设为当前版本";
-    activate_hint: "Launchers of the channel are offered it from then on, instead of what is current there now.", "此后该渠道的启动器会收到此版本，代替那里现在的当前版本。";
+    activate_hint: "Launchers of the channel are offered it from then on, instead of what is current there now.", "此后，该渠道的启动器会收到此版本，而不是那里现在的当前版本。";
     activated: "It is current now.", "已设为当前版本。";
     cannot_activate: "It was withdrawn, and never becomes current again. Publish a higher version.", "此版本已撤回，不能再设为当前版本。请发布更高的版本。";
     cannot_activate_yet: "It is deactivated. Enable it first.", "此版本已停用，请先启用。";

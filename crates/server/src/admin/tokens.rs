@@ -55,7 +55,7 @@ fn show(person: &Person, tokens: &[Token], sent: &Sent) -> Response {
             }
         }
         h2 { (t.make_token) }
-        form.narrow method="post" action=(person.link("/tokens")) {
+        form.sheet.narrow method="post" action=(person.link("/tokens")) {
             (csrf(person))
             (field(t.name, t.token_name_hint, &html! {
                 input name="name" required maxlength="64" autocomplete="off" value=(sent.value("name", ""));
@@ -186,8 +186,8 @@ pub(super) async fn audit(State(server): State<Arc<Server>>, person: Person) -> 
                             td data-label=(t.time) { (time(entry.at)) }
                             td data-label=(t.who) { bdi { (entry.who) } }
                             td data-label=(t.what) { (entry.action) }
-                            td data-label=(t.app) { (entry.app) }
-                            td data-label=(t.detail) { (entry.detail) }
+                            td.loose data-label=(t.app) { (entry.app) }
+                            td.long data-label=(t.detail) { (entry.detail) }
                         }
                     }
                 }

@@ -25,6 +25,8 @@ function watch() {
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     shown.hidden = false;
+    // What was wrong the last time is over.
+    document.querySelector("main > .error")?.remove();
     if (file.files[0].size > Number(form.dataset.limit)) {
       end(form.dataset.tooLarge);
       return;
@@ -33,7 +35,7 @@ function watch() {
     request.open("POST", form.action);
     request.upload.addEventListener("progress", ({ loaded, total }) => {
       bar.value = loaded / total;
-      said.textContent = `${Math.floor((loaded / total) * 100)} %  ${mebibytes(loaded)} / ${mebibytes(total)} MiB`;
+      said.textContent = `${Math.floor((loaded / total) * 100)} % · ${mebibytes(loaded)} / ${mebibytes(total)} MiB`;
     });
     request.upload.addEventListener("load", () => {
       bar.removeAttribute("value");

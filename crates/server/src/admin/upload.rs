@@ -140,7 +140,7 @@ fn show(
     let limit = server.config.max_upload;
     let is_ticked = sent.is_ticked("activate");
     let body = html! {
-        form.narrow #upload method="post" enctype="multipart/form-data" action=(address(person, app, "/upload"))
+        form.sheet.narrow #upload method="post" enctype="multipart/form-data" action=(address(person, app, "/upload"))
             data-limit=(limit) data-too-large=(t.too_large) data-checking=(t.checking)
             data-broken-off=(t.broken_off) data-cancelled=(t.cancelled) {
             (csrf(person))

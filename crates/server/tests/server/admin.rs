@@ -1,5 +1,9 @@
 //! The pages for people, as a browser without scripts asks for them.
 
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
 use castoff_server::registry::{App, Role};
 use castoff_testkit::package::{Built, Package};
 
@@ -33,7 +37,7 @@ impl<'a> Browser<'a> {
         };
         let page = browser.get("/admin/").assert(200).text();
         let (_, rest) = page.split_once("name=\"csrf\" value=\"").unwrap();
-        browser.csrf = rest.split('"').next().unwrap().to_owned();
+        browser.csrf.extend(rest.split('"').next());
         browser
     }
 
@@ -56,6 +60,15 @@ impl<'a> Browser<'a> {
         ];
         let body = encoded(fields);
         self.site.ask("POST", path, &headers, body.as_bytes())
+    }
+
+    /// Sends a form that leads to a page which says this. Gives that page.
+    #[track_caller]
+    fn done(&self, path: &str, fields: &[(&str, &str)], text: &str) -> String {
+        let answer = self.post(path, fields).assert(303);
+        let page = self.get(answer.header("location")).assert(200).text();
+        assert!(page.contains(text), "{text}: {page}");
+        page
     }
 
     fn upload(&self, app: &str, form: &Form) -> Answer {
@@ -94,10 +107,8 @@ fn package(version: &str) -> Built {
 }
 
 fn encoded(fields: &[(&str, &str)]) -> String {
-    let percent = |text: &str| -> String { text.bytes().map(|b| format!("%{b:02X}")).collect() };
-    let pairs = fields.iter();
-    let pairs = pairs.map(|(name, value)| format!("{name}={}", percent(value)));
-    pairs.collect::<Vec<_>>().join("&")
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    form.extend_pairs(fields).finish()
 }
 
 fn sign_in(site: &Site, token: &str, next: &str) -> Answer {
@@ -471,7 +482,7 @@ fn apps_are_added_and_changed() {
     let answer = browser.post(&change, &fields).assert(303);
     let page = browser.get(answer.header("location")).assert(200).text();
     assert!(
-        page.contains("The app was changed.") && page.contains("not answered"),
+        page.contains("The app was changed.") && page.contains("not available"),
         "{page}"
     );
     let changed = site.wait(site.server.app("com.example.first")).unwrap();
@@ -556,15 +567,11 @@ fn a_package_is_uploaded_with_all_that_is_said_of_it() {
     );
     let page = browser.get("/admin/").assert(200).text();
     assert!(page.contains("1.0.0 (beta)"), "{page}");
-    let (_, media) = page_of_release(&browser, &answer)
-        .split_once("href=\"/media/")
-        .map(|(a, b)| (a.to_owned(), b.to_owned()))
-        .unwrap();
-    let place = media.split('"').next().unwrap();
-    assert_eq!(
-        site.get(&format!("/media/{place}")).assert(200).body,
-        built.bytes
-    );
+    let page = browser.get(answer.header("location")).text();
+    let (_, place) = page.split_once("href=\"/media/").unwrap();
+    let place = place.split('"').next().unwrap();
+    let package = site.get(&format!("/media/{place}")).assert(200);
+    assert_eq!(package.body, built.bytes);
 
     let again = browser.upload(&app.key, &form).assert(303);
     assert!(
@@ -574,10 +581,6 @@ fn a_package_is_uploaded_with_all_that_is_said_of_it() {
     );
     let spool = std::fs::read_dir(site.server.config.spool()).unwrap();
     assert_eq!(spool.count(), 0);
-}
-
-fn page_of_release(browser: &Browser<'_>, answer: &Answer) -> String {
-    browser.get(answer.header("location")).assert(200).text()
 }
 
 #[test]
@@ -628,6 +631,7 @@ fn a_package_that_cannot_be_taken_leaves_the_form_filled_in() {
     ] {
         let page = refused(browser.upload(&app.key, &form), status, code);
         assert!(page.contains("what I wrote"), "{page}");
+        assert!(!page.contains("spool"), "{page}");
     }
     let two = with(with(filled("1.0.0")));
     refused(browser.upload(&app.key, &two), 400, "REQUEST_INVALID");
@@ -678,54 +682,51 @@ fn what_is_published_but_not_activated_is_told_on_its_page() {
 }
 
 #[test]
-fn a_release_goes_its_way() {
+fn what_is_said_of_a_release_is_changed() {
     let (site, app) = site_with_app();
     let browser = Browser::sign_in(&site, Role::Publish);
-    let first = browser.publish(&app.key, "1.0.0");
-    let second = browser.publish(&app.key, "1.1.0");
-    let done = |path: &str, fields: &[(&str, &str)], text: &str| {
-        let answer = browser.post(path, fields).assert(303);
-        let page = browser.get(answer.header("location")).assert(200).text();
-        assert!(page.contains(text), "{text}: {page}");
-        page
-    };
-    let current = |channel: &str| {
-        let current = site.server.registry.current(&app.id, channel);
-        let current = site.wait(current).unwrap();
-        current.map(|(release, channel)| (release.version.to_string(), channel.rollout))
-    };
-
+    let release = browser.publish(&app.key, "1.0.0");
     let said = [
         ("notes", "a\r\nb"),
         ("entry_point", "x"),
         ("critical_below", "1.0"),
     ];
-    let page = done(&first, &said, "It was saved.");
-    assert!(
-        page.contains("a\nb") && page.contains("value=\"1.0\""),
-        "{page}"
-    );
+    let page = browser.done(&release, &said, "It was saved.");
+    for text in ["a\nb", "value=\"x\"", "value=\"1.0\""] {
+        assert!(page.contains(text), "{page}");
+    }
     let wrong = [("notes", "kept"), ("critical_below", "?")];
-    let page = refused(browser.post(&first, &wrong), 400, "REQUEST_INVALID");
+    let page = refused(browser.post(&release, &wrong), 400, "REQUEST_INVALID");
     assert!(page.contains("kept"), "{page}");
+    for wrong in [
+        "/admin/apps/com.example.client/releases/x",
+        "/admin/apps/none/releases/1",
+    ] {
+        refused(browser.get(wrong), 404, "NOT_FOUND");
+    }
+}
 
+#[test]
+fn a_release_becomes_current_and_is_withdrawn() {
+    let (site, app) = site_with_app();
+    let browser = Browser::sign_in(&site, Role::Publish);
+    let first = browser.publish(&app.key, "1.0.0");
+    let second = browser.publish(&app.key, "1.1.0");
+    let current = || {
+        let current = site.wait(site.server.registry.current(&app.id, "stable"));
+        let (release, channel) = current.unwrap().unwrap();
+        (release.version.to_string(), channel.rollout)
+    };
     let activate = |release: &str| format!("{release}/activate");
-    done(
-        &activate(&first),
-        &[("channel", "stable"), ("rollout", "100")],
-        "current in stable",
-    );
-    done(
-        &activate(&second),
-        &[("channel", "stable"), ("rollout", "10")],
-        "current in stable, 10 %",
-    );
-    done(
-        &activate(&first),
-        &[("channel", "beta"), ("rollout", "100")],
-        "current in beta",
-    );
-    assert_eq!(current("stable"), Some(("1.1.0".to_owned(), 10)));
+    for (release, channel, rollout, text) in [
+        (&first, "stable", "100", "current in stable"),
+        (&second, "stable", "10", "current in stable, 10 %"),
+        (&first, "beta", "100", "current in beta"),
+    ] {
+        let fields = [("channel", channel), ("rollout", rollout)];
+        browser.done(&activate(release), &fields, text);
+    }
+    assert_eq!(current(), ("1.1.0".to_owned(), 10));
     for (channel, rollout) in [
         ("stable", "101"),
         ("stable", "-1"),
@@ -733,60 +734,85 @@ fn a_release_goes_its_way() {
         ("stable", "1e1"),
     ] {
         let fields = [("channel", channel), ("rollout", rollout)];
-        let page = refused(
-            browser.post(&activate(&second), &fields),
-            400,
-            "REQUEST_INVALID",
-        );
+        let answer = browser.post(&activate(&second), &fields);
+        let page = refused(answer, 400, "REQUEST_INVALID");
         assert!(page.contains(&format!("value=\"{rollout}\"")), "{page}");
     }
     // The addresses of forms are pages too, for who changes the language there.
     browser.get(&activate(&second)).assert(200);
 
-    // What is current is neither deactivated nor deleted.
-    let page = browser.get(&second).text();
-    assert!(
-        !page.contains("/delete\"") && page.contains("/withdraw\""),
-        "{page}"
-    );
-    refused(
-        browser.post(&format!("{second}/deactivate"), &[]),
-        409,
-        "CONFLICT",
-    );
-    let page = refused(
-        browser.post(&format!("{second}/delete"), &[]),
-        409,
-        "CONFLICT",
-    );
-    assert!(page.contains("Delete 1.1.0?"), "{page}");
-
-    let page = browser
-        .get(&format!("{second}/withdraw"))
-        .assert(200)
-        .text();
+    let withdraw = format!("{second}/withdraw");
+    let page = browser.get(&withdraw).assert(200).text();
     assert!(page.contains("It is current in stable."), "{page}");
-    assert_eq!(current("stable"), Some(("1.1.0".to_owned(), 10)));
-    let page = done(&format!("{second}/withdraw"), &[], "It was withdrawn.");
+    assert_eq!(current(), ("1.1.0".to_owned(), 10));
+    let page = browser.done(&withdraw, &[], "It was withdrawn.");
     assert!(page.contains("never becomes current again"), "{page}");
-    assert_eq!(current("stable"), Some(("1.0.0".to_owned(), 100)));
+    assert_eq!(current(), ("1.0.0".to_owned(), 100));
     let fields = [("channel", "stable"), ("rollout", "100")];
     refused(browser.post(&activate(&second), &fields), 409, "CONFLICT");
+}
 
-    let third = browser.publish(&app.key, "1.2.0");
-    let page = done(&format!("{third}/deactivate"), &[], "It is deactivated.");
+#[test]
+fn a_release_that_is_current_nowhere_is_deactivated_and_deleted() {
+    let (site, app) = site_with_app();
+    let browser = Browser::sign_in(&site, Role::Publish);
+    let release = browser.publish(&app.key, "1.0.0");
+    let [activate, enable, deactivate, delete] =
+        ["activate", "enable", "deactivate", "delete"].map(|page| format!("{release}/{page}"));
+    let stable = [("channel", "stable"), ("rollout", "100")];
+    let page = browser.done(&deactivate, &[], "It is deactivated.");
     assert!(page.contains(">Enable<"), "{page}");
-    refused(browser.post(&activate(&third), &fields), 409, "CONFLICT");
-    done(&format!("{third}/enable"), &[], "It is enabled.");
-    let page = browser.get(&format!("{third}/delete")).assert(200).text();
-    assert!(page.contains("Delete 1.2.0?"), "{page}");
-    done(&format!("{third}/delete"), &[], "It was deleted.");
-    refused(browser.get(&third), 404, "NOT_FOUND");
-    for wrong in [
-        "/admin/apps/com.example.client/releases/x",
-        "/admin/apps/none/releases/1",
-    ] {
-        refused(browser.get(wrong), 404, "NOT_FOUND");
+    refused(browser.post(&activate, &stable), 409, "CONFLICT");
+    browser.done(&enable, &[], "It is enabled.");
+
+    let page = browser.done(&activate, &stable, "It is current now.");
+    assert!(page.contains("/withdraw\""), "{page}");
+    assert!(
+        !page.contains("/delete\"") && !page.contains("/deactivate\""),
+        "{page}"
+    );
+    refused(browser.post(&deactivate, &[]), 409, "CONFLICT");
+    let page = refused(browser.post(&delete, &[]), 409, "CONFLICT");
+    assert!(page.contains("Delete 1.0.0?"), "{page}");
+
+    let other = browser.publish(&app.key, "1.1.0");
+    browser.done(&format!("{other}/activate"), &stable, "It is current now.");
+    let page = browser.get(&delete).assert(200).text();
+    assert!(page.contains("Delete 1.0.0?"), "{page}");
+    browser.done(&delete, &[], "It was deleted.");
+    refused(browser.get(&release), 404, "NOT_FOUND");
+}
+
+#[test]
+fn an_upload_that_breaks_off_leaves_nothing() {
+    let (site, _) = site_with_app();
+    let browser = Browser::sign_in(&site, Role::Publish);
+    let form = browser.form().file("file", "a.zip", &vec![7; 100_000]);
+    let head = format!(
+        "POST /admin/apps/com.example.client/upload HTTP/1.1\r\nhost: {0}\r\norigin: http://{0}\r\n\
+         cookie: {1}\r\ncontent-type: {2}\r\ncontent-length: 1000000\r\n\r\n",
+        site.address,
+        browser.cookie,
+        Form::kind()
+    );
+    let mut connection = TcpStream::connect(site.address).unwrap();
+    connection.write_all(head.as_bytes()).unwrap();
+    connection.write_all(&form.body()[..50_000]).unwrap();
+    await_files(&site, 1);
+    drop(connection);
+    await_files(&site, 0);
+}
+
+/// Waits until so many files are in the spool.
+fn await_files(site: &Site, count: usize) {
+    let begun = Instant::now();
+    while std::fs::read_dir(site.server.config.spool())
+        .unwrap()
+        .count()
+        != count
+    {
+        assert!(begun.elapsed() < Duration::from_mins(1));
+        std::thread::yield_now();
     }
 }
 

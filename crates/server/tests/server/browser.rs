@@ -18,6 +18,10 @@ const LARGE: usize = 6 << 20;
 /// The narrowest phone that is in use, in CSS pixels.
 const PHONE: u32 = 320;
 
+fn screenshots() -> Option<PathBuf> {
+    std::env::var_os("CASTOFF_SCREENSHOTS").map(PathBuf::from)
+}
+
 fn site_with_app() -> (Site, App) {
     let site = Site::start();
     let app = site.app("com.example.client");
@@ -25,13 +29,13 @@ fn site_with_app() -> (Site, App) {
 }
 
 /// A file with a package of this version, which no compression makes smaller.
-fn package(site: &Site, version: &str, size: usize) -> PathBuf {
+fn package(site: &Site, version: &str, bytes: usize) -> PathBuf {
     let mut state = 1_u32;
     let noise: Vec<u8> = std::iter::repeat_with(|| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         state.to_be_bytes()[0]
     })
-    .take(size)
+    .take(bytes)
     .collect();
     let built = Package::new(version)
         .file("version.txt", version)
@@ -109,6 +113,9 @@ fn a_package_is_uploaded_activated_and_withdrawn_with_scripts() {
     browser.slow_uploads(LARGE as u64 / 20);
     browser.click("button.main");
     browser.await_text("output", " % ");
+    if let Some(folder) = screenshots() {
+        browser.draw(&folder.join("uploading.png"));
+    }
     browser.click("[data-cancel]");
     browser.await_text("output", "The upload was cancelled.");
     browser.slow_uploads(LARGE as u64 * 2);
@@ -181,11 +188,10 @@ fn every_page_fits_on_a_phone() {
         return;
     };
     let site = Site::start();
-    let screenshots = std::env::var_os("CASTOFF_SCREENSHOTS").map(PathBuf::from);
     browser.resize(1280);
     for page in ["sign-in", "sign-in?lang=zh"] {
         browser.open(&site.url(&format!("/admin/{page}")));
-        look(&browser, screenshots.as_ref(), page);
+        look(&browser, page);
     }
     browser.open(&site.url("/admin/?lang=en"));
     sign_in(&site, &browser, Role::Admin);
@@ -236,24 +242,24 @@ fn every_page_fits_on_a_phone() {
         ] {
             let mark = if page.contains('?') { '&' } else { '?' };
             browser.open(&site.url(&format!("/admin/{page}{mark}lang={lang}")));
-            look(&browser, screenshots.as_ref(), &format!("{page}-{lang}"));
+            look(&browser, &format!("{page}-{lang}"));
         }
         // Errors, and the token that is shown once.
         browser.open(&wrong);
         browser.run("document.querySelector('[name=channel]').value = 'not a channel'");
         browser.click("form[action$='/activate'] button");
         assert!(browser.text(".error").contains("REQUEST_INVALID"));
-        look(&browser, screenshots.as_ref(), &format!("error-{lang}"));
+        look(&browser, &format!("error-{lang}"));
         browser.open(&site.url("/admin/tokens"));
         browser.enter("input[name=name]", &format!("the builder {lang}"));
         browser.click("button.main");
         assert!(browser.text(".secret").starts_with("ct_"));
-        look(&browser, screenshots.as_ref(), &format!("token-{lang}"));
+        look(&browser, &format!("token-{lang}"));
     }
 }
 
 /// Looks whether the page needs to be scrolled sideways; draws it, wide and narrow, light and dark.
-fn look(browser: &Browser, screenshots: Option<&PathBuf>, name: &str) {
+fn look(browser: &Browser, name: &str) {
     let name: String = name
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
@@ -262,7 +268,7 @@ fn look(browser: &Browser, screenshots: Option<&PathBuf>, name: &str) {
     for width in [1280, PHONE] {
         browser.resize(width);
         let widths = browser.run("return [document.documentElement.scrollWidth, innerWidth]");
-        let widths: Vec<u64> = widths
+        let widths: Vec<_> = widths
             .as_array()
             .unwrap()
             .iter()
@@ -270,7 +276,7 @@ fn look(browser: &Browser, screenshots: Option<&PathBuf>, name: &str) {
             .collect();
         assert_eq!(widths, [u64::from(width), u64::from(width)], "{name}");
         for colours in ["light", "dark"] {
-            if let Some(folder) = screenshots {
+            if let Some(folder) = screenshots() {
                 browser.colour(colours);
                 browser.draw(&folder.join(format!("{name}-{width}-{colours}.png")));
             }

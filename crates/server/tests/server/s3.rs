@@ -32,7 +32,9 @@ fn packages_lie_in_the_bucket_and_any_server_sends_them() {
     for site in [&site, &second] {
         let answer = site.get(&path).assert(200);
         assert_eq!(answer.body, whole);
-        let part = site.ask("GET", &path, &[("range", "bytes=5-9")], b"").assert(206);
+        let part = site
+            .ask("GET", &path, &[("range", "bytes=5-9")], b"")
+            .assert(206);
         assert_eq!(part.body, whole[5..10]);
         site.get("/healthz").assert(200);
     }
@@ -47,9 +49,18 @@ fn a_large_package_goes_in_parts() {
     // Noise, so that the package is as large.
     let noise: String = (0..300_000).map(|_| secret::hex(16)).collect();
     let large = crate::native::zip(&[("run.sh", "echo\n"), ("noise.txt", &noise)]);
-    publisher.publish_as("2.0.0", &large, &serde_json::json!({})).assert(201);
-    let answer = site.get(&format!("/apps/{APP}/client-2.0.0.zip")).assert(200);
-    assert!(answer.body == large, "{} of {} bytes", answer.body.len(), large.len());
+    publisher
+        .publish_as("2.0.0", &large, &serde_json::json!({}))
+        .assert(201);
+    let answer = site
+        .get(&format!("/apps/{APP}/client-2.0.0.zip"))
+        .assert(200);
+    assert!(
+        answer.body == large,
+        "{} of {} bytes",
+        answer.body.len(),
+        large.len()
+    );
 }
 
 #[test]
@@ -59,9 +70,18 @@ fn what_is_deleted_leaves_the_bucket() {
     publisher.publish("1.0.0").assert(201);
     let app = site.wait(site.server.app(APP)).unwrap();
     let version = "1.0.0".parse().unwrap();
-    let release = site.wait(site.server.registry.release(&app.id, &version)).unwrap().unwrap();
+    let release = site
+        .wait(site.server.registry.release(&app.id, &version))
+        .unwrap()
+        .unwrap();
     let place = release.packages[0].place.clone();
     assert!(site.wait(site.server.store.look(&place)).unwrap().is_some());
-    site.wait(castoff_server::publishing::delete(&site.server, "ann", &app, &version)).unwrap();
+    site.wait(castoff_server::publishing::delete(
+        &site.server,
+        "ann",
+        &app,
+        &version,
+    ))
+    .unwrap();
     assert!(site.wait(site.server.store.look(&place)).unwrap().is_none());
 }

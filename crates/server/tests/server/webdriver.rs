@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use ureq::Agent;
 
 /// How long is waited for what a page is to show.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What chromedriver calls an element's id.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
@@ -26,6 +26,10 @@ pub(crate) struct Browser {
 
 impl Browser {
     /// Starts one, in which scripts run or do not. `None`: there is none on this machine, which is said.
+    #[expect(
+        clippy::print_stderr,
+        reason = "what is left out is said where tests say it"
+    )]
     pub(crate) fn start(with_scripts: bool) -> Option<Self> {
         let chromium = ["chromium", "google-chrome", "chromium-browser"];
         let found = chromium.iter().find_map(|name| on_path(name));

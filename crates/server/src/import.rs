@@ -24,7 +24,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use tempfile::TempPath;
 
-use crate::publishing::{self, NewPackage};
+use crate::publishing::{self, DESCRIPTION, NewPackage};
 use crate::registry::{App, File, STABLE};
 use crate::storage::disk::blocking;
 use crate::zghmvp::name_of;
@@ -328,10 +328,17 @@ impl Import<'_> {
             self.apps.insert(there.to_owned(), known);
             return Ok(());
         }
+        let mut description = row.text("description").to_owned();
+        if let Some((end, _)) = description.char_indices().nth(DESCRIPTION) {
+            description.truncate(end);
+            let what = format!("the end of the description of {name}");
+            let why = format!("{DESCRIPTION} characters are kept");
+            self.leave(&what, Fault::Left(why))?;
+        }
         let app = App {
             id,
             name: name.to_owned(),
-            description: row.text("description").to_owned(),
+            description,
             enable_time: row.time("enable_time"),
             disable_time: row.time("disable_time"),
             created: row.time("created_at").unwrap_or_else(Utc::now),

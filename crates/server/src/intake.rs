@@ -102,7 +102,8 @@ pub async fn zip_of(server: &Server, files: &[File]) -> Result<TempPath> {
     let failed = |error: std::io::Error| Error::io("make a zip in", &spool, &error);
     let new = || tempfile::NamedTempFile::new_in(&spool).map_err(failed);
     let (zip, path) = new()?.into_parts();
-    let mut zip = ZipWriter::new(zip);
+    // It is large, and moves between threads.
+    let mut zip = Box::new(ZipWriter::new(zip));
     for File { path, sha256, size } in files {
         let content = new()?;
         let mut file = tokio::fs::File::from_std(content.reopen().map_err(failed)?);
@@ -139,18 +140,18 @@ pub fn without_folders(mut files: Vec<File>) -> Vec<File> {
 
 /// Adds a file to a zip, without anything that another time or machine would say otherwise.
 fn append(
-    mut zip: ZipWriter<Handle>,
+    mut zip: Box<ZipWriter<Handle>>,
     name: &str,
     mut content: &Handle,
     size: i64,
-) -> Result<ZipWriter<Handle>> {
+) -> Result<Box<ZipWriter<Handle>>> {
     let options = SimpleFileOptions::default()
         .last_modified_time(zip::DateTime::default())
         .unix_permissions(0o644)
         .large_file(size >= i64::from(u32::MAX));
     zip.start_file(name, options)
         .map_err(|error| refuse(&error))?;
-    std::io::copy(&mut content, &mut zip)
+    std::io::copy(&mut content, &mut *zip)
         .map_err(|error| Error::io("pack", Path::new(name), &error))?;
     Ok(zip)
 }

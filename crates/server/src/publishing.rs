@@ -19,6 +19,9 @@ use crate::{Error, Result, Server, secret};
 /// How many characters the name of a token has at most: it is read in lists.
 const TOKEN_NAME: usize = 64;
 
+/// How many characters the description of an app has at most.
+pub const DESCRIPTION: usize = 2000;
+
 /// What is said of a package that is to be published.
 #[derive(Clone, Debug)]
 pub struct NewPackage {
@@ -381,7 +384,7 @@ fn must_be_short(app: &App) -> Result<()> {
     for (what, text, limit) in [
         ("key", &app.key, 100),
         ("name", &app.name, 200),
-        ("description", &app.description, 2000),
+        ("description", &app.description, DESCRIPTION),
     ] {
         if text.chars().count() > limit {
             return Err(Error::request(format!(

@@ -51,7 +51,7 @@ fn words(refusal: Refusal) -> Result<(StatusCode, Value)> {
     let said = match refusal {
         Refusal::AppUnknown => return Ok((StatusCode::NOT_FOUND, json!({"detail": NO_APP}))),
         Refusal::NothingActive(app) => {
-            let error = format!("应用 {} 没有激活版本", app.name);
+            let error = format!("应用 {app} 没有激活版本");
             return Ok((StatusCode::NOT_FOUND, json!({"error": error})));
         }
         Refusal::VersionUnknown(version) => {
@@ -196,7 +196,7 @@ async fn check(
         let app = super::app(&server, &visit, None).await?;
         let target = super::asked(&visit, "target");
         let current = launchers::current(&server, &visit, &app, STABLE, target.as_deref()).await?;
-        current.ok_or(Refusal::NothingActive(app))
+        current.ok_or(Refusal::NothingActive(app.name))
     };
     super::read(&server, &visit, &headers, words, make).await
 }
@@ -284,12 +284,12 @@ async fn active(
     let make = async {
         let app = super::app(&server, &visit, Some(&id)).await?;
         let Some((release, channel)) = server.registry.current(&app.id, STABLE).await? else {
-            return Err(Refusal::NothingActive(app));
+            return Err(Refusal::NothingActive(app.name));
         };
         let beyond = launchers::beyond(&server, &app, &release, &channel).await?;
         let target = super::asked(&visit, "target");
         let shown = VersionShown::of(release, &visit, target.as_deref());
-        let shown = shown.ok_or(Refusal::NothingActive(app))?;
+        let shown = shown.ok_or(Refusal::NothingActive(app.name))?;
         Ok(VersionShown { beyond, ..shown })
     };
     super::read(&server, &visit, &headers, words, make).await

@@ -155,7 +155,10 @@ pub(super) async fn json(body: Body) -> Result<Value> {
 
 async fn read(body: Body) -> Result<Bytes> {
     let failed = |error: axum::Error| {
-        if error.source().is_some_and(|it| it.is::<LengthLimitError>()) {
+        if error
+            .source()
+            .is_some_and(<dyn std::error::Error>::is::<LengthLimitError>)
+        {
             too_long(BODY)
         } else {
             Error::request(format!("the request broke off: {error}"))

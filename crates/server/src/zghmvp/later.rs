@@ -63,7 +63,9 @@ fn words(refusal: Refusal) -> Result<(StatusCode, Value)> {
         Refusal::NotCalledZip => "请上传 ZIP 格式的文件".to_owned(),
         Refusal::NotZip => "无效的 ZIP 文件".to_owned(),
         Refusal::Package(why) => format!("无效的 ZIP 文件: {why}"),
-        Refusal::VersionWrong(why) | Refusal::EntryPointWrong(why) => why,
+        Refusal::VersionWrong(why)
+        | Refusal::EntryPointWrong(why)
+        | Refusal::Other(Error::Request(why)) => why,
         Refusal::NotActivated(version, why) => {
             format!("{version} is there, but was not made current: {why}")
         }
@@ -71,7 +73,6 @@ fn words(refusal: Refusal) -> Result<(StatusCode, Value)> {
         Refusal::Other(Error::TooLarge(why)) => {
             return Ok((StatusCode::PAYLOAD_TOO_LARGE, json!({"error": why})));
         }
-        Refusal::Other(Error::Request(why)) => why,
         Refusal::Other(error) => return Err(error),
     };
     Ok((StatusCode::BAD_REQUEST, json!({"error": said})))
@@ -180,7 +181,8 @@ struct Update {
     active_version: String,
     entry_point: String,
     changelog: String,
-    need_update: bool,
+    #[serde(rename = "need_update")]
+    is_needed: bool,
     add: Vec<FileShown>,
     keep: Vec<FileShown>,
     delete: Vec<FileShown>,
@@ -200,10 +202,13 @@ struct Uploaded {
 /// Which files are there.
 #[derive(Serialize)]
 struct Checked {
-    missing_files: Vec<String>,
-    existing_files: Vec<String>,
-    /// Nothing is deleted that a version has.
-    delete_files: [String; 0],
+    #[serde(rename = "missing_files")]
+    missing: Vec<String>,
+    #[serde(rename = "existing_files")]
+    existing: Vec<String>,
+    /// None of those that were asked for.
+    #[serde(rename = "delete_files")]
+    deleted: [String; 0],
 }
 
 /// A file that was uploaded.
@@ -254,7 +259,7 @@ async fn check_update(
     let make = async {
         let app = super::app(&server, &visit, Some(&id)).await?;
         let Some((release, channel)) = server.registry.current(&app.id, STABLE).await? else {
-            return Err(Refusal::NothingActive(app));
+            return Err(Refusal::NothingActive(app.name));
         };
         let said = super::asked(&visit, "version").filter(|version| !version.is_empty());
         let installed = match said.as_deref().map(str::parse) {
@@ -279,7 +284,7 @@ async fn check_update(
         Ok(Update {
             current_version: said,
             active_version: release.version.to_string(),
-            need_update: installed.is_none_or(|installed| installed.id != release.id),
+            is_needed: installed.is_none_or(|installed| installed.id != release.id),
             add: add.into_iter().map(shown).collect(),
             keep: keep.into_iter().map(shown).collect(),
             delete: gone.map(shown).collect(),
@@ -302,7 +307,7 @@ async fn active(
         let app = super::app(&server, &visit, Some(&id)).await?;
         match server.registry.current(&app.id, STABLE).await? {
             Some((release, _)) => Ok(VersionShown::of(&server, &visit, release).await?),
-            None => Err(Refusal::NothingActive(app)),
+            None => Err(Refusal::NothingActive(app.name)),
         }
     };
     super::read(&server, &visit, &headers, words, make).await
@@ -371,9 +376,9 @@ async fn check_files(
             .partition::<Vec<_>, _>(|(_, size)| size.is_some());
         let names = |files: Vec<(String, _)>| files.into_iter().map(|(hash, _)| hash).collect();
         Ok(Checked {
-            missing_files: names(missing),
-            existing_files: names(there),
-            delete_files: [],
+            missing: names(missing),
+            existing: names(there),
+            deleted: [],
         })
     };
     super::write(words, StatusCode::OK, make).await

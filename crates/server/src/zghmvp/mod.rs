@@ -80,16 +80,16 @@ async fn add_slash(visit: Visit) -> Response {
 enum Refusal {
     /// The app is not there, or not available.
     AppUnknown,
-    /// The app has nothing current.
-    NothingActive(App),
+    /// The app of this name has nothing current.
+    NothingActive(String),
     /// No version was said.
     VersionMissing,
     /// What was said is none.
     VersionWrong(String),
     /// The app has no such version.
-    VersionUnknown(Version),
+    VersionUnknown(String),
     /// The app has that version already.
-    VersionTaken(Version),
+    VersionTaken(String),
     /// No file was sent.
     FileMissing,
     /// A file was sent that does not call itself a zip.
@@ -101,7 +101,7 @@ enum Refusal {
     /// What was said can be no entry point.
     EntryPointWrong(String),
     /// The version is there now, but could not be made current.
-    NotActivated(Version, String),
+    NotActivated(String, String),
     /// What only one of the servers refuses, as it says so.
     Own(StatusCode, Value),
     /// What is no part of those servers' manners.
@@ -213,7 +213,7 @@ fn version_of(text: &str) -> Result<Version, Refusal> {
 async fn new_version(server: &Server, app: &App, form: &Form) -> Result<Version, Refusal> {
     let version = version(form)?;
     match server.registry.release(&app.id, &version).await? {
-        Some(_) => Err(Refusal::VersionTaken(version)),
+        Some(_) => Err(Refusal::VersionTaken(version.to_string())),
         None => Ok(version),
     }
 }
@@ -300,7 +300,7 @@ async fn publish(
         created: Utc::now(),
     };
     let published = publishing::publish(server, &who.name, app, zip, package).await;
-    let taken = || Refusal::VersionTaken(new.version.clone());
+    let taken = || Refusal::VersionTaken(new.version.to_string());
     let (release, is_new) = published.map_err(|error| match error {
         Error::VersionExists(_) => taken(),
         error => error.into(),
@@ -325,9 +325,9 @@ async fn activate(
     let activated = publishing::activate(server, &who.name, app, STABLE, version, 100).await;
     match activated {
         Ok(_) => Ok(()),
-        Err(Error::NotFound(_)) => Err(Refusal::VersionUnknown(version.clone())),
+        Err(Error::NotFound(_)) => Err(Refusal::VersionUnknown(version.to_string())),
         Err(Error::Conflict(why) | Error::IndexNeeded(why)) => {
-            Err(Refusal::NotActivated(version.clone(), why))
+            Err(Refusal::NotActivated(version.to_string(), why))
         }
         Err(error) => Err(error.into()),
     }

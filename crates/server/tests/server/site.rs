@@ -22,7 +22,7 @@ use ureq::Agent;
 use ureq::http::{HeaderMap, Request, Response};
 
 /// How long an answer may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A server on a port of its own. Dropped, it ends.
 pub(crate) struct Site {
@@ -100,7 +100,7 @@ impl Site {
             // Whoever forgets the sender ends it too.
             let _ = ended.await;
         });
-        let served = runtime.spawn(async { serving.await.unwrap() });
+        let task = runtime.spawn(async { serving.await.unwrap() });
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -116,7 +116,7 @@ impl Site {
             agent,
             runtime,
             end: Some(end),
-            served: Some(served),
+            served: Some(task),
         }
     }
 

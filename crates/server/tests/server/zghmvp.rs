@@ -1,9 +1,15 @@
 //! The addresses of both Django servers.
 
+use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use castoff::config::Config;
+use castoff::progress::Silent;
+use castoff::updater::{Outcome, Updater};
+use castoff::version::Version;
 use castoff_server::registry::{App, Role};
 use castoff_testkit::package::{Built, Package, hostile, sha256};
 use serde_json::{Value, json};
@@ -120,7 +126,7 @@ fn the_first_server_answers_field_for_field() {
     let active = world.active();
     let file = active["file"].as_str().unwrap().to_owned();
     assert!(
-        file.starts_with("/media/nuitkal_packs/20") && file.ends_with(".zip"),
+        file.starts_with("/media/nuitkal_packs/20") && file.ends_with("_demo-1.0.0.zip"),
         "{file}"
     );
     uploaded.assert_text(201, &format!(
@@ -173,7 +179,7 @@ fn the_first_server_answers_field_for_field() {
     world
         .site
         .post(&path, &world.token, &json!({"version": "3.0.0"}))
-        .assert_text(404, r#"{"detail":"No Version matches the given query."}"#);
+        .assert_text(404, r#"{"error":"版本 3.0.0 不存在"}"#);
     world.site.post(&path, &world.token, &json!({})).assert(400);
     world.assert_tidy();
 }
@@ -346,7 +352,7 @@ fn a_missing_slash_is_a_redirect_and_other_methods_are_refused() {
         ("/api/nuitkal_pack/upload".to_owned(), "POST"),
         ("/api/nuitkal_pack/set_active/1.0.0".to_owned(), "POST"),
         ("/api/nuitkal_pack/apps".to_owned(), "GET"),
-        (world.first("active").to_owned(), "GET"),
+        (world.first("active"), "GET"),
         (world.first("list"), "GET"),
         (world.first("upload"), "POST"),
         (world.first("set_active"), "POST"),
@@ -416,34 +422,14 @@ fn what_the_first_server_refuses_it_refuses_in_its_words() {
         .send(&path, &of("a.zip", broken))
         .assert_text(400, no_zip);
     let required = "This field is required.";
-    for (form, field) in [
-        (
-            Form::default()
-                .text("entry_point", "a")
-                .file("file", "a.zip", &one.bytes),
-            "version",
-        ),
-        (
-            Form::default()
-                .text("version", " ")
-                .text("entry_point", "a")
-                .file("file", "a.zip", &one.bytes),
-            "version",
-        ),
-        (
-            Form::default()
-                .text("version", "2.0.0")
-                .file("file", "a.zip", &one.bytes),
-            "entry_point",
-        ),
-    ] {
+    for form in [Form::default(), Form::default().text("version", " ")] {
         world
-            .send(&path, &form)
-            .assert_text(400, &json!({field: [required]}).to_string());
+            .send(&path, &form.file("file", "a.zip", &one.bytes))
+            .assert_text(400, &json!({"version": [required]}).to_string());
     }
     let without = Form::default()
         .text("version", "2.0.0")
-        .text("entry_point", "a");
+        .text("entry_point", "a.py");
     world
         .send(&path, &without)
         .assert_text(400, r#"{"file":["No file was submitted."]}"#);
@@ -471,6 +457,14 @@ fn what_the_first_server_refuses_it_refuses_in_its_words() {
             answer.text()
         );
     }
+    let answer = world.send(
+        &path,
+        &of("a.zip", &one.bytes).text("entry_point", "main.txt"),
+    );
+    answer.assert_text(
+        400,
+        r#"{"entry_point":["入口文件扩展名必须是以下之一: .py, .sh, .bat, .cmd, .exe"]}"#,
+    );
     assert_eq!(world.versions(), 1);
     world.assert_tidy();
 }
@@ -482,7 +476,7 @@ fn hostile_packages_are_refused_with_the_launchers_reason() {
         let name = hostile.name;
         let form = Form::default()
             .text("version", "1.0.0")
-            .text("entry_point", "a")
+            .text("entry_point", "a.py")
             .file("file", "a.zip", &hostile.bytes);
         let answer = world.send(&world.first("upload/"), &form);
         assert_eq!(answer.status, 400, "{name}: {}", answer.text());
@@ -515,14 +509,18 @@ fn entry(path: &str, content: &[u8]) -> String {
 #[test]
 fn the_later_server_answers_field_for_field() {
     let world = World::new();
-    let (uuid, id) = (world.uuid(), &world.app.id);
-    let first = world.site.get(&world.first("")).assert(200).text();
+    let uuid = world.uuid();
+    let created = castoff_server::registry::text_of(world.app.created);
+    let shown = |active: &str, updated: &str| {
+        format!(
+            r#"{{"id":"{uuid}","name":"demo","description":"demo app","enable_time":"{}","disable_time":null,"active_version":{active},"created_at":"{created}","updated_at":"{updated}"}}"#,
+            castoff_server::registry::text_of(world.app.enable_time.unwrap())
+        )
+    };
     world
         .site
         .get(&world.later(""))
-        .assert_text(200, &first.replace(id, &uuid));
-    let all = world.site.get("/api/v1/nuitkal_pack/apps/").assert(200);
-    all.assert_text(200, &format!("[{}]", first.replace(id, &uuid)));
+        .assert_text(200, &shown("null", &created));
     let none = r#"{"error":"该应用暂无激活版本"}"#;
     world
         .site
@@ -537,7 +535,9 @@ fn the_later_server_answers_field_for_field() {
     let upload = world.later("upload-zip/");
     let (one, two) = (package("1.0.0"), package("2.0.0"));
     let said = r#"{"message":"版本上传成功","version":"1.0.0","is_active":true}"#;
-    world.send(&upload, &form(&one)).assert_text(200, said);
+    world
+        .send(&upload, &form(&one).text("is_active", "true"))
+        .assert_text(200, said);
     let main = entry("main.py", b"print('1.0.0')");
     let stays = entry("sub/stays.txt", b"the same");
     let only = entry("only/1.0.0.txt", b"1.0.0");
@@ -553,13 +553,14 @@ fn the_later_server_answers_field_for_field() {
         .site
         .get(&world.later("list/"))
         .assert_text(200, &format!("[{version}]"));
+    let all = world.site.get("/api/v1/nuitkal_pack/apps/").assert(200);
+    all.assert_text(200, &format!("[{}]", shown(&version, &time)));
 
-    world
-        .send(&upload, &form(&two).text("is_active", "false"))
-        .assert_text(
-            200,
-            r#"{"message":"版本上传成功","version":"2.0.0","is_active":false}"#,
-        );
+    // Unlike the first server's, it stays as it is unless it is told to become active.
+    world.send(&upload, &form(&two)).assert_text(
+        200,
+        r#"{"message":"版本上传成功","version":"2.0.0","is_active":false}"#,
+    );
     world
         .site
         .post(
@@ -684,16 +685,18 @@ fn what_the_later_server_refuses_it_refuses_in_its_words() {
     world.assert_tidy();
 }
 
+/// Files of a version, some of them with the content of another, or with none.
+const FILES: [(&str, &[u8]); 4] = [
+    ("main.py", b"print(1)"),
+    ("sub\\on windows.txt", b"text"),
+    ("\u{8bf4}\u{660e}.txt", b"print(1)"),
+    ("empty", b""),
+];
+
 #[test]
-fn a_version_is_made_of_files_that_were_uploaded_before() {
+fn files_are_uploaded_once_and_it_is_told_which_are_missing() {
     let world = World::new();
-    let files: &[(&str, &[u8])] = &[
-        ("main.py", b"print(1)"),
-        ("sub\\on windows.txt", b"text"),
-        ("\u{8bf4}\u{660e}.txt", b"print(1)"),
-        ("empty", b""),
-    ];
-    let hashes: Vec<_> = files.iter().map(|(_, content)| sha256(content)).collect();
+    let hashes: Vec<_> = FILES.iter().map(|(_, content)| sha256(content)).collect();
     let check = |hashes: &[String]| {
         let path = "/api/v1/nuitkal_pack/apps/check-files/";
         world
@@ -708,42 +711,44 @@ fn a_version_is_made_of_files_that_were_uploaded_before() {
         check(&asked),
         format!(r#"{{"missing_files":{missing},"existing_files":[],"delete_files":[]}}"#)
     );
-    for (name, content) in files {
+    for (name, content) in FILES {
         let hash = sha256(content);
         let said = format!(
             r#"{{"message":"文件上传成功","id":"{hash}","url":"/media/nuitkal-pack/{hash}"}}"#
         );
         let form = Form::default().file("file", name.rsplit('\\').next().unwrap(), content);
-        // The second time, and of another name, it is there already.
-        for _ in 0..2 {
-            world
-                .send("/api/v1/nuitkal_pack/apps/upload-file/", &form)
-                .assert_text(200, &said);
+        // The second time it is there already.
+        for path in [
+            world.later("upload-file/"),
+            "/api/v1/nuitkal_pack/apps/upload-file/".to_owned(),
+        ] {
+            world.send(&path, &form).assert_text(200, &said);
         }
-        assert_eq!(
-            world
-                .site
-                .get(&format!("/media/nuitkal-pack/{hash}"))
-                .assert(200)
-                .body,
-            *content
-        );
+        let file = world.site.get(&format!("/media/nuitkal-pack/{hash}"));
+        assert_eq!(file.assert(200).body, content);
     }
-    let many: Vec<String> = hashes
-        .iter()
-        .cycle()
-        .take(300)
-        .cloned()
-        .chain(["00".to_owned()])
-        .collect();
+    let missing: Vec<String> = (0..300).map(|n: u32| sha256(&n.to_be_bytes())).collect();
+    let mut many = missing.clone();
+    many.extend([hashes[0].clone(), missing[0].clone(), hashes[0].clone()]);
     let answer: Value = serde_json::from_str(&check(&many)).unwrap();
-    assert_eq!(answer["existing_files"], json!(many[..300]));
-    assert_eq!(answer["missing_files"], json!(["00"]));
+    assert_eq!(answer["existing_files"], json!([hashes[0]]));
+    assert_eq!(answer["missing_files"], json!(missing));
+    world.assert_tidy();
+}
 
-    let manifest: serde_json::Map<_, _> = files
+#[test]
+fn a_version_is_made_of_files_that_were_uploaded_before() {
+    let world = World::new();
+    for (_, content) in FILES {
+        let form = Form::default().file("file", "any", content);
+        world.send(&world.later("upload-file/"), &form).assert(200);
+    }
+    let mut manifest: serde_json::Map<_, _> = FILES
         .iter()
         .map(|(path, content)| ((*path).to_owned(), sha256(content).into()))
         .collect();
+    // A folder, as the publishers' tool lists those that a zip has entries for.
+    manifest.insert("sub".to_owned(), sha256(b"").into());
     let manifest = Value::Object(manifest).to_string();
     // As Python's requests sends a form without files.
     let line = |version: &str, active: &str| {
@@ -941,7 +946,7 @@ fn what_is_too_large_is_refused_and_the_answer_arrives() {
     let of = |content: &[u8]| {
         let form = Form::default()
             .text("version", "1.0.0")
-            .text("entry_point", "a");
+            .text("entry_point", "a.py");
         form.file("file", "a.zip", content)
     };
     for content in [&large[..2 << 20], &large] {
@@ -1080,4 +1085,55 @@ fn there_is_always_one_active_version_while_it_changes() {
         }
         done.store(true, Ordering::Relaxed);
     });
+}
+
+/// Updates a client folder as a launcher with that source does.
+fn update(folder: &Path, source: &str) -> Outcome {
+    let text =
+        format!("app = \"demo\"\nname = \"Demo\"\nentry_point = \"main.py\"\n[source]\n{source}\n");
+    fs::write(folder.join("launcher.toml"), text).unwrap();
+    let config = Config::load(folder, None, &|_| None).unwrap();
+    let client = folder.join("client");
+    let updater = Updater::new(&config, &client, &Silent).unwrap();
+    updater.update(true).unwrap()
+}
+
+#[test]
+fn launchers_install_and_update_from_each_of_the_addresses() {
+    let world = World::new();
+    let (first, later) = (world.first("active/"), world.later("check-update/"));
+    let documented = "/api/nuitkal_pack/check/";
+    let prefix = format!("/t/{}", world.site.token(Role::Read));
+    let places = [
+        ("check", first.clone()),
+        ("check", documented.to_owned()),
+        ("check-files", later.clone()),
+        ("check", format!("{prefix}{first}")),
+        ("check-files", format!("{prefix}{later}")),
+    ];
+    let folders: Vec<_> = places
+        .iter()
+        .map(|_| tempfile::tempdir_in(world.site.folder()).unwrap())
+        .collect();
+    let update_all = |expected: &Outcome| {
+        for ((kind, path), folder) in places.iter().zip(&folders) {
+            let url = world.site.url(path);
+            let source = format!("kind = \"{kind}\"\nurl = \"{url}\"");
+            assert_eq!(&update(folder.path(), &source), expected, "{kind} {path}");
+        }
+    };
+    let (one, two): (Version, Version) = ("1.0.0".parse().unwrap(), "2.0.0".parse().unwrap());
+    world.publish(&package("1.0.0"));
+    update_all(&Outcome::Installed {
+        version: one.clone(),
+    });
+    world.publish(&package("2.0.0"));
+    update_all(&Outcome::Updated { from: one, to: two });
+    for folder in &folders {
+        let client = folder.path().join("client");
+        let main = fs::read_to_string(client.join("main.py")).unwrap();
+        assert_eq!(main, "print('2.0.0')");
+        assert!(client.join("sub").join("stays.txt").exists());
+        assert!(client.join("only").join("2.0.0.txt").exists());
+    }
 }

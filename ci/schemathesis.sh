@@ -25,7 +25,7 @@ trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$folder"' EXIT
 until address=$(sed -n 's/^Listening on //p' "$folder/log") && [ -n "$address" ]; do
     sleep 0.1
 done
-target/schemathesis/bin/schemathesis run "$address/openapi.json" \
+SCHEMATHESIS_HOOKS=ci.schemathesis_hooks PYTHONPATH=. target/schemathesis/bin/schemathesis run "$address/openapi.json" \
     --header "Authorization: Bearer $(cat "$folder/token")" \
     --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance \
     --max-examples "$examples" --workers 2 --generation-deterministic --no-color ||

@@ -106,12 +106,11 @@ fn read(answer: &Answer, names: &FieldNames) -> Result<Release> {
         }
     }
     for (number, entry) in fields.list("delete")?.iter().enumerate() {
-        let path = match entry.as_str() {
-            Some(path) => path.to_owned(),
-            None => {
-                let fields = fields.entry("delete", number, entry)?;
-                fields.required("path")?.to_owned()
-            }
+        let path = if let Some(path) = entry.as_str() {
+            path.to_owned()
+        } else {
+            let fields = fields.entry("delete", number, entry)?;
+            fields.required("path")?.to_owned()
         };
         // What cannot be a file of the app was never installed.
         manifest.gone.extend(SafePath::try_from(path));

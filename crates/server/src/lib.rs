@@ -17,6 +17,7 @@
 //! | [`admin`] | the pages for people |
 //! | [`import`] | takes over what a Django server has |
 //! | [`listen`] | connections, TLS, the end |
+//! | [`linger`] | takes what is sent in vain |
 //! | [`metrics`] | what is counted |
 //!
 //! Data flows one way: an address's handler reads the request, asks [`publishing`] or [`registry`], and
@@ -29,6 +30,7 @@ mod error;
 pub mod form;
 pub mod import;
 pub mod intake;
+pub mod linger;
 pub mod listen;
 pub mod media;
 pub mod metrics;

@@ -29,7 +29,7 @@ use tower::ServiceExt as _;
 
 use crate::config::Tls;
 use crate::visit::Visit;
-use crate::{Error, Result, Server, publishing, router};
+use crate::{Error, Result, Server, linger, publishing, router};
 
 /// How long a client may neither send nor take anything.
 pub const STALL: Duration = Duration::from_mins(1);
@@ -166,8 +166,9 @@ async fn answer(
     router: Router,
     peer: SocketAddr,
     is_tls: bool,
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
 ) -> Response {
+    let mut request = linger::over(request);
     let begun = Instant::now();
     let method = request.method().clone();
     let (response, client, path) = match Visit::read(server, peer, is_tls, &mut request).await {

@@ -1004,7 +1004,7 @@ fn files_with_titles(kit: Kit) {
 
 /// Both questions are answered with this.
 impl Asked for Kit {
-    fn answered(&self, reply: &Reply) -> Result<Trusted> {
+    fn answered(self, reply: &Reply) -> Result<Trusted> {
         let server = Server::start();
         self.answer(&server, reply);
         self.latest(&server)

@@ -24,11 +24,11 @@ use super::ask;
 use crate::config::SourceConfig;
 use crate::fetch::tests::source;
 use crate::launcher::messages::{Lang, hint, what};
+use crate::source::Source;
 use crate::source::check::Check;
 use crate::source::check_files::CheckFiles;
 use crate::source::folder::Folder;
 use crate::source::index::Index;
-use crate::source::{Answers, Source};
 use crate::trust::Trusted;
 use crate::{Code, Result};
 
@@ -46,12 +46,12 @@ macro_rules! cells {
 pub(in crate::source) use cells;
 
 /// A source that asks a server.
-pub(in crate::source) trait Asked {
+pub(in crate::source) trait Asked: Copy {
     /// What it makes of this answer.
-    fn answered(&self, reply: &Reply) -> Result<Trusted>;
+    fn answered(self, reply: &Reply) -> Result<Trusted>;
 
     /// The code for an answer that is none.
-    fn senseless(&self) -> Code {
+    fn senseless(self) -> Code {
         Code::AnswerInvalid
     }
 }
@@ -216,7 +216,7 @@ impl Endpoint {
 }
 
 impl Asked for Endpoint {
-    fn answered(&self, reply: &Reply) -> Result<Trusted> {
+    fn answered(self, reply: &Reply) -> Result<Trusted> {
         let server = Server::start();
         server.route(ENDPOINT, reply.clone());
         self.ask(&source(&server.url(ENDPOINT)))
@@ -294,7 +294,7 @@ impl Papers {
     }
 
     fn asked_as(source: &SourceConfig, signer: &Signer) -> Result<Trusted> {
-        ask(source, Some(signer), None::<&Answers>, |ask, trust| {
+        ask(source, Some(signer), None, |ask, trust| {
             Index::new(source).latest(ask, trust)
         })
     }
@@ -331,7 +331,7 @@ impl Papers {
 
 /// Of those on a server.
 impl Asked for Papers {
-    fn answered(&self, reply: &Reply) -> Result<Trusted> {
+    fn answered(self, reply: &Reply) -> Result<Trusted> {
         let (server, signer) = (Server::start(), Signer::new());
         for (name, text) in Self::signed(&signer, &|_, document| document) {
             let good = Reply::json(&text);
@@ -341,7 +341,7 @@ impl Asked for Papers {
         Self::at(&server.url("/"), &signer)
     }
 
-    fn senseless(&self) -> Code {
+    fn senseless(self) -> Code {
         Code::TrustInvalid
     }
 }

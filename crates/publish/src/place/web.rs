@@ -27,7 +27,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// Attempts, of which none got any further.
-pub(super) const ATTEMPTS: u32 = 5;
+pub(super) const ATTEMPTS: u32 = 4;
 
 /// How much of an answer is read; lists of many releases are the longest.
 const LIMIT: u64 = 16 << 20;

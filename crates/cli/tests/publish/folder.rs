@@ -1,137 +1,12 @@
-//! From a package to what people have, by way of the places at which releases are published: each
-//! told by the `castoff` command and seen by the launcher that follows.
-
-#[expect(dead_code, reason = "the other tests ask an endpoint besides")]
-mod common;
+//! At a folder.
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::{Output, Stdio};
 
 use castoff_publish::steps;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use common::{ENTRY, app, command, document};
-
-const APP: &str = "com.example.client";
-
-/// A publisher's folder, with a key, and a folder for what is published.
-struct Publisher {
-    folder: TempDir,
-    key: String,
-}
-
-impl Publisher {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let own = folder.path().join("own");
-        fs::create_dir(&own).unwrap();
-        fs::create_dir(folder.path().join("www")).unwrap();
-        fs::write(own.join("launcher.toml"), format!("app = \"{APP}\"\n")).unwrap();
-        let settings = format!("entry_point = \"{ENTRY}\"\nto = \"../www\"\n");
-        fs::write(own.join("publish.toml"), settings).unwrap();
-        let mut publisher = Self {
-            folder,
-            key: String::new(),
-        };
-        publisher.key = publisher.done(&["keygen", "--no-passphrase"]);
-        publisher
-    }
-
-    fn own(&self) -> PathBuf {
-        self.folder.path().join("own")
-    }
-
-    fn place(&self) -> PathBuf {
-        self.folder.path().join("www")
-    }
-
-    fn castoff(&self, args: &[&str]) -> Output {
-        let mut command = command(&self.own(), args);
-        command.stdin(Stdio::null()).output().unwrap()
-    }
-
-    #[track_caller]
-    fn done(&self, args: &[&str]) -> String {
-        let output = self.castoff(args);
-        assert!(output.status.success(), "{args:?}: {output:?}");
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
-    }
-
-    /// What is said to people.
-    #[track_caller]
-    fn said(&self, args: &[&str]) -> String {
-        let output = self.castoff(args);
-        assert!(output.status.success(), "{args:?}: {output:?}");
-        String::from_utf8(output.stderr).unwrap()
-    }
-
-    #[track_caller]
-    fn refused(&self, args: &[&str], code: &str) -> String {
-        let output = self.castoff(args);
-        assert_eq!(output.status.code(), Some(1), "{args:?}: {output:?}");
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert!(said.contains(&format!("[{code}]")), "{args:?}: {said}");
-        said
-    }
-
-    /// Writes the package of a version.
-    fn package(&self, version: &str) -> String {
-        let name = format!("app-{version}.zip");
-        fs::write(self.own().join(&name), app(version).build().bytes).unwrap();
-        name
-    }
-
-    /// Publishes a version, and makes it current.
-    #[track_caller]
-    fn publish(&self, version: &str) -> String {
-        let package = self.package(version);
-        self.done(&["publish", &package, "--activate"])
-    }
-
-    fn published(&self) -> Value {
-        document(&self.castoff(&["published", "--json"]))
-    }
-
-    /// The files at the place.
-    fn names(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.place()).unwrap();
-        let mut names: Vec<String> = entries
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        names
-    }
-
-    fn launcher(&self) -> TempDir {
-        let home = tempfile::tempdir().unwrap();
-        let config = format!(
-            "app = \"{APP}\"\nlog_dir = \"logs\"\n[source]\nkind = \"folder\"\nurl = {}\n\
-             [trust]\nkeys = [\"{}\"]\n",
-            json!(self.place()),
-            self.key
-        );
-        fs::write(home.path().join("launcher.toml"), config).unwrap();
-        home
-    }
-}
-
-fn update(home: &TempDir) -> Value {
-    let mut command = command(home.path(), &["update", "--json"]);
-    document(&command.stdin(Stdio::null()).output().unwrap())
-}
-
-fn installed(home: &TempDir) -> Option<String> {
-    let client = home.path().join("client");
-    let versions = ["1.0.0", "1.1.0", "1.2.0b1"];
-    let mut found = versions
-        .iter()
-        .filter(|version| client.join(format!("only-{version}")).exists());
-    let version = found.next().map(|version| (*version).to_owned());
-    assert_eq!(found.next(), None, "one version, and nothing of another");
-    version
-}
+use crate::common::app;
+use crate::world::{Publisher, installed, update};
 
 #[test]
 fn a_version_is_published_made_current_and_taken_back() {
@@ -357,12 +232,7 @@ fn a_publication_can_be_killed_anywhere_and_repeated() {
         assert_eq!(update(&homes[0])["version"], "1.0.0", "{step}");
         let package = publisher.package("1.1.0");
         let args = ["publish", &package, "--activate"];
-        let killed = command(&publisher.own(), &args)
-            .env("CASTOFF_FAIL", format!("{step}=kill"))
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        assert!(!killed.status.success(), "{step}: {killed:?}");
+        publisher.killed(step, &args);
         let expected = if step == steps::CURRENT {
             "1.1.0"
         } else {

@@ -97,36 +97,25 @@ pub async fn multipart(server: &Server, mut parts: Multipart, limits: Limits) ->
 }
 
 /// Writes a part into a file of the spool.
-///
-/// What cannot be taken is read on, and thrown away, up to as much again as could be: a browser shows an
-/// answer only when it has sent everything.
 async fn spool(server: &Server, part: &mut Field<'_>, limit: u64) -> Result<TempPath> {
     let spool = server.config.spool();
-    let named = tempfile::NamedTempFile::new_in(&spool)
-        .map_err(|error| Error::io("make a file in", &spool, &error))?;
-    let (file, path) = named.into_parts();
+    let (file, path) = tempfile::NamedTempFile::new_in(&spool)
+        .map_err(|error| Error::io("make a file in", &spool, &error))?
+        .into_parts();
     let mut file = tokio::fs::File::from_std(file);
+    let failed = |error: std::io::Error| Error::io("write", &path, &error);
     let mut size = 0;
-    let mut failed = None;
     while let Some(chunk) = part.chunk().await.map_err(|error| broken(&error))? {
         size += chunk.len() as u64;
         if size > limit {
-            failed.get_or_insert_with(|| {
-                Error::TooLarge(format!("the file has more than {limit} bytes"))
-            });
+            return Err(Error::TooLarge(format!(
+                "the file is larger than the {limit} bytes that are taken here (max_upload)"
+            )));
         }
-        if failed.is_none() {
-            let written = file.write_all(&chunk).await;
-            failed = written.err().map(|error| Error::io("write", &path, &error));
-        } else if size > limit.saturating_mul(2) {
-            break;
-        }
+        file.write_all(&chunk).await.map_err(failed)?;
+        server.metrics.received(chunk.len() as u64);
     }
-    if let Some(error) = failed {
-        return Err(error);
-    }
-    let written = file.flush().await;
-    written.map_err(|error| Error::io("write", &path, &error))?;
+    file.flush().await.map_err(failed)?;
     Ok(path)
 }
 

@@ -16,9 +16,6 @@ use crate::form::Fields;
 use crate::registry::{App, Channel, Release};
 use crate::{Error, Result, Server, publishing};
 
-/// The most characters of an app's name: it is read in lists.
-const NAME: usize = 200;
-
 /// How a form writes a time.
 const FORM_TIME: &str = "%Y-%m-%dT%H:%M";
 
@@ -270,10 +267,8 @@ pub(super) async fn change(
 fn entered(app: App, fields: &Fields) -> Result<App> {
     let text = |name| fields.get(name).map_or("", |it| it.trim());
     let name = text("name");
-    if name.is_empty() || name.chars().count() > NAME {
-        return Err(Error::request(format!(
-            "an app has a name of 1 to {NAME} characters"
-        )));
+    if name.is_empty() {
+        return Err(Error::request("an app needs a name"));
     }
     Ok(App {
         name: name.to_owned(),
@@ -316,12 +311,12 @@ fn form(person: &Person, app: Option<&App>, sent: &Sent) -> Response {
             (csrf(person))
             @if app.is_none() {
                 (field(t.key, t.key_hint, &html! {
-                    input name="key" required maxlength="100" pattern="[A-Za-z0-9_\\-][A-Za-z0-9._\\-]*" autocapitalize="off"
+                    input name="key" required pattern="[A-Za-z0-9_\\-][A-Za-z0-9._\\-]*" autocapitalize="off"
                         spellcheck="false" value=(sent.value("key", ""));
                 }))
             }
             (field(t.name, "", &html! {
-                input name="name" required maxlength=(NAME) value=(sent.value("name", text(|app| &app.name)));
+                input name="name" required value=(sent.value("name", text(|app| &app.name)));
             }))
             (field(t.description, "", &html! {
                 textarea name="description" rows="3" { (sent.value("description", text(|app| &app.description))) }

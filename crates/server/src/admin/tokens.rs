@@ -58,7 +58,7 @@ fn show(person: &Person, tokens: &[Token], sent: &Sent) -> Response {
         form.sheet.narrow method="post" action=(person.link("/tokens")) {
             (csrf(person))
             (field(t.name, t.token_name_hint, &html! {
-                input name="name" required maxlength="64" autocomplete="off" value=(sent.value("name", ""));
+                input name="name" required autocomplete="off" value=(sent.value("name", ""));
             }))
             fieldset {
                 legend { (t.role) }

@@ -145,7 +145,7 @@ fn show(
             data-broken-off=(t.broken_off) data-cancelled=(t.cancelled) {
             (csrf(person))
             (field(t.version, t.version_hint, &html! {
-                input name="version" required maxlength="128" autocapitalize="off" autocomplete="off" spellcheck="false"
+                input name="version" required autocapitalize="off" autocomplete="off" spellcheck="false"
                     value=(sent.value("version", ""));
             }))
             (field(t.file, &fill(t.file_hint, &[("limit", &size(limit))]), &html! {

@@ -200,7 +200,7 @@ fn every_page_fits_on_a_phone() {
     browser.enter("input[name=name]", "Example Client 示例客户端");
     browser.enter("textarea[name=description]", "For everybody.");
     browser.click("button.main");
-    let long = "a".repeat(120);
+    let long = "a".repeat(100);
     site.wait(publishing::add_app(
         &site.server,
         "a test",

@@ -150,10 +150,6 @@ pub(crate) fn reach(_step: Step) -> Result<()> {
 
 /// Marks that a step of another crate has been reached, which that crate names and lists.
 #[cfg(not(feature = "failpoints"))]
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "the same signature as with failpoints"
-)]
 #[inline]
 pub fn reach_named(_step: &'static str) -> Result<()> {
     Ok(())

@@ -191,19 +191,17 @@ impl Server {
         if !same {
             return Ok(None);
         }
-        let expires = match pointed.seq {
-            None => None,
-            Some(_) => {
-                let index = document(self, &index_name(channel))?;
-                let Some(Content::Index(index)) = index.as_ref().map(|it| it.content()) else {
-                    return Ok(None);
-                };
-                if index.expires - Utc::now() <= (index.expires - index.issued) / 2 {
-                    return Ok(None);
-                }
-                Some(index.expires)
+        let mut expires = None;
+        if pointed.seq.is_some() {
+            let index = document(self, &index_name(channel))?;
+            let Some(Content::Index(index)) = index.as_ref().map(Document::content) else {
+                return Ok(None);
+            };
+            if index.expires - Utc::now() <= (index.expires - index.issued) / 2 {
+                return Ok(None);
             }
-        };
+            expires = Some(index.expires);
+        }
         Ok(Some(Current {
             version: pointed.version,
             seq: pointed.seq,
@@ -542,7 +540,8 @@ impl Place for Server {
                 continue;
             };
             let index = pointed.seq.map(|_| document(self, &index_name(&name)));
-            let expires = match index.transpose()?.flatten().as_ref().map(|it| it.content()) {
+            let index = index.transpose()?.flatten();
+            let expires = match index.as_ref().map(Document::content) {
                 Some(Content::Index(index)) => Some(index.expires),
                 _ => None,
             };

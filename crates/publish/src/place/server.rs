@@ -21,7 +21,7 @@ use super::{
     Answer, Channel, Current, Event, File, Listed, ListedPackage, Listing, Place, Source, Standing,
     Tell, document,
 };
-use crate::document::Content;
+use crate::document::{Content, Document};
 use crate::{Error, Result};
 
 /// What a single request brings of a package: proxies hold a request back until it is whole.

@@ -309,11 +309,11 @@ fn who_may_not_publish_is_told_so() {
     let publisher = server.publisher("index");
     let package = publisher.package("1.0.0");
     let settings = fs::read_to_string(publisher.own().join("publish.toml")).unwrap();
-    let without: String = settings
-        .lines()
+    let lines = settings.lines();
+    let kept: Vec<&str> = lines
         .filter(|line| !line.starts_with("token_file"))
-        .map(|line| format!("{line}\n"))
         .collect();
+    let without = kept.join("\n");
     fs::write(publisher.own().join("publish.toml"), without).unwrap();
     let said = publisher.refused(&["publish", &package], "PLACE_REFUSED");
     assert!(said.contains("TOKEN_MISSING"), "{said}");

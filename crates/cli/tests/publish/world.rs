@@ -137,7 +137,7 @@ impl Publisher {
             json!(url)
         );
         if *kind != "check" {
-            config.push_str(&format!("[trust]\nkeys = [\"{}\"]\n", self.key));
+            config.extend(["[trust]\nkeys = [\"", &self.key, "\"]\n"]);
         }
         fs::write(home.path().join("launcher.toml"), config).unwrap();
         home

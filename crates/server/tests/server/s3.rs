@@ -7,6 +7,7 @@ use crate::native::{APP, Publisher, package};
 use crate::site::Site;
 
 /// A site whose packages lie in a bucket under a prefix of its own; `None`, and said: there is no store.
+#[expect(clippy::print_stderr, reason = "what is left out is said")]
 fn site() -> Option<Site> {
     let Ok(endpoint) = std::env::var("CASTOFF_TEST_S3") else {
         eprintln!("left out: CASTOFF_TEST_S3 says no store");

@@ -70,10 +70,10 @@ impl Bucket {
             self.store
                 .put(&key, PutPayload::from(bytes))
                 .await
-                .map_err(store)?;
+                .map_err(|error| store(&error))?;
             return Ok(());
         }
-        let upload = self.store.put_multipart(&key).await.map_err(store)?;
+        let upload = self.store.put_multipart(&key).await.map_err(|error| store(&error))?;
         let mut upload = WriteMultipart::new(upload);
         let mut buffer = vec![0; 1 << 20];
         loop {
@@ -81,10 +81,10 @@ impl Bucket {
             if read == 0 {
                 break;
             }
-            upload.wait_for_capacity(PARTS).await.map_err(store)?;
+            upload.wait_for_capacity(PARTS).await.map_err(|error| store(&error))?;
             upload.write(&buffer[..read]);
         }
-        upload.finish().await.map_err(store)?;
+        upload.finish().await.map_err(|error| store(&error))?;
         Ok(())
     }
 
@@ -95,7 +95,7 @@ impl Bucket {
                 modified: found.last_modified,
             })),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(store(error)),
+            Err(error) => Err(store(&error)),
         }
     }
 
@@ -111,7 +111,7 @@ impl Bucket {
             .store
             .get_opts(&self.key(place), how)
             .await
-            .map_err(store)?;
+            .map_err(|error| store(&error))?;
         Ok(Body::from_stream(
             found.into_stream().map_err(std::io::Error::other),
         ))
@@ -120,11 +120,11 @@ impl Bucket {
     pub(super) async fn remove(&self, place: &str) -> Result<()> {
         match self.store.delete(&self.key(place)).await {
             Err(object_store::Error::NotFound { .. }) | Ok(()) => Ok(()),
-            Err(error) => Err(store(error)),
+            Err(error) => Err(store(&error)),
         }
     }
 }
 
-fn store(error: object_store::Error) -> Error {
+fn store(error: &object_store::Error) -> Error {
     Error::Store(error.to_string())
 }

@@ -73,7 +73,11 @@ impl Bucket {
                 .map_err(|error| store(&error))?;
             return Ok(());
         }
-        let upload = self.store.put_multipart(&key).await.map_err(|error| store(&error))?;
+        let upload = self
+            .store
+            .put_multipart(&key)
+            .await
+            .map_err(|error| store(&error))?;
         let mut upload = WriteMultipart::new(upload);
         let mut buffer = vec![0; 1 << 20];
         loop {
@@ -81,7 +85,10 @@ impl Bucket {
             if read == 0 {
                 break;
             }
-            upload.wait_for_capacity(PARTS).await.map_err(|error| store(&error))?;
+            upload
+                .wait_for_capacity(PARTS)
+                .await
+                .map_err(|error| store(&error))?;
             upload.write(&buffer[..read]);
         }
         upload.finish().await.map_err(|error| store(&error))?;

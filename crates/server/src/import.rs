@@ -86,20 +86,36 @@ impl fmt::Display for Report {
 ///
 /// Fails with `REQUEST_INVALID` if that is no such database, and if this server itself fails.
 pub async fn django(server: &Server, database: &Path, media: &Path) -> Result<Report> {
-    let unreadable = |error: sqlx::Error| {
-        Error::request(format!(
-            "{}: cannot be read as a database of SQLite: {error}",
-            database.display()
-        ))
-    };
     let options = SqliteConnectOptions::new()
         .filename(database)
         .read_only(true)
         .create_if_missing(false);
     let mut connection = SqliteConnection::connect_with(&options)
         .await
-        .map_err(unreadable)?;
-    let tables = tables(&mut connection).await.map_err(unreadable)?;
+        .map_err(|error| unreadable(database, &error))?;
+    let report = take_over(server, &mut connection, database, media).await;
+    // Dropped, it would be closed a moment later, and on Windows nobody could remove the file until then.
+    let closed = connection.close().await;
+    let report = report?;
+    closed.map_err(|error| unreadable(database, &error))?;
+    Ok(report)
+}
+
+fn unreadable(database: &Path, error: &sqlx::Error) -> Error {
+    Error::request(format!(
+        "{}: cannot be read as a database of SQLite: {error}",
+        database.display()
+    ))
+}
+
+async fn take_over(
+    server: &Server,
+    connection: &mut SqliteConnection,
+    database: &Path,
+    media: &Path,
+) -> Result<Report> {
+    let unreadable = |error: sqlx::Error| unreadable(database, &error);
+    let tables = tables(connection).await.map_err(unreadable)?;
     let mut import = Import {
         server,
         media,
@@ -108,21 +124,18 @@ pub async fn django(server: &Server, database: &Path, media: &Path) -> Result<Re
         report: Report::default(),
     };
     for installation in installations(&tables, database)? {
-        let apps = rows(&mut connection, installation.apps, &tables).await;
+        let apps = rows(connection, installation.apps, &tables).await;
         for row in apps.map_err(unreadable)? {
             import.app(&row).await?;
         }
         if let Some(files) = installation.files {
-            for row in rows(&mut connection, files, &tables)
-                .await
-                .map_err(unreadable)?
-            {
+            for row in rows(connection, files, &tables).await.map_err(unreadable)? {
                 import
                     .files
                     .insert(row.text("id").to_owned(), row.text("file").to_owned());
             }
         }
-        let versions = rows(&mut connection, installation.versions, &tables).await;
+        let versions = rows(connection, installation.versions, &tables).await;
         let mut versions = versions.map_err(unreadable)?;
         // The times are written so that they sort as texts.
         versions.sort_by_key(|row| {

@@ -58,12 +58,13 @@ pub async fn package(server: &Server, path: &Path, claim: &Claim<'_>) -> Result<
         other => other,
     })?;
     for (index, file) in files.iter().enumerate() {
-        put_file(
-            server,
-            &unpacked.path().join(index.to_string()),
-            &file.sha256,
-        )
-        .await?;
+        server
+            .store
+            .put_once(
+                &place_of(&file.sha256),
+                &unpacked.path().join(index.to_string()),
+            )
+            .await?;
     }
     let now = Utc::now();
     let place = format!(
@@ -90,7 +91,7 @@ pub async fn package(server: &Server, path: &Path, claim: &Claim<'_>) -> Result<
 pub async fn file(server: &Server, path: &Path) -> Result<(String, u64)> {
     let from = path.to_path_buf();
     let (sha256, size) = blocking(move || digest(&from)).await?;
-    put_file(server, path, &sha256).await?;
+    server.store.put_once(&place_of(&sha256), path).await?;
     Ok((sha256, size))
 }
 
@@ -169,14 +170,6 @@ pub fn place_of(sha256: &str) -> String {
 pub fn folder(server: &Server) -> Result<tempfile::TempDir> {
     let spool = server.config.spool();
     tempfile::tempdir_in(&spool).map_err(|error| Error::io("make a folder in", &spool, &error))
-}
-
-async fn put_file(server: &Server, path: &Path, sha256: &str) -> Result<()> {
-    let place = place_of(sha256);
-    if server.store.look(&place).await?.is_none() {
-        server.store.put(&place, path).await?;
-    }
-    Ok(())
 }
 
 fn digest(path: &Path) -> Result<(String, u64)> {

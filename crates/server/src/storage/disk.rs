@@ -1,6 +1,5 @@
 //! A folder of packages.
 
-use std::fs;
 use std::io::{ErrorKind, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -40,8 +39,18 @@ impl Disk {
             let folder = to.parent().unwrap_or(Path::new("."));
             disk::create_folders(folder).map_err(failed)?;
             disk::sync_file(&from).map_err(failed)?;
-            fs::rename(&from, &to).map_err(|error| Error::io("move to", &to, &error))?;
+            disk::rename(&from, &to).map_err(failed)?;
             disk::sync_folder(folder).map_err(failed)
+        })
+        .await
+    }
+
+    /// Makes durable that it lies there.
+    pub(super) async fn settle(&self, place: &str) -> Result<()> {
+        let path = self.path(place);
+        blocking(move || {
+            disk::sync_folder(path.parent().unwrap_or(Path::new(".")))
+                .map_err(|error| Error::Store(error.to_string()))
         })
         .await
     }

@@ -59,6 +59,23 @@ impl Store {
         }
     }
 
+    /// Puts a file there unless it lies there already: whatever lies at this place has the same bytes.
+    pub async fn put_once(&self, place: &str, from: &Path) -> Result<()> {
+        if self.look(place).await?.is_none() {
+            let put = self.put(place, from).await;
+            // Somebody else may have put it there meanwhile: Windows replaces no file that is read.
+            if put.is_ok() || self.look(place).await?.is_none() {
+                return put;
+            }
+        }
+        match self {
+            // Whoever has put it there may not have come to that yet.
+            Self::Disk(disk) => disk.settle(place).await,
+            #[cfg(feature = "s3")]
+            Self::Bucket(_) => Ok(()),
+        }
+    }
+
     /// What is known of what lies there; `None`: nothing does.
     pub async fn look(&self, place: &str) -> Result<Option<Stored>> {
         if must_be_plain(place).is_err() {
@@ -113,6 +130,30 @@ fn must_be_plain(place: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn what_many_put_at_once_lies_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("media");
+        let store = std::sync::Arc::new(Store::Disk(disk::Disk::new(root.clone()).unwrap()));
+        for round in 0..20 {
+            let place = format!("files/{round}");
+            let puts = (0..8).map(|index| {
+                let from = folder.path().join(index.to_string());
+                std::fs::write(&from, "same").unwrap();
+                let (store, place) = (store.clone(), place.clone());
+                tokio::spawn(async move {
+                    store.put_once(&place, &from).await.unwrap();
+                    // And reads it while others still put it there.
+                    let body = store.read(&place, 0..4).await.unwrap();
+                    axum::body::to_bytes(body, 9).await.unwrap()
+                })
+            });
+            for put in puts.collect::<Vec<_>>() {
+                assert_eq!(put.await.unwrap(), "same");
+            }
+        }
+    }
 
     #[test]
     fn places_lead_nowhere_else() {

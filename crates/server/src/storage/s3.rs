@@ -41,9 +41,17 @@ impl Bucket {
         let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             builder = match pair.split_once('=') {
-                Some(("endpoint", url)) => builder
-                    .with_endpoint(url)
-                    .with_allow_http(url.starts_with("http://")),
+                Some(("endpoint", url)) => {
+                    let builder = builder
+                        .with_endpoint(url)
+                        .with_allow_http(url.starts_with("http://"));
+                    // Some stores take the bucket as a part of the host alone.
+                    if url.contains(&format!("://{bucket}.")) {
+                        builder.with_virtual_hosted_style_request(true)
+                    } else {
+                        builder
+                    }
+                }
                 Some(("region", region)) => builder.with_region(region),
                 _ => return Err(wrong("has a parameter that is none of endpoint and region")),
             };

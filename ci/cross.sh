@@ -4,9 +4,10 @@
 #
 #   ci/cross.sh                    install, windows, arm64
 #   ci/cross.sh install            what the others need
-#   ci/cross.sh windows | arm64    tests, launcher, demo of one of them; lints for Windows
-#   ci/cross.sh arm64-all          all tests for ARM64, which take an hour: those that `arm64` leaves out are of
-#                                  rules (signatures, answers, clocks), not of processors
+#   ci/cross.sh windows            lints, tests, launcher and demo for Windows
+#   ci/cross.sh arm64              tests of what depends on the processor for ARM64
+#   ci/cross.sh windows-all        and the tests of the release server itself
+#   ci/cross.sh arm64-all          all tests, the launcher and the demo, which take more than an hour
 #
 # The standard library of those targets is built from Debian's sources, by Debian's compiler, which
 # has them; rustup's is not needed. Everything goes to target/cross. Tests that cannot hold under an
@@ -54,14 +55,14 @@ cargo_for() {
     cargo "$command" --locked "$std" --target "$target" "$@"
 }
 
-# The tests of the whole workspace, but for the examples in the documentation, which are the same
-# on every system; what they print is kept for the count.
+# The tests of some packages, but for the examples in the documentation, which are the same on every
+# system; what they print is kept for the count.
 tests_for() {
     local name=$1 target=$2
     mkdir -p "$counts"
     shift 2
     timeout --verbose --kill-after=1m $patience \
-        cargo test --locked "$std" --target "$target" --workspace --tests --no-fail-fast "$@" 2>&1 |
+        cargo test --locked "$std" --target "$target" --no-fail-fast "$@" 2>&1 |
         tee "$counts/$name.txt"
 }
 
@@ -69,10 +70,11 @@ tests_for() {
 # processes that the tests start, Wine 8 now and then does not start one (error 1359, internal).
 once_more() {
     local name=$1 target=$2 failed
+    shift 2
     mapfile -t failed < <(sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' "$counts/$name.txt")
     echo "failed, and run once more: ${failed[*]}"
     [ ${#failed[@]} -gt 0 ] && [ ${#failed[@]} -le 3 ] &&
-        cargo_for "$target" test --workspace --tests -- --exact "${failed[@]}"
+        cargo_for "$target" test --workspace --tests "$@" -- --exact "${failed[@]}"
 }
 
 # A client of Windows: a prefix, and a library that Wine 8 lacks and Rust's standard library wants.
@@ -91,7 +93,7 @@ wine_prefix() {
     fi
 }
 
-windows() {
+windows_with() {
     local target=x86_64-pc-windows-gnu
     export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=x86_64-w64-mingw32-gcc
     export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER=wine
@@ -103,11 +105,19 @@ windows() {
     export DISPLAY=:77
 
     cargo_for $target clippy --workspace --all-targets -- -D warnings
-    tests_for windows $target || once_more windows $target
+    tests_for windows $target --workspace --tests "$@" || once_more windows $target "$@"
     cargo_for $target build --profile launcher -p castoff --bin castoff-launcher
     ci/windows-exe.sh "$CARGO_TARGET_DIR/$target/launcher/castoff-launcher.exe"
-    cargo_for $target build -p castoff-cli
+    # The command as its tests have built it.
     wine "$CARGO_TARGET_DIR/$target/debug/castoff.exe" demo </dev/null
+}
+
+windows() {
+    windows_with --exclude castoff-server
+}
+
+windows_all() {
+    windows_with
 }
 
 # Lets the system start programs of ARM64, as the tests do with the launcher.
@@ -133,24 +143,27 @@ for_arm64() {
 }
 
 arm64_all() {
-    local target
-    for_arm64
-    patience=120m
-    tests_for arm64 "$target"
-}
-
-arm64() {
     local target size launcher
     for_arm64
-    tests_for arm64 "$target" --exclude castoff-server -- \
-        --skip attacks:: --skip sources:: --skip when:: --skip browser::
+    patience=120m
+    tests_for arm64 "$target" --workspace --tests
     cargo_for "$target" build --profile launcher -p castoff --bin castoff-launcher
     launcher=$CARGO_TARGET_DIR/$target/launcher/castoff-launcher
     size=$(stat -c %s "$launcher")
     echo "castoff-launcher for ARM64: $size bytes, limit $limit"
     [ "$size" -lt "$limit" ]
-    cargo_for "$target" build -p castoff-cli
     "$CARGO_TARGET_DIR/$target/debug/castoff" demo </dev/null
+}
+
+# The engine, the documents, and of the tests from end to end those that install, start, go back and are
+# killed. The others are of rules and answers, which no processor changes.
+arm64() {
+    local target packages=(-p castoff -p castoff-publish -p castoff-testkit)
+    for_arm64
+    tests_for arm64 "$target" "${packages[@]}" --lib --test documents --test pack
+    tests_for arm64-e2e "$target" "${packages[@]}" --test e2e -- \
+        archives:: install:: kills:: selfupdate:: start:: trial::
+    cat "$counts/arm64-e2e.txt" >>"$counts/arm64.txt"
 }
 
 if [ $# -eq 0 ]; then
@@ -158,7 +171,7 @@ if [ $# -eq 0 ]; then
 fi
 for part in "$@"; do
     case $part in
-        install | windows | arm64 | arm64-all) ("${part/-/_}") ;;
+        install | windows | windows-all | arm64 | arm64-all) ("${part/-/_}") ;;
         *)
             echo "$0: no such part: $part" >&2
             exit 2

@@ -2,20 +2,19 @@
 # Asks a release server for what its own description (openapi.json) allows, and for what it does not, and
 # wants no server error, and no answer that is not described.
 #
-#   ci/schemathesis.sh [EXAMPLES]     so many for each address, 50 unless told
+#   ci/schemathesis.sh CASTOFF [EXAMPLES]     the command, and so many for each address, 50 unless told
 #
 # Schemathesis comes from PyPI, into target/schemathesis.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-examples=${1:-50}
+castoff=${1:?the command is missing}
+examples=${2:-50}
 python=target/schemathesis/bin/python
 if [ ! -x "$python" ]; then
     python3 -m venv target/schemathesis
     "$python" -m pip install --quiet --disable-pip-version-check schemathesis
 fi
-cargo build --locked -p castoff-cli
-castoff=target/debug/castoff
 folder=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$folder"' EXIT
 

@@ -18,6 +18,7 @@ export CARGO_INCREMENTAL=0
 export CARGO_TERM_COLOR=never
 tools=$PWD/target/tools
 bin=
+address=
 folder=$(mktemp -d)
 trap finish EXIT
 
@@ -70,39 +71,51 @@ postgres() {
     export CASTOFF_TEST_POSTGRES=postgres://postgres@127.0.0.1:$port
 }
 
-# Starts the store, and says in CASTOFF_TEST_S3 where.
+# Starts the store, and says in CASTOFF_TEST_S3 where; and the same one as everybody may read it, without
+# credentials, in CASTOFF_TEST_S3_PUBLIC.
 store() {
     [ -z "${CASTOFF_TEST_S3:-}" ] || return 0
-    local port
-    port=$(free_port)
     mkdir -p "$folder/s3/castoff-test"
     export AWS_ACCESS_KEY_ID=AKTEST AWS_SECRET_ACCESS_KEY=SKTEST
-    "$tools/bin/s3s-fs" --host 127.0.0.1 --port "$port" \
-        --access-key $AWS_ACCESS_KEY_ID --secret-key $AWS_SECRET_ACCESS_KEY "$folder/s3" \
-        >"$folder/s3.log" 2>&1 &
-    until curl -s -o /dev/null "http://127.0.0.1:$port"; do
-        sleep 0.2
-    done
-    export CASTOFF_TEST_S3=http://127.0.0.1:$port
+    store_at --access-key $AWS_ACCESS_KEY_ID --secret-key $AWS_SECRET_ACCESS_KEY
+    export CASTOFF_TEST_S3=$address
+    store_at
+    export CASTOFF_TEST_S3_PUBLIC=$address
 }
 
+store_at() {
+    local port
+    port=$(free_port)
+    "$tools/bin/s3s-fs" --host 127.0.0.1 --port "$port" "$@" "$folder/s3" >>"$folder/s3.log" 2>&1 &
+    address=http://127.0.0.1:$port
+    until curl -s -o /dev/null "$address"; do
+        sleep 0.2
+    done
+}
+
+# One build is for everything: it takes longer than what is done with it.
 tests() {
     postgres
     store
-    cargo test --locked -p castoff-server --features postgres,s3
-    cargo test --locked -p castoff-publish -p castoff-cli --features castoff-cli/postgres,castoff-cli/s3 -- publish
+    cargo test --locked -p castoff-server -p castoff-cli --features castoff-cli/postgres,castoff-cli/s3 \
+        --lib --test server --test publish
+}
+
+# The command with everything in it, which `tests` has built.
+castoff() {
+    [ -x target/debug/castoff ] || cargo build --locked -p castoff-cli --features postgres,s3
+    echo target/debug/castoff
 }
 
 kills() {
     postgres
-    cargo build --locked -p castoff-cli --features postgres,s3
-    ci/server-torture.py target/debug/castoff 300
+    ci/server-torture.py "$(castoff)" 300
     runuser -u postgres -- createdb -h 127.0.0.1 -p "${CASTOFF_TEST_POSTGRES##*:}" torture
-    ci/server-torture.py target/debug/castoff 200 --database "$CASTOFF_TEST_POSTGRES/torture"
+    ci/server-torture.py "$(castoff)" 200 --database "$CASTOFF_TEST_POSTGRES/torture"
 }
 
 describe() {
-    ci/schemathesis.sh 25
+    ci/schemathesis.sh "$(castoff)" 25
 }
 
 unit() {

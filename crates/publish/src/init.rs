@@ -52,6 +52,8 @@ pub struct Answers {
     pub source: String,
     /// What to start, in the package.
     pub entry_point: String,
+    /// Where releases are published, as `castoff publish` takes it; `None`: it is said each time.
+    pub to: Option<String>,
     /// Whether launchers take only what is signed.
     pub sign: bool,
 }
@@ -171,6 +173,7 @@ impl Answers {
         if self.sign {
             lines.push(format!("key = {}", quoted(&format!("{KEY}.{SECRET}"))));
         }
+        lines.extend(self.to.as_ref().map(|to| format!("to = {}", quoted(to))));
         lines.join("\n") + "\n"
     }
 }

@@ -26,6 +26,10 @@ pub(crate) struct Init {
     /// What to start, in the package
     #[arg(long, value_name = "PATH")]
     entry_point: Option<String>,
+    /// Where `castoff publish` is to publish: a folder, s3://BUCKET/FOLDER, or https://HOST of a release
+    /// server
+    #[arg(long, value_name = "PLACE")]
+    to: Option<String>,
     /// Make a key pair, and have launchers take only what is signed
     #[arg(long, conflicts_with = "no_sign")]
     sign: bool,
@@ -66,6 +70,7 @@ impl Init {
             name: self.name,
             source,
             entry_point,
+            to: self.to,
             sign,
         };
         let beginning = Beginning::new(&self.dir, answers.clone())?;

@@ -18,7 +18,7 @@ use super::{Announce, Signing, Term, bar, highest, public_keys, request, say};
 /// Where to publish.
 #[derive(Args)]
 pub(crate) struct At {
-    /// Where: a folder, or https://HOST of a release server; else what publish.toml says
+    /// Where: a folder, s3://BUCKET/FOLDER, or https://HOST of a release server; else what publish.toml says
     #[arg(long, value_name = "PLACE")]
     to: Option<String>,
     /// A file with the token of the release server; else that of publish.toml, or CASTOFF_TOKEN

@@ -80,20 +80,24 @@ pub(super) fn begun(
         line(&keep(pair, open));
     }
     let app = &answers.app;
-    let mut steps = vec![format!(
-        "castoff pack DIST --version 1.0.0      DIST: the folder with {}",
-        sanitise(&answers.entry_point)
-    )];
-    if answers.sign {
-        steps.push(format!("castoff sign {app}-1.0.0.zip"));
-        steps.push("castoff index new".to_owned());
+    let to = match answers.to {
+        Some(_) => "",
+        None => " --to PLACE",
+    };
+    let mut steps = vec![
+        format!(
+            "castoff pack DIST --version 1.0.0      DIST: the folder with {}",
+            sanitise(&answers.entry_point)
+        ),
+        format!("castoff publish {app}-1.0.0.zip --activate{to}"),
+    ];
+    if answers.to.is_none() {
+        steps.push(format!(
+            "PLACE: a folder, s3://BUCKET/FOLDER, or https://HOST of a release server; launchers find there \
+             what {} answers",
+            sanitise(&answers.source)
+        ));
     }
-    let source = sanitise(&answers.source);
-    steps.push(if answers.sign {
-        format!("copy *.json and *.zip to {source}, the index (stable.json) last")
-    } else {
-        format!("upload {app}-1.0.0.zip to the server that answers at {source}")
-    });
     let place = match folder.to_str() {
         Some(".") => "here".to_owned(),
         _ => format!("in {}", folder.display()),

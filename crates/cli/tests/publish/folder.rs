@@ -5,8 +5,8 @@ use std::fs;
 use castoff_publish::steps;
 use serde_json::{Value, json};
 
-use crate::common::app;
-use crate::world::{Publisher, installed, update};
+use crate::common::{app, command};
+use crate::world::{APP, Publisher, update};
 
 #[test]
 fn a_version_is_published_made_current_and_taken_back() {
@@ -53,6 +53,36 @@ fn a_version_is_published_made_current_and_taken_back() {
     let list = publisher.done(&["published"]);
     assert!(list.contains("1.1.0  current in stable"), "{list}");
     assert!(list.contains("1.0.0  withdrawn"), "{list}");
+}
+
+#[test]
+fn the_place_is_said_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let done = |args: &[&str]| {
+        let output = command(folder.path(), args).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    for name in ["www", "dist"] {
+        fs::create_dir(folder.path().join(name)).unwrap();
+    }
+    fs::write(folder.path().join("dist/main.bin"), "x").unwrap();
+    let init = ["init", "--app", APP, "--source", "./www", "--entry-point"];
+    let said = done(
+        &[
+            &init[..],
+            &["main.bin", "--to", "www", "--sign", "--no-passphrase"],
+        ]
+        .concat(),
+    );
+    let publish = ["publish", "com.example.client-1.0.0.zip", "--activate"];
+    assert!(
+        said.contains(&format!("castoff {}", publish.join(" "))),
+        "{said}"
+    );
+    done(&["pack", "dist", "--version", "1.0.0"]);
+    done(&publish);
+    assert!(folder.path().join("www/stable.json").exists());
 }
 
 #[test]
@@ -218,44 +248,16 @@ fn an_index_goes_on_from_the_one_at_the_place() {
     publisher.refused(&["activate", "1.1.0"], "DOCUMENT_FOREIGN");
 }
 
-/// Kills the command at each of its steps. What launchers see is what was there before, or what comes
-/// after; and the same command goes on to the same end.
 #[test]
 fn a_publication_can_be_killed_anywhere_and_repeated() {
     for step in steps::ALL {
         let publisher = Publisher::new();
-        if step == steps::KEYS {
-            publisher.done(&["keys", "init"]);
-        }
         let homes = [publisher.launcher(), publisher.launcher()];
-        publisher.publish("1.0.0");
-        assert_eq!(update(&homes[0])["version"], "1.0.0", "{step}");
-        let package = publisher.package("1.1.0");
-        let args = ["publish", &package, "--activate"];
-        publisher.killed(step, &args);
-        let expected = if step == steps::CURRENT {
-            "1.1.0"
-        } else {
-            "1.0.0"
-        };
-        for home in &homes {
-            update(home);
-            assert_eq!(installed(home).as_deref(), Some(expected), "{step}");
-        }
-        publisher.done(&args);
-        assert_eq!(
-            publisher.published()["channels"]["stable"]["seq"],
-            2,
-            "{step}"
-        );
+        publisher.outlives(step, &homes);
         let parts = publisher.names();
         assert!(
             parts.iter().all(|name| !name.contains("part")),
             "{step}: {parts:?}"
         );
-        for home in &homes {
-            update(home);
-            assert_eq!(installed(home).as_deref(), Some("1.1.0"), "{step}");
-        }
     }
 }

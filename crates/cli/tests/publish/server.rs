@@ -1,12 +1,10 @@
 //! At a release server, which is the real one.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use castoff_publish::steps;
@@ -14,7 +12,8 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::common::{app, command};
-use crate::world::{APP, Publisher, installed, update};
+use crate::line::{Line, noise};
+use crate::world::{APP, Publisher, update};
 
 /// `castoff serve`, until it is dropped.
 struct Server {
@@ -93,98 +92,6 @@ fn castoff(folder: &Path, args: &[&str]) -> Command {
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
     command
-}
-
-/// Stands before a server, counts what goes there, and hangs or breaks when so much has.
-struct Line {
-    address: SocketAddr,
-    state: Arc<State>,
-}
-
-struct State {
-    sent: AtomicU64,
-    /// At which count it breaks off next.
-    limit: AtomicU64,
-    /// Whether it hangs then, for ever, or the connection breaks.
-    hangs: AtomicBool,
-}
-
-impl Line {
-    fn to(server: &Server) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let state = Arc::new(State {
-            sent: AtomicU64::new(0),
-            limit: AtomicU64::new(u64::MAX),
-            hangs: AtomicBool::new(false),
-        });
-        let (shared, to) = (Arc::clone(&state), server.address.clone());
-        let to = to.strip_prefix("http://").unwrap().to_owned();
-        thread::spawn(move || {
-            for client in listener.incoming().map_while(Result::ok) {
-                let Ok(server) = TcpStream::connect(&to) else {
-                    continue;
-                };
-                let (mut back, mut from) =
-                    (client.try_clone().unwrap(), server.try_clone().unwrap());
-                thread::spawn(move || {
-                    drop(std::io::copy(&mut from, &mut back));
-                    drop(back.shutdown(Shutdown::Both));
-                });
-                let shared = Arc::clone(&shared);
-                thread::spawn(move || shared.carry(client, server));
-            }
-        });
-        Self { address, state }
-    }
-
-    fn address(&self) -> String {
-        format!("http://{}", self.address)
-    }
-
-    fn sent(&self) -> u64 {
-        self.state.sent.load(Ordering::SeqCst)
-    }
-
-    fn break_at(&self, limit: u64, hangs: bool) {
-        self.state.hangs.store(hangs, Ordering::SeqCst);
-        self.state.limit.store(limit, Ordering::SeqCst);
-    }
-}
-
-impl State {
-    fn carry(&self, mut client: TcpStream, mut server: TcpStream) {
-        let mut block = [0; 4096];
-        while let Ok(count @ 1..) = client.read(&mut block) {
-            if server.write_all(&block[..count]).is_err() {
-                break;
-            }
-            let sent = self.sent.fetch_add(count as u64, Ordering::SeqCst) + count as u64;
-            if sent >= self.limit.load(Ordering::SeqCst) {
-                if self.hangs.load(Ordering::SeqCst) {
-                    // Until whoever sends is ended.
-                    client.set_nonblocking(false).unwrap();
-                    thread::park();
-                }
-                self.limit.store(u64::MAX, Ordering::SeqCst);
-                break;
-            }
-        }
-        drop(client.shutdown(Shutdown::Both));
-        drop(server.shutdown(Shutdown::Both));
-    }
-}
-
-/// Bytes that do not get smaller.
-fn noise(length: usize) -> Vec<u8> {
-    let mut state: u64 = 0x9E37_79B9_7F4A_7C15;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    };
-    (0..length / 8).flat_map(|_| next()).collect()
 }
 
 #[test]
@@ -276,7 +183,7 @@ fn a_server_with_an_index_key_signs_what_is_current() {
 #[test]
 fn an_upload_goes_on_where_it_broke_off() {
     let server = Server::start();
-    let line = Line::to(&server);
+    let line = Line::to(&server.address);
     let publisher = server.publisher_by(&line.address(), "index");
     let package = app("1.0.0").file("big", noise(8 << 20)).build().bytes;
     let size = package.len() as u64;
@@ -353,28 +260,6 @@ fn a_publication_can_be_killed_anywhere_and_repeated() {
         rename(&publisher.own().join("launcher.toml"));
         let home = publisher.launcher();
         rename(&home.path().join("launcher.toml"));
-        if step == steps::KEYS {
-            publisher.done(&["keys", "init"]);
-        }
-        publisher.publish("1.0.0");
-        assert_eq!(update(&home)["version"], "1.0.0", "{step}");
-        let package = publisher.package("1.1.0");
-        let args = ["publish", &package, "--activate"];
-        publisher.killed(step, &args);
-        update(&home);
-        let expected = if step == steps::CURRENT {
-            "1.1.0"
-        } else {
-            "1.0.0"
-        };
-        assert_eq!(installed(&home).as_deref(), Some(expected), "{step}");
-        publisher.done(&args);
-        assert_eq!(
-            publisher.published()["channels"]["stable"]["seq"],
-            2,
-            "{step}"
-        );
-        update(&home);
-        assert_eq!(installed(&home).as_deref(), Some("1.1.0"), "{step}");
+        publisher.outlives(step, &[home]);
     }
 }

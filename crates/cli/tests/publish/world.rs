@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
+use castoff_publish::steps;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -74,6 +75,35 @@ impl Publisher {
         command.env("CASTOFF_FAIL", format!("{step}=kill"));
         let killed = command.output().unwrap();
         assert!(!killed.status.success(), "{step}: {killed:?}");
+    }
+
+    /// Kills a publication at a step. What launchers see is what was there before, or what comes after;
+    /// and the same command goes on to the same end.
+    pub(crate) fn outlives(&self, step: &str, homes: &[TempDir]) {
+        if step == steps::KEYS {
+            self.done(&["keys", "init"]);
+        }
+        self.publish("1.0.0");
+        assert_eq!(update(&homes[0])["version"], "1.0.0", "{step}");
+        let package = self.package("1.1.0");
+        let args = ["publish", &package, "--activate"];
+        self.killed(step, &args);
+        let expected = if step == steps::CURRENT {
+            "1.1.0"
+        } else {
+            "1.0.0"
+        };
+        for home in homes {
+            update(home);
+            assert_eq!(installed(home).as_deref(), Some(expected), "{step}");
+        }
+        self.done(&args);
+        let seq = &self.published()["channels"]["stable"]["seq"];
+        assert_eq!(*seq, 2, "{step}");
+        for home in homes {
+            update(home);
+            assert_eq!(installed(home).as_deref(), Some("1.1.0"), "{step}");
+        }
     }
 
     #[track_caller]
@@ -151,7 +181,7 @@ pub(crate) fn update(home: &TempDir) -> Value {
 }
 
 /// The version that is installed, and no other.
-pub(crate) fn installed(home: &TempDir) -> Option<String> {
+fn installed(home: &TempDir) -> Option<String> {
     let client = home.path().join("client");
     let versions = ["1.0.0", "1.1.0", "1.2.0b1"];
     let mut found = versions

@@ -68,7 +68,7 @@ impl Place for Folder {
 
     fn documents(&self) -> Result<Vec<String>> {
         let mut names = Documents::open(&self.path)?.names()?;
-        names.retain(|name| Path::new(name).extension().is_some_and(|end| end == "json"));
+        names.retain(|name| super::is_document(name));
         Ok(names)
     }
 

@@ -4,8 +4,10 @@
 //! launchers ask for; a package that is there is never written over. What is published in which
 //! order is decided in [`crate::publish`].
 
+mod bucket;
 mod folder;
 mod server;
+mod upload;
 mod web;
 
 use std::collections::BTreeMap;
@@ -309,6 +311,11 @@ fn packages(document: &Document) -> Vec<ListedPackage> {
     packages.into_iter().flatten().filter_map(listed).collect()
 }
 
+/// Whether what has this name may be a document.
+fn is_document(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|end| end == "json")
+}
+
 /// Bytes of a document, or an error when there are too many for one.
 fn limited(name: &str, reader: impl std::io::Read) -> std::io::Result<Vec<u8>> {
     use std::io::Read as _;
@@ -349,6 +356,9 @@ impl Named {
             return Ok(Box::new(server::Server::open(
                 &to, &app, token, allow_http,
             )?));
+        }
+        if to.starts_with("s3://") {
+            return Ok(Box::new(bucket::Bucket::open(&to, allow_http)?));
         }
         if to.contains("://") {
             return Err(Error::request(format!(

@@ -1,21 +1,18 @@
 //! A release server (`castoff serve`).
 //!
 //! Promises: an upload that broke off is gone on with at the byte where it did, by the same command in
-//! another process too: a file beside the package, `PACKAGE.upload`, knows which upload it is.
-
-use std::path::{Path, PathBuf};
+//! another process too.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use castoff::disk;
 use castoff::fetch::Answer as Reply;
-use castoff::trust::Sha256;
 use castoff::trust::document::index_name;
 use castoff::version::Version;
 use chrono::Utc;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::upload::Note;
 use super::web::{ATTEMPTS, Part, Request, Web, pause};
 use super::{
     Answer, Channel, Current, Event, File, Listed, ListedPackage, Listing, Place, Source, Standing,
@@ -29,9 +26,6 @@ const CHUNK: u64 = 16 << 20;
 
 /// Version of the protocol for uploads.
 const TUS: &str = "1.0.0";
-
-/// How the name of the file ends that knows an upload.
-const NOTE: &str = "upload";
 
 pub(super) struct Server {
     web: Web,
@@ -73,15 +67,6 @@ struct Pointed {
     version: Option<Version>,
     seq: Option<u64>,
     rollout: Option<u64>,
-}
-
-/// An upload that is under way.
-#[derive(PartialEq, Eq, Serialize, Deserialize)]
-struct Upload {
-    place: String,
-    app: String,
-    sha256: Sha256,
-    id: String,
 }
 
 impl Server {
@@ -211,9 +196,8 @@ impl Server {
     }
 
     /// The upload of a file, the one that was begun or a new one, and how much of it is there.
-    fn upload(&self, file: &File<'_>, tell: &mut Tell<'_>) -> Result<(String, u64)> {
-        let note = note_of(file)?;
-        if let Some(id) = self.begun(file, &note)
+    fn upload(&self, file: &File<'_>, note: &Note, tell: &mut Tell<'_>) -> Result<(String, u64)> {
+        if let Some((id, _)) = note.read()
             && let Some(done) = self.offset(&id)?
         {
             tell(Event::Resumed {
@@ -246,22 +230,8 @@ impl Server {
         if id.is_empty() || !id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
             return Err(self.refused(&what, &reply));
         }
-        let upload = Upload {
-            place: self.address.clone(),
-            app: self.app.clone(),
-            sha256: file.sha256,
-            id: id.to_owned(),
-        };
-        let text = json!(upload).to_string();
-        disk::write_atomic(&note, text.as_bytes())?;
-        Ok((upload.id, 0))
-    }
-
-    /// The upload of these very bytes that is noted.
-    fn begun(&self, file: &File<'_>, note: &Path) -> Option<String> {
-        let upload: Upload = serde_json::from_slice(&std::fs::read(note).ok()?).ok()?;
-        let same = upload.place == self.address && upload.app == self.app;
-        (same && upload.sha256 == file.sha256).then_some(upload.id)
+        note.write(id, &[])?;
+        Ok((id.to_owned(), 0))
     }
 
     /// How much of an upload is there; `None`: it is no more.
@@ -383,13 +353,6 @@ fn header<'a>(reply: &'a Reply, name: &str) -> Option<&'a str> {
     reply.headers.get(name)?.to_str().ok()
 }
 
-/// Where the upload of a file is noted.
-fn note_of(file: &File<'_>) -> Result<PathBuf> {
-    let path =
-        std::path::absolute(&file.path).map_err(Error::io("find the path of", &file.path))?;
-    Ok(path.with_added_extension(NOTE))
-}
-
 impl Place for Server {
     fn address(&self) -> &str {
         &self.address
@@ -479,8 +442,8 @@ impl Place for Server {
     }
 
     fn send(&self, file: &File<'_>, tell: &mut Tell<'_>) -> Result<()> {
-        let note = note_of(file)?;
-        let (id, done) = self.upload(file, tell)?;
+        let note = Note::of(file, self.url("uploads"))?;
+        let (id, done) = self.upload(file, &note, tell)?;
         self.fill(file, &id, done, tell)?;
         let registered = match self.register(file, &id) {
             // It may have been done, and the answer be lost.
@@ -491,7 +454,7 @@ impl Place for Server {
             registered => registered,
         };
         // The server has taken it, or refused it for good.
-        disk::remove_file(&note)?;
+        note.remove()?;
         registered
     }
 

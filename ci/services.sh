@@ -93,12 +93,12 @@ store_at() {
     done
 }
 
-# One build is for everything: it takes longer than what is done with it.
+# One build is for everything, of the whole workspace as `cargo test` has it: most of that is built then.
 tests() {
     postgres
     store
-    cargo test --locked -p castoff-server -p castoff-cli --features castoff-cli/postgres,castoff-cli/s3 \
-        --lib --test server --test publish
+    cargo test --locked --workspace --features castoff-cli/postgres,castoff-cli/s3 \
+        --test server --test publish
 }
 
 # The command with everything in it, which `tests` has built.

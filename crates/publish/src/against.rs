@@ -35,21 +35,29 @@ struct ActiveFile {
 /// Reads the file list of an older version: `named` is the path or the address (http, https) of a
 /// package, or of the JSON of a server's active version.
 ///
-/// Such a server keeps no modes: nothing of that version counts as executable.
+/// Such a server keeps no modes: nothing of that version counts as executable. The token is for a server
+/// that wants one of whoever reads; it goes to that address alone.
 ///
 /// Fails with `REQUEST_INVALID` when there is no list, or as opening packages and downloads do.
-pub fn read(named: &str) -> Result<FileList> {
+pub fn read(named: &str, token: Option<String>) -> Result<FileList> {
     if !is_address(named) {
         return read_file(Path::new(named), named);
     }
     let folder = tempfile::tempdir().map_err(Error::io("create", std::env::temp_dir()))?;
     // A download that goes by a launcher's own defaults, with this address for a source.
     let baked = format!("[source]\nurl = {named:?}\n");
-    let config = Config::load(folder.path(), Some(&baked), &|_| None)?;
+    let mut config = Config::load(folder.path(), Some(&baked), &|_| None)?;
+    let has_token = token.is_some();
+    config.source.token = token;
     let client = Client::new(&config.network, &config.source)?;
     let package = Package::at(named.to_owned());
-    let fetched = download(&client, &package, folder.path(), &Silent)?;
-    read_file(&fetched.path, named)
+    match download(&client, &package, folder.path(), &Silent) {
+        Ok(fetched) => read_file(&fetched.path, named),
+        Err(castoff::Error::HttpStatus { status: 401, .. }) if !has_token => Err(Error::request(
+            format!("{named} is for whoever has a token: say with --token-file where it is"),
+        )),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn read_file(path: &Path, named: &str) -> Result<FileList> {

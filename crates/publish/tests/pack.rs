@@ -487,8 +487,14 @@ fn an_older_version_is_told_by_a_package_or_a_server() {
     let path = world.output("app-1.0.0.zip");
     let server = Server::start();
     server.route("/app.zip", Reply::file(&fs::read(&path).unwrap()));
-    assert_eq!(against::read(path.to_str().unwrap()).unwrap(), old.list);
-    assert_eq!(against::read(&server.url("/app.zip")).unwrap(), old.list);
+    assert_eq!(
+        against::read(path.to_str().unwrap(), None).unwrap(),
+        old.list
+    );
+    assert_eq!(
+        against::read(&server.url("/app.zip"), None).unwrap(),
+        old.list
+    );
 
     // As the later server answers, which keeps neither modes nor links.
     let files = old.list.files.iter().filter_map(|(path, listed)| match listed {
@@ -506,7 +512,7 @@ fn an_older_version_is_told_by_a_package_or_a_server() {
         .to_string()
     };
     server.route("/active/", Reply::json(&answer(&files)));
-    let told = against::read(&server.url("/active/")).unwrap();
+    let told = against::read(&server.url("/active/"), None).unwrap();
     assert_eq!(told.version, "1.0.0");
     let mut draft = world.draft("1.1.0");
     draft.against = Some(told);
@@ -531,11 +537,11 @@ fn an_older_version_is_told_by_a_package_or_a_server() {
     ] {
         let path = world.output("wrong");
         fs::write(&path, wrong).unwrap();
-        let error = against::read(path.to_str().unwrap()).unwrap_err();
+        let error = against::read(path.to_str().unwrap(), None).unwrap_err();
         assert_eq!(error.code(), "REQUEST_INVALID", "{error}");
     }
-    assert!(against::read("nowhere.zip").is_err());
-    assert!(against::read(&server.url("/nowhere")).is_err());
+    assert!(against::read("nowhere.zip", None).is_err());
+    assert!(against::read(&server.url("/nowhere"), None).is_err());
 }
 
 /// 5 GiB that cannot be compressed, and more entries than 16 bits can count: both need zip64.

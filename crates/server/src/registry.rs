@@ -19,6 +19,7 @@ use std::time::Duration;
 use castoff::version::Version;
 use chrono::{DateTime, SecondsFormat, Utc};
 use sqlx::any::{AnyPoolOptions, AnyRow};
+use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyPool, AssertSqlSafe, Row as _, Transaction};
 use tokio::sync::{mpsc, oneshot};
 
@@ -850,18 +851,51 @@ async fn answer_generations(
     pool: AnyPool,
     mut asking: mpsc::UnboundedReceiver<oneshot::Sender<std::result::Result<i64, String>>>,
 ) {
+    // Of its own: the pool asks each time whether a connection is still one, which takes as long again.
+    let mut connection = None;
     let mut waiting = Vec::new();
-    while asking.recv_many(&mut waiting, usize::MAX).await > 0 {
-        let answer = sqlx::query("SELECT last FROM changes")
-            .fetch_one(&pool)
-            .await
-            .and_then(|row| row.try_get("last"))
-            .map_err(|error: sqlx::Error| error.to_string());
+    loop {
+        let asked = tokio::select! {
+            asked = asking.recv_many(&mut waiting, usize::MAX) => asked,
+            // It waits until all connections are given back.
+            () = pool.close_event() => 0,
+        };
+        if asked == 0 {
+            return;
+        }
+        // Whoever is about to ask too is to be among them.
+        tokio::task::yield_now().await;
+        while let Ok(waiter) = asking.try_recv() {
+            waiting.push(waiter);
+        }
+        let was_open = connection.is_some();
+        let mut answer = ask_generation(&pool, &mut connection).await;
+        if answer.is_err() && was_open {
+            // The database may have been started again meanwhile.
+            answer = ask_generation(&pool, &mut connection).await;
+        }
+        let answer = answer.map_err(|error| error.to_string());
         for waiter in waiting.drain(..) {
             // Who has gone away meanwhile needs no answer.
             let _ = waiter.send(answer.clone());
         }
     }
+}
+
+/// Asks by a connection, which is opened if there is none, and given up when it fails.
+async fn ask_generation(
+    pool: &AnyPool,
+    connection: &mut Option<PoolConnection<Any>>,
+) -> sqlx::Result<i64> {
+    let mut open = match connection.take() {
+        Some(open) => open,
+        None => pool.acquire().await?,
+    };
+    let row = sqlx::query("SELECT last FROM changes")
+        .fetch_one(&mut *open)
+        .await?;
+    *connection = Some(open);
+    row.try_get("last")
 }
 
 type Connection = sqlx::AnyConnection;

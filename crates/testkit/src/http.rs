@@ -353,6 +353,10 @@ pub struct Tls {
     /// The authority's certificate; a program that is started with `SSL_CERT_FILE` set to this
     /// path trusts the server.
     pub ca_pem_path: PathBuf,
+    /// The server's certificate, for a server that reads it from a file.
+    pub certificate_pem_path: PathBuf,
+    /// Its key.
+    pub key_pem_path: PathBuf,
     config: Arc<ServerConfig>,
     _folder: tempfile::TempDir,
 }
@@ -387,8 +391,14 @@ impl Tls {
             .expect("a certificate");
 
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let ca_pem_path = folder.path().join("ca.pem");
-        std::fs::write(&ca_pem_path, authority_certificate.pem()).expect("a temporary file");
+        let file = |name: &str, pem: String| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, pem).expect("a temporary file");
+            path
+        };
+        let ca_pem_path = file("ca.pem", authority_certificate.pem());
+        let certificate_pem_path = file("certificate.pem", certificate.pem());
+        let key_pem_path = file("key.pem", key.serialize_pem());
 
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
@@ -402,6 +412,8 @@ impl Tls {
             .expect("a key that fits its certificate");
         Self {
             ca_pem_path,
+            certificate_pem_path,
+            key_pem_path,
             config: Arc::new(config),
             _folder: folder,
         }

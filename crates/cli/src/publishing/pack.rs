@@ -10,7 +10,7 @@ use castoff_publish::{Result, against};
 use clap::Args;
 use indicatif::ProgressBar;
 
-use super::settings::Settings;
+use super::settings::{self, Settings};
 use super::{bar, say};
 
 #[derive(Args)]
@@ -36,6 +36,9 @@ pub(crate) struct Pack {
     /// server's answer that lists its files. Only whoever has that version can install the package
     #[arg(long, value_name = "PACKAGE|URL")]
     against: Option<String>,
+    /// A file with the token of the server that --against names, where it wants one
+    #[arg(long, value_name = "FILE", requires = "against")]
+    token_file: Option<PathBuf>,
     /// A command that the package brings, to be run when it is staged
     #[arg(long, value_name = "COMMAND")]
     after_stage: Vec<String>,
@@ -50,7 +53,12 @@ impl Pack {
             Some(output) => output,
             None => usual_name(&self.version, self.target.as_deref())?,
         };
-        let against = self.against.as_deref().map(against::read).transpose()?;
+        let token = self.token_file.as_deref().map(settings::secret);
+        let token = token.transpose()?;
+        let against = self.against.as_deref();
+        let against = against
+            .map(|named| against::read(named, token))
+            .transpose()?;
         let draft = Draft {
             against,
             folder: self.dir,

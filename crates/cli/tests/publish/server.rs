@@ -11,7 +11,7 @@ use castoff_publish::steps;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::common::{app, command};
+use crate::common::{app, command, document};
 use crate::line::{Line, noise};
 use crate::world::{APP, Publisher, update};
 
@@ -178,6 +178,82 @@ fn a_server_with_an_index_key_signs_what_is_current() {
     publisher.done(&["activate", "1.0.0"]);
     let home = publisher.launcher();
     assert_eq!(update(&home)["version"], "1.0.0");
+}
+
+#[test]
+fn what_has_changed_is_packed_against_a_server_that_wants_a_token() {
+    let server = Server::start_in(tempfile::tempdir().unwrap(), "read = \"token\"\n");
+    let publisher = server.publisher("check");
+    fs::remove_file(publisher.own().join("castoff.key")).unwrap();
+    publisher.publish("1.0.0");
+    let dist = publisher.own().join("dist");
+    fs::create_dir(&dist).unwrap();
+    fs::write(dist.join("only-1.0.0"), "x").unwrap();
+    fs::write(dist.join("new"), "new").unwrap();
+    let active = format!("{}/api/v1/nuitkal_pack/apps/{APP}/active/", server.address);
+    let pack = ["pack", "dist", "--version", "1.1.0", "--against", &active];
+    let said = publisher.refused(&pack, "REQUEST_INVALID");
+    assert!(said.contains("--token-file"), "{said}");
+    let token = server.folder.path().join("token");
+    let pack = [&pack[..], &["--token-file", token.to_str().unwrap()]].concat();
+    let said = publisher.said(&pack);
+    assert!(said.contains("1 file"), "{said}");
+}
+
+#[test]
+#[cfg_attr(
+    windows,
+    ignore = "windows: its trusted authorities are the machine's, not a test's"
+)]
+fn over_tls_whoever_trusts_the_certificate_publishes_and_updates() {
+    let tls = castoff_testkit::http::Tls::new();
+    let config = format!(
+        "[tls]\ncertificate = {}\nkey = {}\n",
+        json!(tls.certificate_pem_path),
+        json!(tls.key_pem_path)
+    );
+    let server = Server::start_in(tempfile::tempdir().unwrap(), &config);
+    assert!(server.address.starts_with("https://"), "{}", server.address);
+    let publisher = server.publisher("index");
+    let package = publisher.package("1.0.0");
+    let args = ["publish", &package, "--activate"];
+    publisher.refused(&args, "PLACE_UNREACHABLE");
+    let trusting = |mut command: Command| {
+        let output = command.env("SSL_CERT_FILE", &tls.ca_pem_path).output();
+        output.unwrap()
+    };
+    let output = trusting(publisher.command(&args));
+    assert!(output.status.success(), "{output:?}");
+    let home = publisher.launcher();
+    assert_eq!(update(&home)["error"], "SOURCE_UNREACHABLE");
+    let update = trusting(command(home.path(), &["update", "--json"]));
+    assert_eq!(document(&update)["version"], "1.0.0");
+}
+
+#[test]
+fn a_server_does_not_start_with_what_is_no_certificate() {
+    let folder = tempfile::tempdir().unwrap();
+    let tls = castoff_testkit::http::Tls::new();
+    for (certificate, key) in [
+        (&tls.key_pem_path, &tls.key_pem_path),
+        (&tls.certificate_pem_path, &tls.certificate_pem_path),
+        (&tls.ca_pem_path, &tls.key_pem_path),
+        (&folder.path().join("none.pem"), &tls.key_pem_path),
+    ] {
+        let config = format!(
+            "[tls]\ncertificate = {}\nkey = {}\n",
+            json!(certificate),
+            json!(key)
+        );
+        fs::write(folder.path().join("serve.toml"), config).unwrap();
+        let mut command = castoff(folder.path(), &["--listen", "127.0.0.1:0"]);
+        let output = command.stderr(Stdio::piped()).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            !output.status.success() && said.contains(".pem") && said.contains("[REQUEST_INVALID]"),
+            "{said}"
+        );
+    }
 }
 
 #[test]

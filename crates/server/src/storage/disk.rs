@@ -12,8 +12,9 @@ use tokio_util::io::ReaderStream;
 use super::Stored;
 use crate::{Error, Result};
 
-/// How much is read at once: fewer turns between threads for each package, at 200 downloads 50 MB.
-const CHUNK: usize = 256 << 10;
+/// How much is read at once: few turns between threads for each package, and at 200 downloads, which have
+/// it twice, 25 MB.
+const CHUNK: usize = 64 << 10;
 
 /// A folder.
 pub struct Disk {

@@ -101,9 +101,10 @@ tests() {
         --test server --test publish
 }
 
-# The command with everything in it, which `tests` has built.
+# The command with everything in it, as `tests` builds it.
 castoff() {
-    [ -x target/debug/castoff ] || cargo build --locked -p castoff-cli --features postgres,s3
+    cargo test --quiet --no-run --locked --workspace --features castoff-cli/postgres,castoff-cli/s3 \
+        --test server --test publish >&2
     echo target/debug/castoff
 }
 

@@ -58,8 +58,11 @@ impl Remote<'_> {
             url: self.url.to_owned(),
             problem: format!("{link:?} {problem}"),
         };
+        // Stores of objects read a plus sign as a space; everybody reads its code as the sign.
+        let (path, rest) = link.split_at(link.find(['?', '#']).unwrap_or(link.len()));
+        let link = format!("{}{rest}", path.replace('+', "%2B"));
         Url::parse(self.url)
-            .and_then(|base| base.join(link))
+            .and_then(|base| base.join(&link))
             .map_err(invalid)
     }
 }

@@ -20,6 +20,9 @@ const CONFIG: &str = "serve.toml";
 /// Who did what an operator does here, in the audit.
 const OPERATOR: &str = "the operator";
 
+/// What is logged unless `RUST_LOG` says otherwise: not what PostgreSQL remarks on tables that are there.
+const LOG: &str = "info,sqlx::postgres::notice=warn";
+
 #[derive(Args)]
 pub(crate) struct Serve {
     /// The configuration; else serve.toml, where that is there
@@ -107,7 +110,7 @@ impl Serve {
     }
 
     fn work(self) -> Result<()> {
-        let filter = env_logger::Env::default().default_filter_or("info");
+        let filter = env_logger::Env::default().default_filter_or(LOG);
         // It fails when there is a logger already, which is as good.
         let _ = env_logger::Builder::from_env(filter).try_init();
         let mut config = self.config()?;

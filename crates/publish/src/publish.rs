@@ -80,7 +80,7 @@ impl Publisher<'_> {
         if self.place.prepare()? {
             tell(Event::Prepared);
         }
-        Ok(self.place.listing()?.releases.is_empty())
+        self.place.is_empty()
     }
 
     /// Publishes a package: with its document where there is one or a key that signs it, and without one

@@ -62,7 +62,7 @@ pub fn parse(text: &[u8]) -> Fields {
 /// connection breaks.
 pub async fn multipart(server: &Server, mut parts: Multipart, limits: Limits) -> Result<Form> {
     let mut form = Form::default();
-    let mut left = limits.fields;
+    let (mut left, mut file_left) = (limits.fields, limits.file);
     while let Some(mut part) = parts.next_field().await.map_err(|error| broken(&error))? {
         let name = part.name().unwrap_or_default().to_owned();
         let file_name = part.file_name().map(str::to_owned);
@@ -73,7 +73,7 @@ pub async fn multipart(server: &Server, mut parts: Multipart, limits: Limits) ->
         take(name.len())?;
         if let Some(file_name) = file_name {
             take(file_name.len())?;
-            let file = spool(server, &mut part, limits.file).await?;
+            let file = keep(server, &mut part, &mut file_left).await?;
             let file_name = file_name.rsplit(['/', '\\']).next().unwrap_or_default();
             if file_name.is_empty() {
                 continue;
@@ -96,27 +96,34 @@ pub async fn multipart(server: &Server, mut parts: Multipart, limits: Limits) ->
     Ok(form)
 }
 
-/// Writes a part into a file of the spool.
-async fn spool(server: &Server, part: &mut Field<'_>, limit: u64) -> Result<TempPath> {
+/// Writes a part into a file of the spool, with no more bytes than are left of those that are taken.
+pub(crate) async fn keep(
+    server: &Server,
+    part: &mut Field<'_>,
+    left: &mut u64,
+) -> Result<TempPath> {
     let spool = server.config.spool();
     let (file, path) = tempfile::NamedTempFile::new_in(&spool)
         .map_err(|error| Error::io("make a file in", &spool, &error))?
         .into_parts();
     let mut file = tokio::fs::File::from_std(file);
     let failed = |error: std::io::Error| Error::io("write", &path, &error);
-    let mut size = 0;
     while let Some(chunk) = part.chunk().await.map_err(|error| broken(&error))? {
-        size += chunk.len() as u64;
-        if size > limit {
-            return Err(Error::TooLarge(format!(
-                "the file is larger than the {limit} bytes that are taken here (max_upload)"
-            )));
-        }
+        let size = chunk.len() as u64;
+        *left = left.checked_sub(size).ok_or_else(|| too_large(server))?;
         file.write_all(&chunk).await.map_err(failed)?;
-        server.metrics.received(chunk.len() as u64);
+        server.metrics.received(size);
     }
     file.flush().await.map_err(failed)?;
     Ok(path)
+}
+
+/// More than an upload may have.
+pub(crate) fn too_large(server: &Server) -> Error {
+    Error::TooLarge(format!(
+        "the file is larger than the {} bytes that are taken here (max_upload)",
+        server.config.max_upload
+    ))
 }
 
 fn too_long(limit: usize) -> Error {
@@ -125,6 +132,7 @@ fn too_long(limit: usize) -> Error {
     ))
 }
 
-fn broken(error: &MultipartError) -> Error {
+/// What is no form of parts, or breaks off.
+pub(crate) fn broken(error: &MultipartError) -> Error {
     Error::request(format!("the form: {}", error.body_text()))
 }

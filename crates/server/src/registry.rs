@@ -14,7 +14,7 @@
 //!
 //! Not promised: that the packages which it names lie in the store; [`crate::intake`] sees to that.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use castoff::version::Version;
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -22,6 +22,7 @@ use sqlx::any::{AnyPoolOptions, AnyRow};
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyPool, AssertSqlSafe, Row as _, Transaction};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use crate::{Error, Result, secret};
 
@@ -36,6 +37,12 @@ const CONNECTIONS: u32 = 8;
 
 /// How long somebody waits for a connection, or for another's change, before it is an error.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a database has to say the number of the last change: it is in its memory.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// How long one connection is asked for it.
+const RENEWED: Duration = Duration::from_mins(1);
 
 /// An app.
 #[derive(Clone, Debug)]
@@ -852,49 +859,59 @@ async fn answer_generations(
     mut asking: mpsc::UnboundedReceiver<oneshot::Sender<std::result::Result<i64, String>>>,
 ) {
     // Of its own: the pool asks each time whether a connection is still one, which takes as long again.
-    let mut connection = None;
+    let mut own = None;
     let mut waiting = Vec::new();
-    loop {
-        let asked = tokio::select! {
-            asked = asking.recv_many(&mut waiting, usize::MAX) => asked,
-            // It waits until all connections are given back.
-            () = pool.close_event() => 0,
-        };
-        if asked == 0 {
-            return;
+    let answers = async {
+        while asking.recv_many(&mut waiting, usize::MAX).await > 0 {
+            // Whoever is about to ask too is to be among them.
+            tokio::task::yield_now().await;
+            while let Ok(waiter) = asking.try_recv() {
+                waiting.push(waiter);
+            }
+            let was_open = own.is_some();
+            let mut answer = ask_generation(&pool, &mut own).await;
+            if answer.is_err() && was_open {
+                // The database may have been started again meanwhile.
+                answer = ask_generation(&pool, &mut own).await;
+            }
+            let answer = answer.map_err(|error| error.to_string());
+            for waiter in waiting.drain(..) {
+                // Who has gone away meanwhile needs no answer.
+                let _ = waiter.send(answer.clone());
+            }
         }
-        // Whoever is about to ask too is to be among them.
-        tokio::task::yield_now().await;
-        while let Ok(waiter) = asking.try_recv() {
-            waiting.push(waiter);
-        }
-        let was_open = connection.is_some();
-        let mut answer = ask_generation(&pool, &mut connection).await;
-        if answer.is_err() && was_open {
-            // The database may have been started again meanwhile.
-            answer = ask_generation(&pool, &mut connection).await;
-        }
-        let answer = answer.map_err(|error| error.to_string());
-        for waiter in waiting.drain(..) {
-            // Who has gone away meanwhile needs no answer.
-            let _ = waiter.send(answer.clone());
-        }
+    };
+    tokio::select! {
+        () = answers => {}
+        // It waits until all connections are given back.
+        () = pool.close_event() => {}
     }
 }
 
-/// Asks by a connection, which is opened if there is none, and given up when it fails.
+/// Asks by a connection of some age at most, which is opened if there is none, and given up when it fails.
 async fn ask_generation(
     pool: &AnyPool,
-    connection: &mut Option<PoolConnection<Any>>,
+    own: &mut Option<(Instant, PoolConnection<Any>)>,
 ) -> sqlx::Result<i64> {
-    let mut open = match connection.take() {
-        Some(open) => open,
-        None => pool.acquire().await?,
+    // A database that others have taken over from is not asked for ever.
+    let young = own.take().filter(|(opened, _)| opened.elapsed() < RENEWED);
+    let (opened, mut open) = match young {
+        Some(young) => young,
+        None => (Instant::now(), pool.acquire().await?),
     };
-    let row = sqlx::query("SELECT last FROM changes")
-        .fetch_one(&mut *open)
-        .await?;
-    *connection = Some(open);
+    let asked = sqlx::query("SELECT last FROM changes").fetch_one(&mut *open);
+    let row = match timeout(ANSWER, asked).await {
+        Ok(Ok(row)) => row,
+        failed => {
+            // Not back into the pool, which would ask it once more.
+            open.close_on_drop();
+            return Err(match failed {
+                Ok(Err(error)) => error,
+                _ => sqlx::Error::PoolTimedOut,
+            });
+        }
+    };
+    *own = Some((opened, open));
     row.try_get("last")
 }
 

@@ -24,7 +24,7 @@ pub(crate) struct At {
     /// A file with the token of the release server; else that of publish.toml, or CASTOFF_TOKEN
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Send to a release server by plain http, where others can read the token
+    /// Send by plain http, where others can read the token and change what is sent
     #[arg(long)]
     allow_http: bool,
 }

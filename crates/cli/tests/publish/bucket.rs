@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::thread;
+use std::time::Duration;
 
 use castoff_publish::steps;
 use serde_json::json;
@@ -90,7 +91,8 @@ fn an_upload_goes_on_with_the_part_where_it_broke_off() {
     line.break_at(24 << 20, true);
     let mut process = publisher.command(&args).spawn().unwrap();
     while line.sent() < 24 << 20 {
-        thread::yield_now();
+        assert_eq!(process.try_wait().unwrap(), None, "it has ended");
+        thread::sleep(Duration::from_millis(5));
     }
     process.kill().unwrap();
     process.wait().unwrap();
@@ -114,6 +116,53 @@ fn an_upload_goes_on_with_the_part_where_it_broke_off() {
     // Whether the store keeps the digest beside it or has to be asked for the bytes.
     let again = publisher.said(&args);
     assert!(again.contains("app-1.0.0.zip: is there already"), "{again}");
+}
+
+/// The file changes between two attempts, and back: no part of another file becomes one of this.
+#[test]
+fn a_file_that_changes_meanwhile_is_not_mixed() {
+    let Some((store, public)) = store() else {
+        return;
+    };
+    let line = Line::to(&store);
+    let publisher = publisher(&line.address(), &public);
+    let path = publisher.own().join("app-1.0.0.zip");
+    let right = app("1.0.0").file("big", noise(40 << 20)).build().bytes;
+    fs::write(&path, &right).unwrap();
+    let args = ["publish", "app-1.0.0.zip", "--activate"];
+    line.break_at(4 << 20, true);
+    let mut process = publisher.command(&args).spawn().unwrap();
+    while line.sent() < 4 << 20 {
+        assert_eq!(process.try_wait().unwrap(), None, "it has ended");
+        thread::sleep(Duration::from_millis(5));
+    }
+    process.kill().unwrap();
+    process.wait().unwrap();
+    // As if the first part had been sent of something else.
+    let note = publisher.own().join("app-1.0.0.zip.upload");
+    let mut upload: serde_json::Value = serde_json::from_slice(&fs::read(&note).unwrap()).unwrap();
+    let other = castoff::trust::Sha256::of(b"other").to_string();
+    upload["parts"] = json!([{"size": 16 << 20, "sha256": other, "tag": "\"0\""}]);
+    fs::write(&note, upload.to_string()).unwrap();
+    line.break_at(u64::MAX, false);
+    let said = publisher.said(&args);
+    assert!(
+        said.contains("0 B are there from an earlier attempt"),
+        "{said}"
+    );
+    assert_eq!(update(&publisher.launcher())["version"], "1.0.0");
+}
+
+/// Versions may have plus signs, which some stores read as spaces.
+#[test]
+fn a_version_of_a_certain_build_is_published_and_found() {
+    let Some((store, public)) = store() else {
+        return;
+    };
+    let publisher = publisher(&store, &public);
+    let package = publisher.package("1.0.0+build.5");
+    publisher.done(&["publish", &package, "--activate"]);
+    assert_eq!(update(&publisher.launcher())["version"], "1.0.0+build.5");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use castoff_publish::steps;
 use serde_json::json;
@@ -270,7 +271,8 @@ fn an_upload_goes_on_where_it_broke_off() {
     line.break_at(3 << 20, true);
     let mut process = publisher.command(&args).spawn().unwrap();
     while line.sent() < 3 << 20 {
-        thread::yield_now();
+        assert_eq!(process.try_wait().unwrap(), None, "it has ended");
+        thread::sleep(Duration::from_millis(5));
     }
     process.kill().unwrap();
     process.wait().unwrap();

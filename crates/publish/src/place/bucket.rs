@@ -1,15 +1,18 @@
 //! A bucket of S3, or of another store that speaks its protocol: static files, which need no server.
 //!
-//! Promises: as of every place, and an upload that broke off is gone on with at the part where it did, by
-//! the same command in another process too. What is sent is what was hashed. Documents are stored so that
-//! caches ask whether they still hold; packages, which never change, so that they need not.
+//! Promises: as of every place, and an upload of several parts that broke off is gone on with at the part
+//! where it did, by the same command in another process too. What is sent is what was hashed. Documents are
+//! stored so that caches ask whether they still hold; packages, which never change, so that they need not.
 //!
-//! Not promised: what two publishers write at the same time is in some order, and one of them is last.
+//! Not promised: documents that two publishers write at the same time are in some order, and one of them is
+//! last. So are packages of one name, in stores that do not know `If-None-Match`.
 
+use std::cell::Cell;
+use std::io::Read as _;
 use std::time::Duration;
 
 use castoff::fetch::Answer as Reply;
-use castoff::trust::{Hasher, Sha256, hash_file};
+use castoff::trust::{Hasher, Sha256, hash_file, hash_reader};
 use rusty_s3::actions::{
     CompleteMultipartUpload, CompleteMultipartUploadResponse, CreateMultipartUpload, ListObjectsV2,
     ListParts, UploadPart,
@@ -17,10 +20,10 @@ use rusty_s3::actions::{
 use rusty_s3::{Bucket as Store, Credentials, S3Action, UrlStyle};
 use url::Url;
 
-use super::upload::Note;
-use super::web::{ATTEMPTS, Part, Request, Web, open_at, pause};
+use super::upload::{Note, Sent};
+use super::web::{ATTEMPTS, Part, Request, Web, open_at, passes, pause};
 use super::{Event, File, Place, Source, Standing, Tell};
-use crate::{Error, Result, steps};
+use crate::{Error, Result};
 
 /// What a part has at least, and what is sent at once: at 16 MiB, a break costs little, and 10,000 parts
 /// are 160 GB.
@@ -46,6 +49,8 @@ pub(super) struct Bucket {
     credentials: Credentials,
     /// What all names begin with: nothing, or a path with a slash at its end.
     prefix: String,
+    /// Whether the store is asked to write no package over another: not every one can.
+    keeps: Cell<bool>,
 }
 
 /// Where a bucket is, as it was named.
@@ -111,7 +116,10 @@ impl Named {
                 None => (endpoint, UrlStyle::Path),
             },
             None => (
-                format!("https://s3.{region}.amazonaws.com"),
+                format!(
+                    "https://s3.{region}.amazonaws.com{}",
+                    if region.starts_with("cn-") { ".cn" } else { "" }
+                ),
                 // Certificates name one label before the service, and hosts have no capitals.
                 if self.name.contains('.') || self.name.chars().any(char::is_uppercase) {
                     UrlStyle::Path
@@ -160,6 +168,7 @@ impl Bucket {
             store,
             credentials,
             prefix,
+            keeps: Cell::new(true),
         })
     }
 
@@ -200,12 +209,16 @@ impl Bucket {
         let region = reply.headers.get("x-amz-bucket-region");
         let region = region.and_then(|region| region.to_str().ok());
         let problem = match (element(&body, "Code"), region) {
-            (Some(code), Some(region)) if region != self.store.region() => format!(
-                "{code}; the bucket is in another region: {}?region={region}",
+            (_, Some(region)) if region != self.store.region() => format!(
+                "the bucket is in another region: {}?region={region}",
                 self.address
             ),
             (Some(code), _) => {
                 format!("{} ({code})", element(&body, "Message").unwrap_or_default())
+            }
+            // What is asked for a head alone has no body to say so.
+            (None, _) if matches!(reply.status, 401 | 403) => {
+                format!("the credentials do not allow it (status {})", reply.status)
             }
             (None, _) => format!(
                 "it answered with status {}, and not as a store does",
@@ -235,10 +248,6 @@ impl Bucket {
     ) -> Result<T> {
         let reply = self.good(what, reply)?;
         let text = String::from_utf8_lossy(&reply.body);
-        // Whether an upload could be completed is known after its status has gone out.
-        if element(&text, "Code").is_some() && text.contains("<Error>") {
-            return Err(self.refused(what, &reply));
-        }
         parse(&text).map_err(|error| Error::Refused {
             place: self.address.clone(),
             what: what.to_owned(),
@@ -264,41 +273,92 @@ impl Bucket {
         Ok(hasher.finish())
     }
 
+    /// Sends what has to be sent until it is there, or is refused for good. Says which answer that is.
+    fn insist(&self, what: &str, mut send: impl FnMut() -> Result<Reply>) -> Result<Reply> {
+        let mut attempt = 1;
+        loop {
+            let failure = match send() {
+                Ok(reply) if passes(&reply) => self.refused(what, &reply),
+                Ok(reply) => return Ok(reply),
+                Err(error @ Error::Unreachable { .. }) => error,
+                Err(error) => return Err(error),
+            };
+            if attempt == ATTEMPTS {
+                return Err(failure);
+            }
+            pause(attempt, None);
+            attempt += 1;
+        }
+    }
+
+    /// Has a package written, unless there is one of its name; `None`: it is there already.
+    ///
+    /// Fails with `PACKAGE_DIFFERS` when that is another one.
+    fn create(
+        &self,
+        file: &File<'_>,
+        mut send: impl FnMut(&[(&'static str, String)]) -> Result<Reply>,
+    ) -> Result<Option<Reply>> {
+        let condition = [("If-None-Match", "*".to_owned())];
+        let mut ask = || {
+            let condition = if self.keeps.get() {
+                &condition[..]
+            } else {
+                &[]
+            };
+            self.insist(file.name, || send(condition))
+        };
+        let mut reply = ask()?;
+        // Not implemented.
+        if reply.status == 501 && self.keeps.replace(false) {
+            reply = ask()?;
+        }
+        if !matches!(reply.status, 409 | 412) {
+            return Ok(Some(reply));
+        }
+        match self.standing(file)? {
+            Standing::Same => Ok(None),
+            Standing::Missing => Ok(Some(reply)),
+            Standing::Other => Err(Error::PackageDiffers {
+                name: file.name.to_owned(),
+                place: self.address.clone(),
+            }),
+        }
+    }
+
     /// Sends a file in one request.
     fn send_whole(&self, file: &File<'_>, key: &str, tell: &mut Tell<'_>) -> Result<()> {
-        let mut content = Vec::new();
-        std::io::Read::read_to_end(&mut open_at(&file.path, 0)?, &mut content)
-            .map_err(Error::io("read", &file.path))?;
+        let content = content(file, 0, file.size)?;
         if Sha256::of(&content) != file.sha256 {
             return Err(file.has_changed());
         }
-        let action = self.store.put_object(Some(&self.credentials), key);
-        let reply = self.ask(action, &headers_of(file), Some(&content))?;
-        self.good(file.name, reply)?;
-        tell(Event::Sending {
-            name: file.name,
-            done: file.size,
-            size: file.size,
-        });
-        steps::reach(steps::SENDING)
+        let reply = self.create(file, |condition| {
+            let mut action = self.store.put_object(Some(&self.credentials), key);
+            let headers = [&headers_of(file)[..], condition].concat();
+            let url = signed(&mut action, &headers);
+            let mut part = Part::of(file, content.as_slice(), 0, file.size, tell);
+            self.web.send(method(&action), &url, &headers, &mut part)
+        })?;
+        reply.map_or(Ok(()), |reply| self.good(file.name, reply).map(drop))
     }
 
-    /// The upload of a file, the one that was begun or a new one, and the tags of its parts.
+    /// The upload of a file, the one that was begun or a new one, and its parts that are there.
     fn upload(
         &self,
         file: &File<'_>,
         key: &str,
         note: &Note,
         tell: &mut Tell<'_>,
-    ) -> Result<(String, Vec<String>)> {
-        if let Some((id, tags)) = note.read()
+    ) -> Result<(String, Vec<Sent>)> {
+        if let Some((id, mut parts)) = note.read()
             && self.is_under_way(key, &id)?
         {
+            parts.truncate(agreeing(file, &parts)?);
             tell(Event::Resumed {
                 name: file.name,
-                done: file.size.min(tags.len() as u64 * part_size(file.size)),
+                done: bytes_of(&parts),
             });
-            return Ok((id, tags));
+            return Ok((id, parts));
         }
         let action = CreateMultipartUpload::new(&self.store, Some(&self.credentials), key);
         let reply = self.ask(action, &headers_of(file), Some(&[]))?;
@@ -327,94 +387,164 @@ impl Bucket {
         file: &File<'_>,
         key: &str,
         (note, id): (&Note, &str),
-        tags: &mut Vec<String>,
+        parts: &mut Vec<Sent>,
         tell: &mut Tell<'_>,
     ) -> Result<()> {
         let what = format!("a part of {}", file.name);
-        let mut failures = 0;
         loop {
-            let done = tags.len() as u64 * part_size(file.size);
-            if done >= file.size {
+            let done = bytes_of(parts);
+            let size = part_size(file.size).min(file.size.saturating_sub(done));
+            if size == 0 {
                 return Ok(());
             }
-            let length = part_size(file.size).min(file.size - done);
-            let number = u16::try_from(tags.len() + 1)
+            let number = u16::try_from(parts.len() + 1)
                 .map_err(|_| Error::request(format!("{} is too large", file.name)))?;
-            let mut action = UploadPart::new(&self.store, Some(&self.credentials), key, number, id);
-            let mut part = Part::open(file, done, length, tell)?;
-            let url = signed(&mut action, &[]);
-            let failure = match self.web.send(method(&action), &url, &[], &mut part) {
-                Ok(reply) if matches!(reply.status, 200..=299) => {
-                    let tag = reply.headers.get("etag").and_then(|tag| tag.to_str().ok());
-                    tags.push(tag.ok_or_else(|| self.refused(&what, &reply))?.to_owned());
-                    note.write(id, tags)?;
-                    failures = 0;
-                    continue;
-                }
-                Ok(reply) if matches!(reply.status, 429 | 500 | 502..=504) => {
-                    self.refused(&what, &reply)
-                }
-                Ok(reply) => return Err(self.refused(&what, &reply)),
-                Err(error @ Error::Unreachable { .. }) => error,
-                Err(error) => return Err(error),
-            };
-            failures += 1;
-            if failures == ATTEMPTS {
-                return Err(failure);
-            }
-            pause(failures, None);
+            let content = content(file, done, size)?;
+            let reply = self.insist(&what, || {
+                let mut action =
+                    UploadPart::new(&self.store, Some(&self.credentials), key, number, id);
+                let url = signed(&mut action, &[]);
+                let mut part = Part::of(file, content.as_slice(), done, size, tell);
+                self.web.send(method(&action), &url, &[], &mut part)
+            })?;
+            let reply = self.good(&what, reply)?;
+            let tag = reply.headers.get("etag").and_then(|tag| tag.to_str().ok());
+            parts.push(Sent {
+                size,
+                sha256: Sha256::of(&content),
+                tag: tag.ok_or_else(|| self.refused(&what, &reply))?.to_owned(),
+            });
+            note.write(id, parts)?;
         }
     }
 
     /// Makes an object of an upload.
-    fn complete(&self, file: &File<'_>, key: &str, id: &str, tags: &[String]) -> Result<()> {
-        let tags = tags.iter().map(String::as_str);
-        let mut action =
-            CompleteMultipartUpload::new(&self.store, Some(&self.credentials), key, id, tags);
-        let url = signed(&mut action, &[]);
-        let reply = self.web.wait_for(Request {
-            method: method(&action),
-            url: &url,
-            headers: &[],
-            body: Some(action.body().as_bytes()),
+    fn complete(
+        &self,
+        file: &File<'_>,
+        key: &str,
+        (note, id): (&Note, &str),
+        parts: &[Sent],
+    ) -> Result<()> {
+        let tags = parts.iter().map(|part| part.tag.as_str());
+        let new = || {
+            let tags = tags.clone();
+            CompleteMultipartUpload::new(&self.store, Some(&self.credentials), key, id, tags)
+        };
+        let body = new().body();
+        let completed = self.create(file, |condition| {
+            let mut action = new();
+            let url = signed(&mut action, condition);
+            let reply = self.web.wait_for(Request {
+                method: method(&action),
+                url: &url,
+                headers: condition,
+                body: Some(body.as_bytes()),
+            });
+            reply.map(with_true_status)
         });
-        let completed = reply.and_then(|reply| {
-            self.parsed(file.name, reply, CompleteMultipartUploadResponse::parse)
-        });
-        match completed {
-            // It may have been done, and the answer be lost.
-            Err(error @ Error::Unreachable { .. }) => match self.standing(file)? {
-                Standing::Same => Ok(()),
-                _ => Err(error),
-            },
-            completed => completed.map(drop),
+        let (completed, is_final) = match completed {
+            Ok(Some(reply)) => {
+                let is_final = will_not_be(&reply);
+                let parse = CompleteMultipartUploadResponse::parse;
+                (self.parsed(file.name, reply, parse).map(drop), is_final)
+            }
+            Ok(None) => (Ok(()), false),
+            Err(error) => {
+                let is_final = matches!(error, Error::PackageDiffers { .. });
+                (Err(error), is_final)
+            }
+        };
+        let Err(error) = completed else {
+            return note.remove();
+        };
+        // It may have been done, and the answer be lost.
+        if matches!(self.standing(file), Ok(Standing::Same)) {
+            return note.remove();
         }
+        if is_final {
+            self.abort(key, note, id)?;
+        }
+        Err(error)
+    }
+
+    /// Gives an upload up, whose parts would take room, and forgets it.
+    fn abort(&self, key: &str, note: &Note, id: &str) -> Result<()> {
+        note.remove()?;
+        let credentials = Some(&self.credentials);
+        let action = self.store.abort_multipart_upload(credentials, key, id);
+        // What is left of it is the store's to clear away, and not why this has failed.
+        drop(self.ask(action, &[], None));
+        Ok(())
     }
 
     /// Sends a file in parts.
     fn send_in_parts(&self, file: &File<'_>, key: &str, tell: &mut Tell<'_>) -> Result<()> {
         let note = Note::of(file, self.store.object_url(key).into())?;
-        let (id, mut tags) = self.upload(file, key, &note, tell)?;
-        self.fill(file, key, (&note, &id), &mut tags, tell)?;
-        let (content, _) =
-            castoff::fetch::local::open(&file.path).map_err(Error::io("read", &file.path))?;
-        let found = hash_file(&content).map_err(Error::io("read", &file.path))?;
-        if found != (file.sha256, file.size) {
-            let action = self
-                .store
-                .abort_multipart_upload(Some(&self.credentials), key, &id);
-            let aborted = self.ask(action, &[], None)?;
-            self.good("the end of an upload", aborted)?;
-            note.remove()?;
+        let (id, mut parts) = self.upload(file, key, &note, tell)?;
+        self.fill(file, key, (&note, &id), &mut parts, tell)?;
+        let now = open_at(&file.path, 0)?;
+        let now = hash_file(&now).map_err(Error::io("read", &file.path))?;
+        if agreeing(file, &parts)? < parts.len() || now != (file.sha256, file.size) {
+            self.abort(key, &note, &id)?;
             return Err(file.has_changed());
         }
-        let completed = self.complete(file, key, &id, &tags);
-        if !matches!(completed, Err(Error::Unreachable { .. })) {
-            // The store has taken it, or refused it for good.
-            note.remove()?;
-        }
-        completed
+        self.complete(file, key, (&note, &id), &parts)
     }
+}
+
+/// So many bytes of a file from `start` on.
+fn content(file: &File<'_>, start: u64, size: u64) -> Result<Vec<u8>> {
+    let mut content = Vec::new();
+    let from = open_at(&file.path, start)?;
+    from.take(size)
+        .read_to_end(&mut content)
+        .map_err(Error::io("read", &file.path))?;
+    if content.len() as u64 != size {
+        return Err(file.has_changed());
+    }
+    Ok(content)
+}
+
+/// How many parts, from the first on, have the bytes that the file has now.
+fn agreeing(file: &File<'_>, parts: &[Sent]) -> Result<usize> {
+    let mut from = open_at(&file.path, 0)?;
+    for (index, part) in parts.iter().enumerate() {
+        let mut content = (&mut from).take(part.size);
+        let (sha256, _) = hash_reader(&mut content).map_err(Error::io("read", &file.path))?;
+        if sha256 != part.sha256 {
+            return Ok(index);
+        }
+    }
+    Ok(parts.len())
+}
+
+/// Whether a store has said that no object will be made of an upload.
+fn will_not_be(reply: &Reply) -> bool {
+    let body = String::from_utf8_lossy(&reply.body);
+    let codes = [
+        "NoSuchUpload",
+        "InvalidPart",
+        "InvalidPartOrder",
+        "EntityTooSmall",
+    ];
+    element(&body, "Code").is_some_and(|code| codes.contains(&code))
+}
+
+/// Whether an upload could be completed is known after its status has gone out.
+fn with_true_status(reply: Reply) -> Reply {
+    let body = String::from_utf8_lossy(&reply.body);
+    let code = element(&body, "Code").filter(|_| reply.status == 200);
+    let status = match code {
+        None => reply.status,
+        Some("InternalError" | "ServiceUnavailable" | "SlowDown") => 503,
+        Some(_) => 400,
+    };
+    Reply { status, ..reply }
+}
+
+fn bytes_of(parts: &[Sent]) -> u64 {
+    parts.iter().map(|part| part.size).sum()
 }
 
 /// How large the parts of a file are, which is all that has to be known to go on.
@@ -579,6 +709,11 @@ mod tests {
                 "s3://releases/app?region=eu-west-1",
                 &[("AWS_REGION", "eu-north-1")],
                 "https://releases.s3.eu-west-1.amazonaws.com/ eu-west-1",
+            ),
+            (
+                "s3://releases?region=cn-north-1",
+                &[],
+                "https://releases.s3.cn-north-1.amazonaws.com.cn/ cn-north-1",
             ),
             (
                 "s3://releases.example.com/app",

@@ -244,6 +244,12 @@ pub trait Place {
         Ok(Answer::NeedsIndex)
     }
 
+    /// Whether no release is published.
+    fn is_empty(&self) -> Result<bool> {
+        let names = self.documents()?;
+        Ok(names.iter().all(|name| version_of(name).is_none()))
+    }
+
     /// What is published, as its documents have it.
     fn listing(&self) -> Result<Listing> {
         let mut listing = Listing::default();

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::upload::Note;
-use super::web::{ATTEMPTS, Part, Request, Web, pause};
+use super::web::{ATTEMPTS, Part, Request, Web, open_at, passes, pause};
 use super::{
     Answer, Channel, Current, Event, File, Listed, ListedPackage, Listing, Place, Source, Standing,
     Tell, document,
@@ -265,7 +265,8 @@ impl Server {
                 ("Content-Type", "application/offset+octet-stream".to_owned()),
             ];
             let length = CHUNK.min(file.size - done);
-            let mut part = Part::open(file, done, length, tell)?;
+            let from = open_at(&file.path, done)?;
+            let mut part = Part::of(file, from, done, length, tell);
             let sent = self.web.send("PATCH", &url, &headers, &mut part);
             let failure = match sent {
                 Ok(reply) if matches!(reply.status, 200..=299) => {
@@ -273,9 +274,7 @@ impl Server {
                     failures = 0;
                     continue;
                 }
-                Ok(reply) if matches!(reply.status, 409 | 429 | 502..=504) => {
-                    self.refused(&what, &reply)
-                }
+                Ok(reply) if reply.status == 409 || passes(&reply) => self.refused(&what, &reply),
                 Ok(reply) => return Err(self.refused(&what, &reply)),
                 Err(error @ Error::Unreachable { .. }) => error,
                 Err(error) => return Err(error),
@@ -392,6 +391,10 @@ impl Place for Server {
         })?;
         let what = format!("the app {}, which is not known there", self.app);
         self.good(&what, reply).map(|_| true)
+    }
+
+    fn is_empty(&self) -> Result<bool> {
+        Ok(self.releases()?.releases.is_empty())
     }
 
     fn documents(&self) -> Result<Vec<String>> {

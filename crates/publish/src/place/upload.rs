@@ -22,9 +22,20 @@ struct Upload {
     sha256: Sha256,
     /// What the place calls the upload.
     id: String,
-    /// What it calls the parts that are there, where it names them.
+    /// The parts that are there, where the place takes a file in parts.
     #[serde(default)]
-    parts: Vec<String>,
+    parts: Vec<Sent>,
+}
+
+/// A part of a file that is at a place.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Sent {
+    /// Bytes.
+    pub(super) size: u64,
+    /// Of the bytes that were sent, whatever the file has become since.
+    pub(super) sha256: Sha256,
+    /// What the place calls it.
+    pub(super) tag: String,
 }
 
 /// Where the upload of a file to a place is noted.
@@ -47,13 +58,13 @@ impl Note {
     }
 
     /// The upload of these very bytes to this address that is noted, and its parts.
-    pub(super) fn read(&self) -> Option<(String, Vec<String>)> {
+    pub(super) fn read(&self) -> Option<(String, Vec<Sent>)> {
         let upload: Upload = serde_json::from_slice(&std::fs::read(&self.path).ok()?).ok()?;
         let same = upload.to == self.to && upload.sha256 == self.sha256;
         same.then_some((upload.id, upload.parts))
     }
 
-    pub(super) fn write(&self, id: &str, parts: &[String]) -> Result<()> {
+    pub(super) fn write(&self, id: &str, parts: &[Sent]) -> Result<()> {
         let upload = Upload {
             to: self.to.clone(),
             sha256: self.sha256,

@@ -81,7 +81,7 @@ impl Web {
             let answer = self.once(&self.quick, request);
             let asked = match &answer {
                 Err(Error::Unreachable { .. }) => None,
-                Ok(answer) if matches!(answer.status, 429 | 502..=504) => answer.retry_after,
+                Ok(answer) if passes(answer) => answer.retry_after,
                 _ => return answer,
             };
             if attempt == ATTEMPTS {
@@ -120,9 +120,9 @@ impl Web {
         method: &str,
         url: &str,
         headers: &[(&str, String)],
-        part: &mut Part<'_, '_>,
+        part: &mut Part<'_, '_, impl Read>,
     ) -> Result<Answer> {
-        let length = part.length();
+        let length = part.from.limit();
         let answer = self
             .quick
             .request(method, url, headers, Some((part, length)), LIMIT);
@@ -141,9 +141,36 @@ impl Web {
                  sent; use https, or say --allow-http",
                 self.place
             )),
+            // Without the address: that of a bucket is signed, and good for whoever reads it.
+            castoff::Error::TooLarge { .. } => {
+                self.odd(&format!("it is longer than {LIMIT} bytes"))
+            }
+            castoff::Error::AnswerInvalid { problem, .. } => self.odd(&problem),
             other => Error::Engine(other),
         }
     }
+
+    fn odd(&self, problem: &str) -> Error {
+        Error::Refused {
+            place: self.place.clone(),
+            what: "a request".to_owned(),
+            problem: format!("its answer is not to be understood: {problem}"),
+        }
+    }
+}
+
+/// Whether a refusal is one for the moment, so that the same request may be sent again.
+pub(super) fn passes(answer: &Answer) -> bool {
+    match answer.status {
+        // A store says so of what came too slowly.
+        400 => contains(&answer.body, b"<Code>RequestTimeout</Code>"),
+        408 | 429 | 500 | 502..=504 => true,
+        _ => false,
+    }
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
 }
 
 /// Waits after so many attempts that came to nothing, or as long as the server has asked for.
@@ -155,37 +182,34 @@ pub(super) fn pause(attempt: u32, asked: Option<Duration>) {
 }
 
 /// A part of a file that is sent, and told of as it goes.
-pub(super) struct Part<'a, 'b> {
-    from: Take<Handle>,
+pub(super) struct Part<'a, 'b, R> {
+    from: Take<R>,
     name: &'a str,
     size: u64,
     done: u64,
     tell: &'a mut Tell<'b>,
 }
 
-impl<'a, 'b> Part<'a, 'b> {
-    /// `length` bytes of a file from `start` on.
-    pub(super) fn open(
+impl<'a, 'b, R: Read> Part<'a, 'b, R> {
+    /// `length` bytes, which are those of a file from `start` on.
+    pub(super) fn of(
         file: &'a File<'_>,
+        from: R,
         start: u64,
         length: u64,
         tell: &'a mut Tell<'b>,
-    ) -> Result<Self> {
-        Ok(Self {
-            from: open_at(&file.path, start)?.take(length),
+    ) -> Self {
+        Self {
+            from: from.take(length),
             name: file.name,
             size: file.size,
             done: start,
             tell,
-        })
-    }
-
-    fn length(&self) -> u64 {
-        self.from.limit()
+        }
     }
 }
 
-impl Read for Part<'_, '_> {
+impl<R: Read> Read for Part<'_, '_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.from.read(buffer)?;
         self.done += count as u64;

@@ -35,25 +35,12 @@ impl Disk {
 
     pub(super) async fn put(&self, place: &str, from: &Path) -> Result<()> {
         let (to, from) = (self.path(place), from.to_path_buf());
-        blocking(move || {
-            let failed = |error: castoff::Error| Error::Store(error.to_string());
-            let folder = to.parent().unwrap_or(Path::new("."));
-            disk::create_folders(folder).map_err(failed)?;
-            disk::sync_file(&from).map_err(failed)?;
-            disk::rename(&from, &to).map_err(failed)?;
-            disk::sync_folder(folder).map_err(failed)
-        })
-        .await
+        blocking(move || put(&from, &to, false)).await
     }
 
-    /// Makes durable that it lies there.
-    pub(super) async fn settle(&self, place: &str) -> Result<()> {
-        let path = self.path(place);
-        blocking(move || {
-            disk::sync_folder(path.parent().unwrap_or(Path::new(".")))
-                .map_err(|error| Error::Store(error.to_string()))
-        })
-        .await
+    pub(super) async fn put_once(&self, place: &str, from: &Path) -> Result<()> {
+        let (to, from) = (self.path(place), from.to_path_buf());
+        blocking(move || put(&from, &to, true)).await
     }
 
     pub(super) async fn look(&self, place: &str) -> Result<Option<Stored>> {
@@ -95,6 +82,23 @@ impl Disk {
             _ => Ok(()),
         }
     }
+}
+
+/// Puts a file into its place, durably; what lies there may be as good.
+fn put(from: &Path, to: &Path, once: bool) -> Result<()> {
+    let failed = |error: castoff::Error| Error::Store(error.to_string());
+    let folder = to.parent().unwrap_or(Path::new("."));
+    if !(once && to.is_file()) {
+        disk::create_folders(folder).map_err(failed)?;
+        disk::sync_file(from).map_err(failed)?;
+        match disk::rename(from, to) {
+            // Somebody else has put it there meanwhile, and Windows replaces no file that is read.
+            Err(_) if once && to.is_file() => {}
+            renamed => renamed.map_err(failed)?,
+        }
+    }
+    // Whoever has put it there may not have come to that yet.
+    disk::sync_folder(folder).map_err(failed)
 }
 
 /// Does what waits for a disk where nobody else has to wait for it.

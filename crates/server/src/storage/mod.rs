@@ -61,18 +61,14 @@ impl Store {
 
     /// Puts a file there unless it lies there already: whatever lies at this place has the same bytes.
     pub async fn put_once(&self, place: &str, from: &Path) -> Result<()> {
-        if self.look(place).await?.is_none() {
-            let put = self.put(place, from).await;
-            // Somebody else may have put it there meanwhile: Windows replaces no file that is read.
-            if put.is_ok() || self.look(place).await?.is_none() {
-                return put;
-            }
-        }
+        must_be_plain(place)?;
         match self {
-            // Whoever has put it there may not have come to that yet.
-            Self::Disk(disk) => disk.settle(place).await,
+            Self::Disk(disk) => disk.put_once(place, from).await,
             #[cfg(feature = "s3")]
-            Self::Bucket(_) => Ok(()),
+            Self::Bucket(bucket) => match bucket.look(place).await? {
+                Some(_) => Ok(()),
+                None => bucket.put(place, from).await,
+            },
         }
     }
 

@@ -7,15 +7,15 @@ use std::collections::BTreeMap;
 use std::error::Error as _;
 
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::multipart::{Field, Multipart, MultipartError};
+use axum::extract::multipart::{Field, Multipart};
 use axum::extract::{FromRequest as _, Request};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE};
 use http_body_util::LengthLimitError;
 use serde_json::Value;
 use tempfile::TempPath;
-use tokio::io::AsyncWriteExt as _;
 
 use crate::answer::parse;
+use crate::form::{broken, keep, too_large};
 use crate::storage::disk::blocking;
 use crate::{Error, Result, Server};
 
@@ -87,7 +87,7 @@ impl Form {
             let length = length.to_str().ok().and_then(|text| text.parse().ok());
             let length: u64 = length.unwrap_or_default();
             if length > server.config.max_upload.saturating_add(BODY as u64) {
-                return Err(too_large(server.config.max_upload));
+                return Err(too_large(server));
             }
             need_room(server, length).await?;
         }
@@ -97,14 +97,14 @@ impl Form {
         let mut form = Self::default();
         let mut left = server.config.max_upload;
         let mut count = 0;
-        while let Some(part) = parts.next_field().await.map_err(|error| broken(&error))? {
+        while let Some(mut part) = parts.next_field().await.map_err(|error| broken(&error))? {
             count += 1;
             if count > PARTS {
                 return Err(Error::request(format!("a form of more than {PARTS} parts")));
             }
             let name = part.name().unwrap_or_default().to_owned();
             if let Some(called) = file_name(&part) {
-                let path = keep(server, part, &mut left).await?;
+                let path = keep(server, &mut part, &mut left).await?;
                 if name == "file" {
                     form.file = Some(Part { name: called, path });
                 }
@@ -180,26 +180,6 @@ fn file_name(part: &Field<'_>) -> Option<String> {
     Some(name.trim_end_matches([';', '"', ' ']).to_owned())
 }
 
-/// Keeps a file in the spool, with no more bytes than are left.
-async fn keep(server: &Server, mut part: Field<'_>, left: &mut u64) -> Result<TempPath> {
-    let spool = server.config.spool();
-    let (file, path) = tempfile::NamedTempFile::new_in(&spool)
-        .map_err(|error| Error::io("make a file in", &spool, &error))?
-        .into_parts();
-    let mut file = tokio::fs::File::from_std(file);
-    let failed = |error: std::io::Error| Error::io("write", &path, &error);
-    while let Some(piece) = part.chunk().await.map_err(|error| broken(&error))? {
-        let size = piece.len() as u64;
-        *left = left
-            .checked_sub(size)
-            .ok_or_else(|| too_large(server.config.max_upload))?;
-        file.write_all(&piece).await.map_err(failed)?;
-        server.metrics.received(size);
-    }
-    file.flush().await.map_err(failed)?;
-    Ok(path)
-}
-
 async fn text_of(mut part: Field<'_>, longest: usize) -> Result<String> {
     let mut text = Vec::new();
     while let Some(piece) = part.chunk().await.map_err(|error| broken(&error))? {
@@ -219,16 +199,6 @@ pub(super) async fn need_room(server: &Server, bytes: u64) -> Result<()> {
             .map_err(|error| Error::DiskFull(error.to_string()))
     })
     .await
-}
-
-fn broken(error: &MultipartError) -> Error {
-    Error::request(format!("the form broke off: {}", error.body_text()))
-}
-
-fn too_large(most: u64) -> Error {
-    Error::TooLarge(format!(
-        "the file is larger than the {most} bytes that are taken here (max_upload)"
-    ))
 }
 
 fn too_long(longest: usize) -> Error {

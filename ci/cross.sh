@@ -6,7 +6,7 @@
 #   ci/cross.sh install            what the others need
 #   ci/cross.sh windows            lints, tests, launcher and demo for Windows
 #   ci/cross.sh arm64              tests of what depends on the processor for ARM64
-#   ci/cross.sh windows-all        and the tests of the release server itself
+#   ci/cross.sh windows-all        and lints of everything, and the tests of the release server itself
 #   ci/cross.sh arm64-all          all tests, the launcher and the demo, which take more than an hour
 #
 # The standard library of those targets is built from Debian's sources, by Debian's compiler, which
@@ -93,8 +93,8 @@ wine_prefix() {
     fi
 }
 
-windows_with() {
-    local target=x86_64-pc-windows-gnu
+for_windows() {
+    target=x86_64-pc-windows-gnu
     export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=x86_64-w64-mingw32-gcc
     export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER=wine
     export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUSTFLAGS="--cfg emulated"
@@ -103,21 +103,31 @@ windows_with() {
     Xvfb :77 -screen 0 1024x768x24 >/dev/null 2>&1 &
     trap 'kill %1' EXIT
     export DISPLAY=:77
+}
 
-    cargo_for $target clippy --workspace --all-targets -- -D warnings
-    tests_for windows $target --workspace --tests "$@" || once_more windows $target "$@"
-    cargo_for $target build --profile launcher -p castoff --bin castoff-launcher
+# The tests but for some, the launcher as it is shipped, and the demo.
+tests_for_windows() {
+    tests_for windows "$target" --workspace --tests "$@" || once_more windows "$target" "$@"
+    cargo_for "$target" build --profile launcher -p castoff --bin castoff-launcher
     ci/windows-exe.sh "$CARGO_TARGET_DIR/$target/launcher/castoff-launcher.exe"
     # The command as its tests have built it.
     wine "$CARGO_TARGET_DIR/$target/debug/castoff.exe" demo </dev/null
 }
 
+# Lints where there is code of Windows' own.
 windows() {
-    windows_with --exclude castoff-server
+    local target
+    for_windows
+    cargo_for "$target" clippy -p castoff -p castoff-publish -p castoff-testkit -p castoff-windows \
+        --all-targets -- -D warnings
+    tests_for_windows --exclude castoff-server
 }
 
 windows_all() {
-    windows_with
+    local target
+    for_windows
+    cargo_for "$target" clippy --workspace --all-targets -- -D warnings
+    tests_for_windows
 }
 
 # Lets the system start programs of ARM64, as the tests do with the launcher.

@@ -159,6 +159,10 @@ codes! {
     PartialMisfit = "PARTIAL_MISFIT",
     /// A package that brings commands to run, and is not signed, or not allowed to.
     PackageCommands = "PACKAGE_COMMANDS",
+    /// Nothing was fetched that could be installed.
+    NothingWaits = "NOTHING_WAITS",
+    /// Services did not stop, or did not start.
+    ServicesFailed = "SERVICES_FAILED",
     /// No room on the disk, or a quota that is used up.
     DiskFull = "DISK_FULL",
     /// The system forbids a read or a write.
@@ -380,6 +384,10 @@ pub enum Error {
     PartialMisfit { installed: String, fits: String },
     #[error("the package brings commands to run ({hooks}), and those of this package are refused")]
     PackageCommands { hooks: String },
+    #[error("nothing was fetched that could be installed")]
+    NothingWaits,
+    #[error("{problem}")]
+    ServicesFailed { problem: String },
     #[error("{} has {available} bytes free, {needed} are needed", path.display())]
     DiskFull {
         path: PathBuf,
@@ -484,10 +492,7 @@ fn did_you_mean(nearest: Option<&str>) -> String {
 
 impl Error {
     /// An adapter for `map_err`: what was being done, and to which path.
-    pub(crate) fn io(
-        operation: &'static str,
-        path: impl AsRef<Path>,
-    ) -> impl FnOnce(io::Error) -> Error {
+    pub fn io(operation: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Error {
         let path = path.as_ref().to_path_buf();
         move |source| Error::Io {
             operation,
@@ -541,6 +546,8 @@ impl Error {
             Self::FileListInvalid { .. } => Code::FileListInvalid,
             Self::PartialMisfit { .. } => Code::PartialMisfit,
             Self::PackageCommands { .. } => Code::PackageCommands,
+            Self::NothingWaits => Code::NothingWaits,
+            Self::ServicesFailed { .. } => Code::ServicesFailed,
             Self::DiskFull { .. } => Code::DiskFull,
             Self::Io { source, .. } if is_held(source) => Code::FileInUse,
             Self::Io { source, .. } => match source.kind() {
@@ -775,6 +782,8 @@ impl Error {
                 vec![("installed", installed.clone()), ("fits", fits.clone())]
             }
             Self::PackageCommands { hooks } => vec![("hooks", hooks.clone())],
+            Self::NothingWaits => Vec::new(),
+            Self::ServicesFailed { problem } => vec![("problem", problem.clone())],
             // One code, so one set of placeholders: a full disk is met with and without figures.
             Self::DiskFull { path, .. } => vec![("path", path.display().to_string())],
             Self::Io {

@@ -113,6 +113,10 @@ pub struct Package {
     /// The digest of the file list in it, where the release says that there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<Sha256>,
+    /// Its MD5 in lower-case hexadecimal, where whoever announces it has no other digest. Who fetches the
+    /// package compares it ([`crate::updater::Delivery`]) and sets `sha256`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub md5: Option<String>,
     /// Whether everything lies in one top folder that is no part of the app, as in the archives that
     /// forges make of a tag.
     #[serde(default, skip_serializing_if = "is_false")]
@@ -197,15 +201,19 @@ impl Package {
             sha256: None,
             size: None,
             files: None,
+            md5: None,
             wrapped: false,
             by_file: false,
         }
     }
 
-    /// What it is remembered by: its digest, or where none is announced that of its address.
+    /// What it is remembered by: the digest that is announced, or where none is that of its address.
     pub fn id(&self) -> Sha256 {
-        self.sha256
-            .unwrap_or_else(|| Sha256::of(self.url.as_bytes()))
+        match (&self.md5, self.sha256) {
+            (Some(md5), _) => Sha256::of(md5.as_bytes()),
+            (None, Some(sha256)) => sha256,
+            (None, None) => Sha256::of(self.url.as_bytes()),
+        }
     }
 }
 

@@ -48,6 +48,9 @@ mod ahead;
 mod files;
 #[cfg(all(test, windows))]
 mod in_use_tests;
+mod resident;
+
+pub use resident::{Delivery, Steward};
 
 /// How long to wait for another updater, or for an app that may be running, before the app is
 /// started as it is.
@@ -80,6 +83,8 @@ pub struct Updater<'a> {
     launcher: Option<PathBuf>,
     /// Whether this is the work of a process of its own, for which nobody waits.
     ahead: bool,
+    /// Who keeps the app running, where no launcher does.
+    steward: Option<&'a dyn Steward>,
     /// This process's, for the commands of the configuration.
     environment: Vec<(OsString, OsString)>,
 }
@@ -189,6 +194,7 @@ impl<'a> Updater<'a> {
             rules: Rules::of(&config.update)?,
             launcher: None,
             ahead: false,
+            steward: None,
             environment: std::env::vars_os().collect(),
         })
     }
@@ -560,7 +566,7 @@ impl<'a> Updater<'a> {
     fn install(&self, trusted: &Trusted, whence: Whence) -> Result<Outcome> {
         let folder = &self.folder;
         self.clear_leftovers()?;
-        if when::waits(&folder.load_state(), trusted) {
+        if self.steward.is_none() && when::waits(&folder.load_state(), trusted) {
             match ChangeLock::take(folder, Duration::ZERO) {
                 // Fetched already, and the app still runs.
                 Err(error) if error.code() == Code::AppRunning => {
@@ -584,15 +590,24 @@ impl<'a> Updater<'a> {
             });
         };
         let release = trusted.release().clone();
+        let archive = match self.steward {
+            Some(steward) => steward.arrange(archive, &release)?,
+            None => archive,
+        };
 
-        let change = match ChangeLock::take(folder, Duration::ZERO) {
-            Err(error) if error.code() == Code::AppRunning => {
+        let change = match (ChangeLock::take(folder, Duration::ZERO), self.steward) {
+            (Err(error), Some(steward)) if error.code() == Code::AppRunning => {
+                // Services that `castoff run` has started.
+                steward.stop()?;
+                ChangeLock::take(folder, CHANGE_PATIENCE)?
+            }
+            (Err(error), None) if error.code() == Code::AppRunning => {
                 record::info!("{error}; the update waits");
                 let version = release.version.clone();
                 folder.change_state(|state| state.pending = Some(release))?;
                 return Ok(Outcome::Pending { version });
             }
-            lock => lock?,
+            (lock, _) => lock?,
         };
         let committed = self
             .seed(&change)
@@ -765,8 +780,11 @@ impl<'a> Updater<'a> {
         let folder = &self.folder;
         // All of the package that is needed is staged. Gone now, it is not written to the disk by
         // the backup's sync, which for a small update would be most of its work.
+        // Services that do not stop call the update off, though, and then it waits.
         let drop_package = || {
-            if let Err(error) = self.clear_downloads() {
+            if self.steward.is_none()
+                && let Err(error) = self.clear_downloads()
+            {
                 record::warn!("left for later: {}", error.chain());
             }
         };
@@ -795,6 +813,10 @@ impl<'a> Updater<'a> {
             companions,
             ..self.site(change)
         };
+        if let Some(steward) = self.steward {
+            // Before the databases are copied, and as late as can be.
+            steward.stop()?;
+        }
         Transaction::prepare(site, ready)
     }
 

@@ -389,6 +389,54 @@ impl Archive {
         }
     }
 
+    /// The content of a small file; `None` where there is none of that name. More than `limit` bytes are
+    /// `TOO_LARGE`.
+    pub fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+        let file = |entry: &&Entry| entry.path.as_str() == name && entry.kind == EntryKind::File;
+        let Some(entry) = self.entries.iter().find(file) else {
+            return Ok(None);
+        };
+        if entry.size > limit {
+            return Err(Error::TooLarge {
+                subject: name.to_owned(),
+                limit: format!("{limit} bytes"),
+            });
+        }
+        let mut bytes = Vec::new();
+        self.unpack(entry, &mut bytes)?;
+        Ok(Some(bytes))
+    }
+
+    /// The same data under other names: each pair is an entry's path and where it goes instead. What is
+    /// not named is left out, and so is a file list, which spoke of other names.
+    ///
+    /// Fails with `ARCHIVE_INVALID` when there is no such file, and with `ARCHIVE_UNSAFE` when the new
+    /// names cannot be written together.
+    pub fn rearranged(self, moves: &[(SafePath, SafePath)]) -> Result<Self> {
+        let mut entries = Vec::with_capacity(moves.len());
+        for (from, to) in moves {
+            let file = |entry: &&Entry| entry.path == *from && entry.kind == EntryKind::File;
+            let entry = self.entries.iter().find(file).ok_or_else(|| {
+                self.invalid(&format!(
+                    "there is no file {:?} in it",
+                    in_short(from.as_str())
+                ))
+            })?;
+            entries.push(Entry {
+                path: to.clone(),
+                ..entry.clone()
+            });
+        }
+        let archive = Self {
+            store: self.store,
+            entries,
+            folders: Vec::new(),
+            list: None,
+        };
+        archive.check_tree()?;
+        Ok(archive)
+    }
+
     /// Unpacks the content of the entry at `index` of [`Archive::entries`] into `sink`; of a link,
     /// its target. Several threads may do so at once.
     ///

@@ -198,6 +198,8 @@ pub enum SourceKind {
     Gitee,
     /// Releases at a Gitea or Forgejo.
     Gitea,
+    /// Nobody is asked: releases are handed to the resident updater.
+    Pushed,
 }
 
 impl SourceKind {
@@ -208,7 +210,7 @@ impl SourceKind {
 
     /// Whether it is a repository whose tags are versions.
     pub fn is_forge(self) -> bool {
-        !self.has_index() && !matches!(self, Self::Check | Self::CheckFiles)
+        !self.has_index() && !matches!(self, Self::Check | Self::CheckFiles | Self::Pushed)
     }
 
     /// Its address, where there is one that everybody uses.
@@ -218,6 +220,7 @@ impl SourceKind {
             Self::Codeup => Some("https://codeup.aliyun.com"),
             Self::Gitlab => Some("https://gitlab.com"),
             Self::Gitee => Some("https://gitee.com"),
+            Self::Pushed => Some(""),
             Self::Check | Self::CheckFiles | Self::Index | Self::Folder | Self::Gitea => None,
         }
     }
@@ -232,6 +235,7 @@ impl SourceKind {
             "gitlab" => Self::Gitlab,
             "gitee" => Self::Gitee,
             "gitea" | "forgejo" => Self::Gitea,
+            "pushed" => Self::Pushed,
             _ => Self::Check,
         }
     }
@@ -647,7 +651,7 @@ impl Reader {
                 Err(problem) => Err(self.unfit("source.url", problem.to_owned())),
             };
         }
-        if Url::parse(&url).is_err() {
+        if kind != SourceKind::Pushed && Url::parse(&url).is_err() {
             let problem = "must be an address such as https://updates.example.com/";
             return Err(self.unfit("source.url", format!("{problem}, not {url:?}")));
         }

@@ -278,7 +278,11 @@ fn fetch(
     if package.sha256 == Some(part.digest()) {
         return Ok(package.url.clone());
     }
-    if package.sha256.is_none() {
+    let by_md5 = package.sha256.is_none() && package.md5.is_some();
+    if by_md5 && part.length > 0 && package.size == Some(part.length) {
+        return Ok(package.url.clone());
+    }
+    if package.sha256.is_none() && !by_md5 {
         // Nothing would tell whether its beginning and the rest are of one file.
         part.clear()?;
     }

@@ -77,7 +77,7 @@ impl From<io::Error> for Failure {
 
 impl Runner<'_> {
     /// A command line for the system's shell, in `folder` and with the environment for commands.
-    pub(crate) fn shell(&self, line: &str, folder: &Path) -> Command {
+    pub fn shell(&self, line: &str, folder: &Path) -> Command {
         #[cfg(unix)]
         let mut command = Command::new("/bin/sh");
         #[cfg(unix)]

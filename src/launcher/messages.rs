@@ -471,6 +471,10 @@ pub(super) mod tests {
             Error::PackageCommands {
                 hooks: text("after_commit"),
             },
+            Error::NothingWaits,
+            Error::ServicesFailed {
+                problem: text("unit device-api.service does not stop"),
+            },
             Error::DiskFull {
                 path: "client/.castoff".into(),
                 needed: 2_000_000,

@@ -121,6 +121,7 @@ pub fn exit_code(error: &Error) -> u8 {
         | Code::FileListInvalid
         | Code::PartialMisfit
         | Code::PackageCommands
+        | Code::NothingWaits
         | Code::LauncherUnfit => EXIT_UNAVAILABLE,
         Code::DiskFull
         | Code::PermissionDenied
@@ -145,6 +146,7 @@ pub fn exit_code(error: &Error) -> u8 {
         | Code::InterpreterMissing
         | Code::StartFailed
         | Code::HookFailed
+        | Code::ServicesFailed
         | Code::DependenciesFailed
         | Code::TrialFailed => EXIT_CANNOT_START,
         Code::Internal => EXIT_INTERNAL,

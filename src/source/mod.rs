@@ -28,6 +28,7 @@ mod gitee;
 mod github;
 mod gitlab;
 mod index;
+mod pushed;
 mod refused;
 
 #[cfg(fuzzing)]
@@ -148,6 +149,7 @@ pub fn open(config: &Config) -> Box<dyn Source> {
         SourceKind::Gitlab => forge(&gitlab::Gitlab),
         SourceKind::Gitee => forge(&gitee::Gitee),
         SourceKind::Gitea => forge(&gitea::Gitea),
+        SourceKind::Pushed => Box::new(pushed::Pushed),
         SourceKind::CheckFiles => Box::new(check_files::CheckFiles::new(source)),
     }
 }

@@ -83,6 +83,11 @@ pub fn verify(fetched: Fetched, package: &Package) -> Result<Verified> {
             got: fetched.sha256.to_string(),
         });
     }
+    if package.sha256.is_none() && package.md5.is_some() {
+        return Err(Error::Internal {
+            what: "a package that nobody has compared with its MD5".to_owned(),
+        });
+    }
     Ok(Verified { file: fetched.file })
 }
 
@@ -688,6 +693,7 @@ impl SignedPackage {
             sha256: Some(self.sha256),
             size: Some(self.size),
             files: self.files,
+            md5: None,
             wrapped: false,
             by_file: false,
         })

@@ -111,6 +111,7 @@ fn a_package_is_what_was_announced_or_it_is_not_verified() {
         sha256: Some(Sha256::of(PACKAGE)),
         size: Some(PACKAGE.len() as u64),
         files: None,
+        md5: None,
         wrapped: false,
         by_file: false,
     };

@@ -113,7 +113,7 @@ impl Updater<'_> {
         }
     }
 
-    fn forget_waiting(&self) -> Result<()> {
+    pub(super) fn forget_waiting(&self) -> Result<()> {
         self.folder.change_state(|state| state.pending = None)?;
         self.clear_downloads()
     }

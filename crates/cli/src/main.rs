@@ -1,14 +1,19 @@
 //! The `castoff` command: what publishers, operators, servers and devices work with.
 //!
 //! Thin: each subcommand is a call into the engine or its face, which the launcher's
-//! `--castoff ...` calls too, or into `castoff-publish` or `castoff-server`.
+//! `--castoff ...` calls too, or into `castoff-publish`, `castoff-server` or `castoff-agent`. Without the
+//! feature `publish` it is what a device needs, and no more.
 
+#[cfg(feature = "agent")]
+mod agent;
+#[cfg(feature = "publish")]
 mod demo;
+#[cfg(feature = "publish")]
 mod publishing;
+#[cfg(feature = "publish")]
 mod serve;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -28,6 +33,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Plays the life of an app on loopback, in a temporary folder, and tells it
+    #[cfg(feature = "publish")]
     Demo,
     /// Asks the source whether there is another version, or within the interval says what it has
     /// last said; changes nothing
@@ -137,8 +143,13 @@ enum Command {
         #[arg(long)]
         everything: bool,
     },
+    /// The resident updater: devices and servers that update themselves
+    #[cfg(feature = "agent")]
+    Agent(agent::Agent),
     /// The release server
+    #[cfg(feature = "publish")]
     Serve(serve::Serve),
+    #[cfg(feature = "publish")]
     #[command(flatten)]
     Publishing(Box<publishing::Command>),
 }
@@ -216,6 +227,9 @@ struct Place {
 /// Where, and what; `None` for what is not done in a launcher's folder.
 fn job(command: Command) -> Option<(Place, Job)> {
     let (place, work) = match command {
+        #[cfg(feature = "agent")]
+        Command::Agent(_) => return None,
+        #[cfg(feature = "publish")]
         Command::Demo | Command::Serve(_) | Command::Publishing(_) => return None,
         Command::Check { place, force } => (place, Work::Check { force }),
         Command::Background(place) => (place, Work::Background),
@@ -284,18 +298,19 @@ fn job(command: Command) -> Option<(Place, Job)> {
 fn main() -> ExitCode {
     let command = Cli::parse().command;
     let command = match command {
+        #[cfg(feature = "agent")]
+        Command::Agent(agent) => return agent.run(),
+        #[cfg(feature = "publish")]
         Command::Publishing(command) => return publishing::run(*command),
+        #[cfg(feature = "publish")]
         Command::Serve(serve) => return serve.run(),
+        #[cfg(feature = "publish")]
+        Command::Demo => return demo::run(),
         command => command,
     };
+    // All others have returned.
     let Some((place, job)) = job(command) else {
-        return match demo::play() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                drop(writeln!(io::stderr(), "The demo could not go on: {error}"));
-                ExitCode::FAILURE
-            }
-        };
+        return ExitCode::FAILURE;
     };
     let after = match job {
         Job::Work(Work::Run { .. }) => panic::After::StartTheApp,

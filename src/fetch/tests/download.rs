@@ -40,6 +40,7 @@ impl World {
             sha256: Some(Sha256::of(&bytes)),
             size: Some(SIZE as u64),
             files: None,
+            md5: None,
             wrapped: false,
             by_file: false,
         };

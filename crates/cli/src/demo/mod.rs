@@ -8,7 +8,7 @@ mod site;
 use std::error::Error;
 use std::io::{self, Write};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use castoff::release::{Commands, FILE_LIST_NAME, FileList, Listed};
@@ -32,7 +32,17 @@ const ENTRY: (&str, &str) = if cfg!(windows) {
 const CRASH: (&str, &str) = ("crash", "");
 
 /// Plays the demo and tells it on standard output.
-pub(crate) fn play() -> Result {
+pub(crate) fn run() -> ExitCode {
+    match play() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            drop(writeln!(io::stderr(), "The demo could not go on: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn play() -> Result {
     let folder = tempfile::tempdir()?;
     let home = folder.path();
     let client = home.join("client");

@@ -50,7 +50,7 @@ fn sign_in(site: &Site, browser: &Browser, role: Role) {
     browser.open(&site.url("/"));
     browser.enter("input[name=token]", &site.token(role));
     browser.click("button.main");
-    assert_eq!(browser.text("h1"), "Apps");
+    browser.await_shown("h1", |text| text == "Apps");
 }
 
 /// Fills in the form on which one uploads.
@@ -65,18 +65,15 @@ fn fill_in(site: &Site, browser: &Browser, version: &str, file: &str) {
 /// From the page of a release that is current: takes it back.
 fn withdraw(browser: &Browser) {
     browser.click("a[href$='/withdraw']");
-    assert_eq!(browser.text("h1"), "Withdraw 1.1.0?");
+    browser.await_shown("h1", |text| text == "Withdraw 1.1.0?");
     browser.click("a.button[href*='/releases/']");
-    assert_eq!(browser.text("h1"), "1.1.0");
+    browser.await_shown("h1", |text| text == "1.1.0");
     browser.click("a[href$='/withdraw']");
     browser.click("button.danger");
-    assert_eq!(browser.text(".done"), "It was withdrawn.");
+    browser.await_shown(".done", |text| text == "It was withdrawn.");
     browser.click(".trail a:last-child");
-    let table = browser.text("table");
-    assert!(
-        table.contains("1.0.0") && !table.contains("1.1.0"),
-        "{table}"
-    );
+    let table = browser.await_shown("table", |table| table.contains("1.0.0"));
+    assert!(!table.contains("1.1.0"), "{table}");
 }
 
 #[test]
@@ -90,16 +87,16 @@ fn a_package_is_uploaded_activated_and_withdrawn_with_scripts() {
     fill_in(&site, &browser, "1.0.0", first.to_str().unwrap());
     browser.click("button.main");
     browser.await_text("h1", "1.0.0");
-    assert_eq!(browser.text(".done"), "The package was published.");
-    assert_eq!(browser.text("main .badge"), "current in stable");
-    assert_eq!(browser.text("main .text"), "one\ntwo");
+    browser.await_shown(".done", |text| text == "The package was published.");
+    browser.await_shown("main .badge", |text| text == "current in stable");
+    browser.await_shown("main .text", |text| text == "one\ntwo");
 
     // What is wrong is said on the form, in which everything stays, the file too.
     let broken = site.folder().join("broken.zip");
     std::fs::write(&broken, "no package").unwrap();
     fill_in(&site, &browser, "1.1.0", broken.to_str().unwrap());
     browser.click("button.main");
-    assert!(browser.text(".error").contains("PACKAGE_INVALID"));
+    browser.await_shown(".error", |text| text.contains("PACKAGE_INVALID"));
     assert_eq!(
         browser.run("return upload.file.files[0].name"),
         "broken.zip"
@@ -149,16 +146,16 @@ fn a_package_is_uploaded_activated_and_withdrawn_without_scripts() {
         let file = package(&site, version, 1000);
         fill_in(&site, &browser, version, file.to_str().unwrap());
         browser.click("button.main");
-        assert_eq!(browser.text("h1"), version);
-        assert_eq!(browser.text("main .badge"), "current in stable");
+        browser.await_shown("h1", |text| text == version);
+        browser.await_shown("main .badge", |text| text == "current in stable");
     }
     withdraw(&browser);
     browser.click(".languages a");
-    assert_eq!(browser.text("h1"), "com.example.client");
-    assert!(browser.text("h2").contains("各渠道的当前版本"));
+    browser.await_shown("h1", |text| text == "com.example.client");
+    browser.await_shown("h2", |text| text.contains("各渠道的当前版本"));
     browser.click(".person button");
-    assert_eq!(browser.text("h1"), "登录");
-    assert_eq!(browser.text(".done"), "已退出登录。");
+    browser.await_shown("h1", |text| text == "登录");
+    browser.await_shown(".done", |text| text == "已退出登录。");
 }
 
 #[test]
@@ -176,8 +173,7 @@ fn a_package_that_is_too_large_is_told_of_as_such() {
         if with_scripts {
             browser.await_text("output", "This file is larger than this server takes.");
         } else {
-            let said = browser.text(".error");
-            assert!(said.contains("TOO_LARGE"), "{said}");
+            browser.await_shown(".error", |said| said.contains("TOO_LARGE"));
         }
     }
 }
@@ -248,12 +244,12 @@ fn every_page_fits_on_a_phone() {
         browser.open(&wrong);
         browser.run("document.querySelector('[name=channel]').value = 'not a channel'");
         browser.click("form[action$='/activate'] button");
-        assert!(browser.text(".error").contains("REQUEST_INVALID"));
+        browser.await_shown(".error", |text| text.contains("REQUEST_INVALID"));
         look(&browser, &format!("error-{lang}"));
         browser.open(&site.url("/admin/tokens"));
         browser.enter("input[name=name]", &format!("the builder {lang}"));
         browser.click("button.main");
-        assert!(browser.text(".secret").starts_with("ct_"));
+        browser.await_shown(".secret", |text| text.starts_with("ct_"));
         look(&browser, &format!("token-{lang}"));
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -96,12 +96,6 @@ impl Browser {
     }
 
     #[track_caller]
-    fn ask(&self, what: &str) -> Value {
-        let address = format!("{}{what}", self.session);
-        Self::value(self.agent.get(&address).call().unwrap())
-    }
-
-    #[track_caller]
     fn value(mut answer: ureq::http::Response<ureq::Body>) -> Value {
         let body = answer.body_mut().with_config().limit(u64::MAX);
         let answered: Value = serde_json::from_slice(&body.read_to_vec().unwrap()).unwrap();
@@ -137,12 +131,27 @@ impl Browser {
         self.tell(&format!("/element/{element}/value"), &json!({"text": text}));
     }
 
-    /// What it shows.
+    /// Waits until it shows what is wanted, and gives that. The page that a click leads to may come a
+    /// moment after the click, and what was found before is then gone.
     #[track_caller]
-    pub(crate) fn text(&self, selector: &str) -> String {
-        let element = self.find(selector);
-        let text = self.ask(&format!("/element/{element}/text"));
-        text.as_str().unwrap().to_owned()
+    pub(crate) fn await_shown(&self, selector: &str, wanted: impl Fn(&str) -> bool) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let element = self.find(selector);
+            let address = format!("{}/element/{element}/text", self.session);
+            let answer = self.agent.get(&address).call().unwrap();
+            let gone = answer.status() == 404;
+            let text = if gone {
+                "nothing any more".to_owned()
+            } else {
+                Self::value(answer).as_str().unwrap().to_owned()
+            };
+            if !gone && wanted(&text) {
+                return text;
+            }
+            assert!(Instant::now() < deadline, "{selector} shows {text:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Waits until an element of this name shows something with this in it.

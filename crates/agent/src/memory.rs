@@ -1,0 +1,111 @@
+//! What must outlive a restart of the updater, in `.castoff/agent.json`: the package that was asked for, and
+//! how far an installation has come that the engine's own journal knows nothing of.
+//!
+//! Written by a rename, synced, before what it announces is done.
+
+use std::path::{Path, PathBuf};
+
+use castoff::state::ClientFolder;
+use castoff::{Error, Result, disk};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::board::Stage;
+use crate::package::Wishes;
+
+/// What somebody asks to be fetched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// The version.
+    pub version: String,
+    /// Where its package is.
+    pub package_url: String,
+    /// What the package is called.
+    pub package_name: String,
+    /// Its size in bytes.
+    pub package_size: u64,
+    /// Its MD5.
+    pub package_md5: String,
+    /// The signed release document, where keys are pinned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<serde_json::Value>,
+    /// Keys documents that it needs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<serde_json::Value>,
+}
+
+/// To what an installation has fallen back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// The new version is tried.
+    #[default]
+    New,
+    /// The version before.
+    Previous,
+    /// The factory version.
+    Factory,
+}
+
+/// An installation under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Installation {
+    /// The version that is to be installed.
+    pub version: String,
+    /// What its package asks for.
+    pub wishes: Wishes,
+    /// To what it has fallen back.
+    pub level: Level,
+    /// Why, where it has.
+    pub why: Option<String>,
+}
+
+/// The memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Memory {
+    /// What was asked for last.
+    pub order: Option<Order>,
+    /// How far that has come.
+    pub stage: Stage,
+    /// When its package was verified.
+    pub verified_at: Option<DateTime<Utc>>,
+    /// What is being installed.
+    pub installation: Option<Installation>,
+}
+
+fn place(folder: &ClientFolder) -> PathBuf {
+    folder.own().join("agent.json")
+}
+
+impl Memory {
+    /// What was kept. A memory that cannot be read is none: the log says so.
+    pub fn load(folder: &ClientFolder) -> Self {
+        let path = place(folder);
+        read(&path).unwrap_or_else(|problem| {
+            log::error!("{}: {problem}; what it said is forgotten", path.display());
+            Self::default()
+        })
+    }
+
+    /// Keeps it, durably.
+    pub fn save(&self, folder: &ClientFolder) -> Result<()> {
+        let own = folder.own();
+        if !own.exists() {
+            disk::create_folders(&own)?;
+            disk::sync_folder(folder.root())?;
+        }
+        let text = serde_json::to_vec_pretty(self).map_err(|error| Error::Internal {
+            what: error.to_string(),
+        })?;
+        disk::write_atomic(&place(folder), &text)
+    }
+}
+
+fn read(path: &Path) -> Result<Memory, String> {
+    match std::fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| error.to_string()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Memory::default()),
+        Err(error) => Err(error.to_string()),
+    }
+}

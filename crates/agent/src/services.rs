@@ -1,0 +1,341 @@
+//! What runs: stopped, started and looked at, by `systemctl` or by commands of the configuration.
+//!
+//! Promises: a service counts as stopped when it is seen to be, and as running when it is seen to be
+//! twice; every call of another program has a time limit; the updater's own service is left alone; names
+//! have been checked, so that none is taken for an option or a command.
+
+use std::collections::BTreeSet;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use castoff::hooks::Runner;
+use castoff::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Control, Services as Config};
+
+/// How often a service that is stopping or starting is looked at.
+const POLL: Duration = Duration::from_millis(200);
+
+/// How often a program that is running is looked at.
+const TICK: Duration = Duration::from_millis(10);
+
+/// For one look at a service.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// How much of what a program says is kept, in bytes.
+const MOST_SAID: usize = 4096;
+
+/// How long the last output of a program that has ended is waited for.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// A service and when it starts: the lower, the earlier. Those of one number start in the order of their
+/// names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Service {
+    /// When.
+    pub order: i64,
+    /// Its name.
+    pub name: String,
+}
+
+/// How a service is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Running,
+    Stopped,
+    Failed,
+    Between,
+}
+
+/// The services of an app.
+#[derive(Clone, Debug)]
+pub struct Services {
+    config: Config,
+    systemctl: PathBuf,
+    own: Option<String>,
+}
+
+impl Services {
+    /// As they are configured.
+    pub fn new(config: &Config) -> Self {
+        let usual = ["/usr/bin/systemctl", "/bin/systemctl"];
+        let found = usual.iter().map(Path::new).find(|path| path.exists());
+        let systemctl = config
+            .systemctl
+            .clone()
+            .unwrap_or_else(|| found.map_or_else(|| PathBuf::from("systemctl"), Path::to_path_buf));
+        Self {
+            config: config.clone(),
+            systemctl,
+            own: config.own.clone().or_else(own_unit),
+        }
+    }
+
+    /// All that stand still during an update: those that are configured, in their order, and those of the
+    /// package. The updater's own is none of them.
+    pub fn of(&self, package: &[Service]) -> Vec<Service> {
+        if self.config.control == Control::None {
+            return Vec::new();
+        }
+        let configured = self.config.units.iter().zip(i64::MIN..);
+        let configured = configured.map(|(name, order)| Service {
+            order,
+            name: name.clone(),
+        });
+        let mut all: Vec<Service> = package.to_vec();
+        all.sort();
+        let mut known = BTreeSet::new();
+        let all = configured.chain(all).filter(|service| {
+            let name = unit_of(&service.name).to_owned();
+            let own = self.own.as_deref().map(unit_of) == Some(name.as_str());
+            if own {
+                log::info!("{} is this updater and goes on", service.name);
+            }
+            !own && known.insert(name)
+        });
+        all.collect()
+    }
+
+    /// Stops services, those that start last first, and sees that they have stopped. Fails with
+    /// `SERVICES_FAILED`.
+    pub fn stop(&self, services: &[Service]) -> Result<()> {
+        for service in services.iter().rev() {
+            let name = &service.name;
+            if self.state(name) == State::Stopped {
+                continue;
+            }
+            log::info!("stopping {name}");
+            let patience = self.config.stop_timeout();
+            let deadline = Instant::now() + patience;
+            let said = self.tell("stop", name, patience);
+            loop {
+                // One that has failed does not run.
+                match self.state(name) {
+                    State::Stopped | State::Failed => break,
+                    State::Running | State::Between if Instant::now() < deadline => sleep(POLL),
+                    State::Running | State::Between => {
+                        return Err(failed(name, "does not stop", said.err()));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts services in their order, and sees that all of them run and go on running. Fails with
+    /// `SERVICES_FAILED`.
+    pub fn start(&self, services: &[Service]) -> Result<()> {
+        let deadline = Instant::now() + self.config.start_timeout();
+        let left = || deadline.saturating_duration_since(Instant::now());
+        for service in services {
+            log::info!("starting {}", service.name);
+            self.tell("start", &service.name, left().max(POLL))
+                .map_err(|problem| failed(&service.name, "does not start", Some(problem)))?;
+        }
+        for service in services {
+            self.see_running(&service.name, deadline)?;
+        }
+        Ok(())
+    }
+
+    /// Sees that services run, and that the app answers where it is to. Fails with `SERVICES_FAILED`.
+    pub fn check(&self, services: &[Service]) -> Result<()> {
+        let deadline = Instant::now() + self.config.start_timeout();
+        for service in services {
+            self.see_running(&service.name, deadline)?;
+        }
+        let Some(url) = &self.config.health_url else {
+            return Ok(());
+        };
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .timeout_global(Some(Duration::from_secs(5)))
+            .max_redirects(0)
+            .build()
+            .into();
+        loop {
+            let problem = match agent.get(url).call() {
+                Ok(answer) if answer.status() == 200 => return Ok(()),
+                Ok(answer) => format!("it answers {}", answer.status()),
+                Err(error) => error.to_string(),
+            };
+            if Instant::now() >= deadline {
+                return Err(failed(url, "does not answer with 200", Some(problem)));
+            }
+            sleep(POLL);
+        }
+    }
+
+    /// Runs the command for when nothing runs any more.
+    pub fn alarm(&self, problem: &str) {
+        log::error!("no version runs: {problem}");
+        let Some(line) = &self.config.alarm else {
+            return;
+        };
+        let mut command = shell(line, &std::env::temp_dir());
+        command.env("CASTOFF_REASON", problem);
+        if let Err(problem) = run(command, LOOK) {
+            log::error!("the alarm {line:?}: {problem}");
+        }
+    }
+
+    fn see_running(&self, name: &str, deadline: Instant) -> Result<()> {
+        let mut seen = None;
+        loop {
+            let state = self.state(name);
+            match (state, seen) {
+                (State::Running, None) => seen = Some(Instant::now()),
+                (State::Running, Some(since)) if since.elapsed() >= self.config.steady() => {
+                    return Ok(());
+                }
+                (State::Running, Some(_)) => {}
+                (State::Failed, _) => return Err(failed(name, "has failed", None)),
+                (State::Stopped | State::Between, _) => seen = None,
+            }
+            if Instant::now() >= deadline {
+                return Err(failed(
+                    name,
+                    "does not run",
+                    Some(format!("it is {state:?}")),
+                ));
+            }
+            sleep(POLL.min(self.config.steady().max(TICK)));
+        }
+    }
+
+    /// Tells a service to stop or to start.
+    fn tell(&self, what: &str, name: &str, patience: Duration) -> Result<(), String> {
+        let command = match self.config.control {
+            Control::None => return Ok(()),
+            Control::Systemd => self.systemctl(what, name),
+            Control::Command => {
+                let line = match what {
+                    "stop" => &self.config.stop,
+                    _ => &self.config.start,
+                };
+                for_service(line.as_deref().unwrap_or("false"), name)
+            }
+        };
+        run(command, patience).map(drop)
+    }
+
+    fn state(&self, name: &str) -> State {
+        match self.config.control {
+            Control::None => State::Running,
+            Control::Systemd => match run(self.systemctl("is-active", name), LOOK) {
+                Ok(said) | Err(said) => match said.trim() {
+                    "active" => State::Running,
+                    "inactive" | "unknown" => State::Stopped,
+                    "failed" => State::Failed,
+                    _ => State::Between,
+                },
+            },
+            Control::Command => {
+                let line = self.config.status.as_deref().unwrap_or("false");
+                match run(for_service(line, name), LOOK) {
+                    Ok(_) => State::Running,
+                    Err(_) => State::Stopped,
+                }
+            }
+        }
+    }
+
+    fn systemctl(&self, what: &str, name: &str) -> Command {
+        let mut command = Command::new(&self.systemctl);
+        command.arg(what).arg(name);
+        command
+    }
+}
+
+fn for_service(line: &str, name: &str) -> Command {
+    let mut command = shell(line, &std::env::temp_dir());
+    command.env("CASTOFF_SERVICE", name);
+    command
+}
+
+/// A command line for the system's shell, in `folder`.
+pub(crate) fn shell(line: &str, folder: &Path) -> Command {
+    let environment: Vec<_> = std::env::vars_os().collect();
+    let runner = Runner {
+        environment: &environment,
+        timeout: LOOK,
+        keep_open: None,
+    };
+    runner.shell(line, folder)
+}
+
+/// A name as systemd completes it.
+fn unit_of(name: &str) -> &str {
+    name.strip_suffix(".service").unwrap_or(name)
+}
+
+/// The service that this process runs in, as its control group says.
+fn own_unit() -> Option<String> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let unit = groups.lines().find_map(|line| {
+        let last = line.rsplit('/').next()?;
+        last.ends_with(".service").then(|| last.to_owned())
+    })?;
+    // A session of a user manager is not ours.
+    (!unit.starts_with("user@")).then_some(unit)
+}
+
+fn failed(name: &str, what: &str, why: Option<String>) -> Error {
+    let mut problem = format!("{name} {what}");
+    if let Some(why) = why.filter(|why| !why.trim().is_empty()) {
+        problem.push_str(": ");
+        problem.push_str(why.trim());
+    }
+    Error::ServicesFailed { problem }
+}
+
+/// Runs a program to its end, or to that of its time; what it says, as the error where it fails.
+pub(crate) fn run(mut command: Command, patience: Duration) -> Result<String, String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let (mut reader, writer) = std::io::pipe().map_err(|error| error.to_string())?;
+    command.stdin(Stdio::null());
+    command.stdout(writer.try_clone().map_err(|error| error.to_string())?);
+    command.stderr(writer);
+    let mut child = command
+        .spawn()
+        .map_err(|error| format!("{name}: {error}"))?;
+    drop(command);
+    let output = Arc::new(Mutex::new(Vec::new()));
+    let (sink, (done, is_done)) = (Arc::clone(&output), mpsc::channel());
+    std::thread::spawn(move || {
+        let mut block = [0; 1024];
+        while let Ok(read @ 1..) = reader.read(&mut block) {
+            let mut sink = sink.lock().unwrap_or_else(PoisonError::into_inner);
+            if sink.len() < MOST_SAID {
+                sink.extend_from_slice(&block[..read]);
+            }
+        }
+        let _ = done.send(());
+    });
+    let deadline = Instant::now() + patience;
+    let ended = loop {
+        match child.try_wait() {
+            Ok(Some(status)) => break Ok(status.success()),
+            Ok(None) if Instant::now() < deadline => sleep(TICK),
+            Ok(None) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                break Err(format!(
+                    "{name} did not end within {} s",
+                    patience.as_secs()
+                ));
+            }
+            Err(error) => break Err(error.to_string()),
+        }
+    };
+    let success = ended?;
+    // What it leaves running may keep the pipe open: nobody waits for that.
+    let _ = is_done.recv_timeout(LAST_WORDS);
+    let said = output.lock().unwrap_or_else(PoisonError::into_inner);
+    let said = String::from_utf8_lossy(&said).into_owned();
+    if success { Ok(said) } else { Err(said) }
+}

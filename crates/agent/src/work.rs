@@ -1,0 +1,785 @@
+//! The operations: fetch a package, install it, and see that what is installed runs.
+//!
+//! ```text
+//! fetch -> verify -> (the word) -> stage -> stop -> switch -> start -> look -> good
+//!                                                                        \-> the version before -> look
+//!                                                                              \-> the factory version
+//! ```
+//!
+//! Promises: there is one operation at a time, on a thread of its own. A failure before the switch starts
+//! what was stopped, and leads nowhere back. After the switch, the version before comes back, then the
+//! factory version; when none runs, everything is stopped and the alarm is raised. What was interrupted
+//! goes on at the next start, from what is kept in [`memory`](crate::memory) and in the engine's journal.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use castoff::archive::Archive;
+use castoff::progress::{Event, Observer, Phase};
+use castoff::release::{Package, Release};
+use castoff::state::Link;
+use castoff::trust::Trusted;
+use castoff::updater::{Outcome, Steward, Updater};
+use castoff::{Code, Error};
+use chrono::Utc;
+use md5::{Digest as _, Md5};
+
+use crate::board::{Board, Busy, Progress, Stage, Turn};
+use crate::config::Config;
+use crate::memory::{Installation, Level, Memory, Order};
+use crate::package::{self, Rules, Wishes};
+use crate::services::{self, Services};
+
+/// For each command of a package, as the original has it.
+const COMMAND_LIMIT: Duration = Duration::from_secs(30);
+
+/// How often a download writes on the board where its per cent stays the same.
+const WRITE_EVERY: Duration = Duration::from_millis(500);
+
+/// Bytes that are read at once for a digest.
+const BLOCK: usize = 128 * 1024;
+
+/// Why an operation failed: a code that the caller knows, and what happened.
+#[derive(Debug)]
+pub struct Failure {
+    code: &'static str,
+    problem: String,
+    message: String,
+}
+
+/// Why an operation does not begin.
+#[derive(Debug)]
+pub enum Refusal {
+    /// Another is under way.
+    Busy(Progress),
+    /// No such package lies here, verified.
+    NotFound,
+    /// It was verified too long ago.
+    Expired,
+    /// What is asked for cannot be noted.
+    Disk(Error),
+}
+
+enum Job {
+    Fetch(Order),
+    Install(Installation),
+    /// What an interrupted installation has left.
+    GoOn(Installation),
+}
+
+/// The updater of one app.
+pub struct Agent {
+    /// Of the updater.
+    pub config: Config,
+    /// Of the app.
+    engine: castoff::config::Config,
+    client: PathBuf,
+    /// What is under way.
+    pub board: Arc<Board>,
+    services: Services,
+    memory: Mutex<Memory>,
+    jobs: mpsc::Sender<(Turn, Job)>,
+}
+
+impl Agent {
+    /// Starts the thread that works, with what an earlier process has left undone.
+    ///
+    /// Fails where the state of the app cannot be read, or lies where others may write.
+    pub fn start(
+        config: Config,
+        engine: castoff::config::Config,
+        client: PathBuf,
+    ) -> castoff::Result<(Arc<Self>, JoinHandle<()>)> {
+        let board = Arc::new(Board::new(!config.report_url.is_empty()));
+        let (jobs, todo) = mpsc::channel();
+        let services = Services::new(&config.services);
+        let agent = Self {
+            config,
+            engine,
+            client,
+            board,
+            services,
+            memory: Mutex::default(),
+            jobs,
+        };
+        let memory = {
+            let updater = Updater::new(&agent.engine, &agent.client, &castoff::progress::Silent)?;
+            Memory::load(updater.folder())
+        };
+        *agent.memory() = memory.clone();
+        let agent = Arc::new(agent);
+        let worker = {
+            let agent = Arc::clone(&agent);
+            thread::spawn(move || {
+                while let Ok((turn, job)) = todo.recv() {
+                    agent.work(job);
+                    drop(turn);
+                }
+            })
+        };
+        agent.go_on(memory);
+        Ok((agent, worker))
+    }
+
+    /// Takes up what an earlier process has left.
+    fn go_on(&self, memory: Memory) {
+        if let Some(installation) = memory.installation {
+            let message = format!("Installing version {}...", installation.version);
+            self.send(Stage::Installing, &message, Job::GoOn(installation));
+        } else if let Some(order) = memory.order {
+            match memory.stage {
+                Stage::Downloading | Stage::Verifying => {
+                    let message = format!("Downloading version {}...", order.version);
+                    self.send(Stage::Downloading, &message, Job::Fetch(order));
+                }
+                Stage::ToInstall if self.lies_here(&order) => {
+                    self.board
+                        .write(Stage::ToInstall, 100, ready(&order.version));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn send(&self, stage: Stage, message: &str, job: Job) {
+        if let Ok(turn) = self.board.begin(stage, message) {
+            let _ = self.jobs.send((turn, job));
+        }
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn updater<'a>(&'a self, observer: &'a dyn Observer) -> castoff::Result<Updater<'a>> {
+        Updater::new(&self.engine, &self.client, observer)
+    }
+
+    /// Changes the memory, durably.
+    fn remember(&self, change: impl FnOnce(&mut Memory)) -> castoff::Result<()> {
+        let updater = self.updater(&castoff::progress::Silent)?;
+        let mut memory = self.memory();
+        let mut changed = memory.clone();
+        change(&mut changed);
+        changed.save(updater.folder())?;
+        *memory = changed;
+        Ok(())
+    }
+
+    /// The same where an operation does not end for it.
+    fn note(&self, change: impl FnOnce(&mut Memory)) {
+        if let Err(error) = self.remember(change) {
+            log::error!("cannot be noted: {}", error.chain());
+        }
+    }
+
+    /// Whether the package that was asked for waits, and is whole.
+    fn lies_here(&self, order: &Order) -> bool {
+        let updater = self.updater(&castoff::progress::Silent);
+        let waiting = updater.ok().and_then(|updater| updater.waiting());
+        waiting.is_some_and(|waiting| order.version.parse().ok() == Some(waiting.version))
+    }
+
+    /// Begins to fetch a package, unless that is under way or done already.
+    pub fn fetch(&self, order: Order) -> Result<(), Refusal> {
+        let known = {
+            let memory = self.memory();
+            let same = |known: &Order| {
+                (&known.version, &known.package_md5) == (&order.version, &order.package_md5)
+            };
+            memory
+                .order
+                .as_ref()
+                .is_some_and(same)
+                .then_some(memory.clone())
+        };
+        if let Some(memory) = known {
+            let now = self.board.read().stage;
+            let under_way = matches!(now, Stage::Downloading | Stage::Verifying)
+                && matches!(memory.stage, Stage::Downloading | Stage::Verifying);
+            let done =
+                now == Stage::ToInstall && !self.is_expired(&memory) && self.lies_here(&order);
+            if under_way || done {
+                return Ok(());
+            }
+        }
+        let message = format!("Downloading version {}...", order.version);
+        let turn = self.begin(Stage::Downloading, &message)?;
+        self.remember(|memory| {
+            *memory = Memory {
+                order: Some(order.clone()),
+                stage: Stage::Downloading,
+                ..Memory::default()
+            };
+        })
+        .map_err(|error| {
+            self.fail(&failure_of(&error, "DOWNLOAD_FAILED"));
+            Refusal::Disk(error)
+        })?;
+        let _ = self.jobs.send((turn, Job::Fetch(order)));
+        Ok(())
+    }
+
+    /// Begins to install the version that was fetched.
+    pub fn install(&self, version: &str) -> Result<(), Refusal> {
+        let before = self.board.read();
+        let message = format!("Installing version {version}...");
+        let turn = self.begin(Stage::Installing, &message)?;
+        let memory = self.memory().clone();
+        let known = memory.order.as_ref().filter(|order| {
+            order.version == version && memory.stage == Stage::ToInstall && self.lies_here(order)
+        });
+        let refusal = match known {
+            None => Refusal::NotFound,
+            Some(_) if self.is_expired(&memory) => Refusal::Expired,
+            Some(_) => {
+                let installation = Installation {
+                    version: version.to_owned(),
+                    wishes: Wishes::default(),
+                    level: Level::New,
+                    why: None,
+                };
+                let _ = self.jobs.send((turn, Job::Install(installation)));
+                return Ok(());
+            }
+        };
+        self.board.restore(before);
+        Err(refusal)
+    }
+
+    fn begin(&self, stage: Stage, message: &str) -> Result<Turn, Refusal> {
+        let turn = self.board.begin(stage, message);
+        turn.map_err(|Busy(now)| Refusal::Busy(now))
+    }
+
+    /// A clock that was set back makes no package old.
+    fn is_expired(&self, memory: &Memory) -> bool {
+        let age = memory.verified_at.map(|at| Utc::now() - at);
+        age.and_then(|age| age.to_std().ok())
+            .is_some_and(|age| age > self.config.packages.expire())
+    }
+
+    fn fail(&self, failure: &Failure) {
+        log::error!("{}: {}", failure.code, failure.problem);
+        self.board
+            .fail(failure.code, &failure.problem, failure.message.clone());
+    }
+
+    fn work(&self, job: Job) {
+        match job {
+            Job::Fetch(order) => match self.fetch_now(&order) {
+                Ok(()) => {
+                    self.note(|memory| {
+                        memory.stage = Stage::ToInstall;
+                        memory.verified_at = Some(Utc::now());
+                    });
+                    self.board
+                        .write(Stage::ToInstall, 100, ready(&order.version));
+                }
+                Err(failure) => {
+                    self.note(|memory| memory.stage = Stage::Failed);
+                    self.fail(&failure);
+                }
+            },
+            Job::Install(installation) => self.end(self.install_now(installation)),
+            Job::GoOn(installation) => self.end(self.finish(installation)),
+        }
+    }
+
+    /// What an installation has come to.
+    fn end(&self, result: Result<String, Failure>) {
+        match result {
+            Ok(version) => {
+                self.note(|memory| *memory = Memory::default());
+                let message = format!("Successfully installed version {version}");
+                self.board.write(Stage::Success, 100, message);
+            }
+            Err(failure) => {
+                self.note(|memory| {
+                    // What was not installed can be, when the reason is gone.
+                    if memory.installation.take().is_some() {
+                        *memory = Memory::default();
+                    }
+                });
+                self.fail(&failure);
+            }
+        }
+    }
+
+    fn fetch_now(&self, order: &Order) -> Result<(), Failure> {
+        let observer = Downloading {
+            board: &self.board,
+            written: Mutex::new((0, Instant::now())),
+            total: Mutex::new(order.package_size),
+        };
+        let of = |error: Error| failure_of(&error, "DOWNLOAD_FAILED");
+        let updater = self.updater(&observer).map_err(of)?;
+        let trusted = trusted(&updater, order).map_err(of)?;
+        let delivery = updater.fetch_handed(trusted).map_err(of)?;
+        self.note(|memory| memory.stage = Stage::Verifying);
+        self.board
+            .write(Stage::Verifying, 0, "Verifying package integrity...");
+        let got = self
+            .md5_of(delivery.file())
+            .map_err(|error| of(Error::io("read", Path::new(&order.package_name))(error)))?;
+        if got == order.package_md5 {
+            return delivery.accept().map_err(of);
+        }
+        if let Err(error) = delivery.refuse() {
+            log::error!("{}", error.chain());
+        }
+        Err(Failure {
+            code: "MD5_MISMATCH",
+            problem: format!("expected {}, got {got}", order.package_md5),
+            message: "MD5 verification failed".to_owned(),
+        })
+    }
+
+    fn md5_of(&self, mut file: &File) -> std::io::Result<String> {
+        let length = file.metadata()?.len().max(1);
+        let (mut md5, mut done, mut block) = (Md5::new(), 0_u64, vec![0; BLOCK]);
+        file.rewind()?;
+        loop {
+            let read = file.read(&mut block)?;
+            if read == 0 {
+                break;
+            }
+            md5.update(&block[..read]);
+            let before = percent(done, length);
+            done += read as u64;
+            if percent(done, length) != before {
+                self.board.write(
+                    Stage::Verifying,
+                    percent(done, length),
+                    "Verifying package integrity...",
+                );
+            }
+        }
+        file.rewind()?;
+        let mut text = String::with_capacity(32);
+        for byte in md5.finalize() {
+            let _ = write!(text, "{byte:02x}");
+        }
+        Ok(text)
+    }
+
+    fn install_now(&self, installation: Installation) -> Result<String, Failure> {
+        let keeper = Keeper {
+            agent: self,
+            installation: Mutex::new(installation),
+            stopping: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            total: Mutex::new(0),
+        };
+        let result = self
+            .updater(&keeper)
+            .and_then(|updater| updater.with_steward(&keeper).install_handed());
+        let installation = keeper.installation();
+        match result {
+            Ok(Outcome::UpToDate { version }) if !keeper.has_stopped() => Ok(version.to_string()),
+            Ok(_) => self.finish(installation),
+            Err(error) => {
+                let code = if keeper.stopping.load(Ordering::SeqCst)
+                    && error.code() == Code::ServicesFailed
+                {
+                    "PROCESS_KILL_FAILED"
+                } else {
+                    "DEPLOYMENT_FAILED"
+                };
+                let mut failure = failure_of(&error, code);
+                if keeper.stopping.load(Ordering::SeqCst) {
+                    let services = self.services.of(&installation.wishes.services);
+                    let started = self.services.start(&services);
+                    if let Err(error) = started.and_then(|()| self.services.check(&services)) {
+                        failure.problem.push_str("; and the version before: ");
+                        failure.problem.push_str(&error.chain());
+                        self.services.alarm(&failure.problem);
+                    }
+                }
+                // Nothing was switched: the package waits on.
+                self.note(|memory| memory.installation = None);
+                Err(failure)
+            }
+        }
+    }
+
+    /// From a switch that has been made, or was interrupted, to a version that runs.
+    fn finish(&self, mut installation: Installation) -> Result<String, Failure> {
+        let updater = self
+            .updater(&castoff::progress::Silent)
+            .map_err(|error| failure_of(&error, "DEPLOYMENT_FAILED"))?;
+        let services = self.services.of(&installation.wishes.services);
+        if let Err(error) = updater.settle() {
+            return Err(failure_of(&error, "DEPLOYMENT_FAILED"));
+        }
+        let switched = updater.installed() == installation.version.parse().ok();
+        if installation.level == Level::New && !switched {
+            // It was interrupted before the switch: the version before goes on.
+            let problem = "it was interrupted".to_owned();
+            let started = self.services.start(&services);
+            let problem = match started.and_then(|()| self.services.check(&services)) {
+                Ok(()) => problem,
+                Err(error) => format!("{problem}; {}", error.chain()),
+            };
+            return Err(Failure::deployment(
+                problem,
+                "The installation was interrupted",
+            ));
+        }
+        loop {
+            let Err(error) = self.try_out(&updater, &mut installation) else {
+                break;
+            };
+            let problem = error.chain();
+            log::error!("{:?}: {problem}", installation.level);
+            let first = installation
+                .why
+                .get_or_insert_with(|| problem.clone())
+                .clone();
+            if let Err(error) = self.services.stop(&services) {
+                log::error!("{}", error.chain());
+            }
+            installation.level = match installation.level {
+                Level::New => Level::Previous,
+                Level::Previous => Level::Factory,
+                Level::Factory => {
+                    self.services.alarm(&first);
+                    return Err(Failure::deployment(
+                        format!("{first}; no version runs: {problem}"),
+                        "Update failed, and no version runs",
+                    ));
+                }
+            };
+            let kept = installation.clone();
+            self.note(|memory| memory.installation = Some(kept));
+        }
+        let version = updater.installed();
+        let version = version.map_or_else(|| "none".to_owned(), |it| it.to_string());
+        match installation.why {
+            None => Ok(version),
+            Some(why) => Err(Failure::deployment(
+                format!("{why}; version {version} is back"),
+                &format!("Update failed, version {version} is back"),
+            )),
+        }
+    }
+
+    /// Puts the version of a level in place, starts the services, and sees that they run.
+    fn try_out(
+        &self,
+        updater: &Updater<'_>,
+        installation: &mut Installation,
+    ) -> castoff::Result<()> {
+        let services = self.services.of(&installation.wishes.services);
+        let write = |percent, message: &str| self.board.write(Stage::Rebooting, percent, message);
+        let trial = updater.trial();
+        match (installation.level, &trial) {
+            (Level::New, Some(trial)) => {
+                if !updater.begin_trial(trial)? {
+                    let problem = "its starts were interrupted too often".to_owned();
+                    return Err(Error::ServicesFailed { problem });
+                }
+                run_commands(updater, &installation.wishes.commands)?;
+            }
+            (Level::Previous, Some(trial)) => {
+                write(80, "Rolling back to the version before...");
+                let why = installation.why.clone().unwrap_or_default();
+                updater.fail_trial(trial, &why)?;
+            }
+            (Level::Factory, _) => {
+                write(80, "Rolling back to the factory version...");
+                let folder = updater.folder();
+                if folder.linked(Link::Current) == folder.linked(Link::Factory) {
+                    return Err(Error::NoWayBack {
+                        to: "factory".to_owned(),
+                    });
+                }
+                updater.roll_back("factory", false)?;
+            }
+            (Level::New | Level::Previous, None) => {}
+        }
+        write(85, "Starting services...");
+        self.services.start(&services)?;
+        write(95, "Verifying deployment...");
+        self.services.check(&services)?;
+        if let (Level::New, Some(trial)) = (installation.level, &trial) {
+            updater.pass_trial(trial);
+        }
+        Ok(())
+    }
+
+    /// The folders below which a module may lie.
+    fn roots(&self) -> Vec<PathBuf> {
+        let roots = &self.config.packages.roots;
+        if roots.is_empty() {
+            vec![self.client.clone()]
+        } else {
+            roots.clone()
+        }
+    }
+}
+
+/// The release that an order is about, as far as it may be believed.
+fn trusted(updater: &Updater<'_>, order: &Order) -> castoff::Result<Trusted> {
+    let mut trust = updater.trust()?;
+    if !trust.is_pinned() {
+        return trust.unsigned(Release {
+            version: order.version.parse()?,
+            notes: String::new(),
+            entry_point: None,
+            package: Package {
+                size: Some(order.package_size),
+                md5: Some(order.package_md5.clone()),
+                ..Package::at(order.package_url.clone())
+            },
+            launcher: None,
+            critical_below: None,
+            rollout: None,
+            document: None,
+            manifest: None,
+        });
+    }
+    for keys in &order.keys {
+        let keys = document(keys);
+        if !trust.is_known(&keys)? && trust.next_keys().is_some() {
+            trust.follow(&keys)?;
+        }
+    }
+    let Some(release) = &order.release else {
+        return Err(Error::TrustUnsigned {
+            subject: format!("version {}", order.version),
+            problem: "the order holds no signed `release`",
+        });
+    };
+    let url = order.package_url.as_str();
+    let here = |_: &str| Ok(url.to_owned());
+    let trusted = trust.release(&document(release), None, Some(url), &here)?;
+    updater.keep_trust(trust)?;
+    if Some(&trusted.version) == order.version.parse().ok().as_ref() {
+        return Ok(trusted);
+    }
+    Err(Error::TrustMismatch {
+        subject: "release document".to_owned(),
+        what: "version",
+        expected: order.version.clone(),
+        got: trusted.version.to_string(),
+    })
+}
+
+/// The commands that a package brings, in the folder of the version.
+fn run_commands(updater: &Updater<'_>, lines: &[String]) -> castoff::Result<()> {
+    for line in lines {
+        log::info!("post_cmds: {line}");
+        let command = services::shell(line, &updater.folder().tree());
+        services::run(command, COMMAND_LIMIT).map_err(|problem| Error::HookFailed {
+            hook: "post_cmds",
+            command: line.clone(),
+            problem: problem.trim().to_owned(),
+        })?;
+    }
+    Ok(())
+}
+
+impl Failure {
+    fn deployment(problem: String, message: &str) -> Self {
+        Self {
+            code: "DEPLOYMENT_FAILED",
+            problem,
+            message: message.to_owned(),
+        }
+    }
+}
+
+/// The code under which the caller knows an error; `otherwise` where it has none of its own.
+fn failure_of(error: &Error, otherwise: &'static str) -> Failure {
+    let code = match error.code() {
+        Code::DiskFull => "DISK_FULL",
+        Code::ArchiveInvalid
+        | Code::ArchiveUnsafe
+        | Code::FileListInvalid
+        | Code::PackageCommands => "INVALID_MANIFEST",
+        _ => otherwise,
+    };
+    let message = match code {
+        "DISK_FULL" => "The disk is full",
+        "INVALID_MANIFEST" => "The package is not usable",
+        "DOWNLOAD_FAILED" => "Download failed",
+        "PROCESS_KILL_FAILED" => "A service does not stop",
+        _ => "Installation failed",
+    };
+    Failure {
+        code,
+        problem: error.chain(),
+        message: message.to_owned(),
+    }
+}
+
+fn ready(version: &str) -> String {
+    format!("Package ready to install: {version}")
+}
+
+/// A document in an order: as an object, or as the text of one.
+fn document(value: &serde_json::Value) -> Vec<u8> {
+    match value {
+        serde_json::Value::String(text) => text.clone().into_bytes(),
+        other => other.to_string().into_bytes(),
+    }
+}
+
+fn percent(done: u64, of: u64) -> u8 {
+    u8::try_from(done.saturating_mul(100) / of.max(1))
+        .unwrap_or(100)
+        .min(100)
+}
+
+/// Millions of bytes, as the original says them.
+#[expect(clippy::cast_precision_loss, reason = "one digit is shown")]
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
+/// Writes on the board how far a download is.
+struct Downloading<'a> {
+    board: &'a Board,
+    written: Mutex<(u8, Instant)>,
+    total: Mutex<u64>,
+}
+
+impl Downloading<'_> {
+    fn comes_to(&self, done: u64) {
+        let total = *self.total.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = percent(done, total);
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if written.0 == now && written.1.elapsed() < WRITE_EVERY {
+            return;
+        }
+        *written = (now, Instant::now());
+        drop(written);
+        let message = format!(
+            "Downloading package... {:.1} MB / {:.1} MB",
+            megabytes(done),
+            megabytes(total)
+        );
+        self.board.write(Stage::Downloading, now, message);
+    }
+}
+
+impl Observer for Downloading<'_> {
+    fn event(&self, event: &Event<'_>) {
+        match event {
+            Event::Total { bytes, done } => {
+                if let Some(bytes) = bytes {
+                    *self.total.lock().unwrap_or_else(PoisonError::into_inner) = *bytes;
+                }
+                self.comes_to(*done);
+            }
+            Event::Position(done) => self.comes_to(*done),
+            Event::Retry {
+                attempt, of, error, ..
+            } => {
+                log::warn!("attempt {attempt} of {of} follows: {}", error.chain());
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Keeps the services of an installation: what the engine calls between staging and switch.
+struct Keeper<'a> {
+    agent: &'a Agent,
+    installation: Mutex<Installation>,
+    stopping: AtomicBool,
+    stopped: AtomicBool,
+    /// Bytes to unpack.
+    total: Mutex<u64>,
+}
+
+/// Where unpacking begins and ends, in per cent of an installation.
+const UNPACKING: (u8, u8) = (5, 75);
+
+impl Keeper<'_> {
+    fn installation(&self) -> Installation {
+        let kept = self.installation.lock();
+        kept.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn has_stopped(&self) -> bool {
+        self.stopped.load(Ordering::SeqCst)
+    }
+}
+
+impl Steward for Keeper<'_> {
+    fn arrange(&self, archive: Archive, release: &Release) -> castoff::Result<Archive> {
+        let rules = Rules {
+            roots: &self.agent.roots(),
+            commands: self.agent.config.packages.commands,
+            signed: release.document.is_some(),
+        };
+        let (archive, wishes) = package::arrange(archive, release, rules)?;
+        let mut kept = self
+            .installation
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        kept.wishes = wishes;
+        Ok(archive)
+    }
+
+    fn stop(&self) -> castoff::Result<()> {
+        let installation = self.installation();
+        let services = self.agent.services.of(&installation.wishes.services);
+        // Whoever comes after a kill has to know what to start.
+        self.agent
+            .remember(|memory| memory.installation = Some(installation))?;
+        self.stopping.store(true, Ordering::SeqCst);
+        self.agent
+            .board
+            .write(Stage::Installing, UNPACKING.1 + 5, "Stopping services...");
+        self.agent.services.stop(&services)?;
+        self.stopped.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+impl Observer for Keeper<'_> {
+    fn event(&self, event: &Event<'_>) {
+        let write = |percent: u8, message: String| {
+            let board = &self.agent.board;
+            if board.read().progress <= percent {
+                board.write(Stage::Installing, percent, message);
+            }
+        };
+        let mut total = self.total.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::Phase(Phase::Plan) => *total = 0,
+            Event::Total { bytes, .. } => *total = bytes.unwrap_or(0),
+            Event::Position(done) if *total > 0 => {
+                let kept = self
+                    .installation
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                let (from, to) = UNPACKING;
+                let share = u64::from(percent(*done, *total)) * u64::from(to - from) / 100;
+                let percent = from + u8::try_from(share).unwrap_or(0);
+                // They are unpacked side by side; the one that is named is the one up to which the bytes
+                // would have come one after the other.
+                let mut sum = 0;
+                let module = kept.wishes.modules.iter().find(|(_, size)| {
+                    sum += size;
+                    sum >= *done
+                });
+                let message = match module.or(kept.wishes.modules.last()) {
+                    Some((name, _)) => format!("Installing module {name}..."),
+                    None => format!("Installing version {}...", kept.version),
+                };
+                write(percent, message);
+            }
+            _ => {}
+        }
+    }
+}

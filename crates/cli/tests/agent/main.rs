@@ -1,0 +1,8 @@
+//! The resident updater, end to end: `castoff agent` with a `systemctl` that records and misbehaves, a
+//! server that packages come from, and a receiver of reports.
+#![cfg(unix)]
+
+mod cycle;
+mod failing;
+mod orders;
+mod world;

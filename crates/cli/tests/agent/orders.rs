@@ -1,0 +1,228 @@
+//! Orders: good, wrong, repeated, too late, and from whom.
+
+use castoff_testkit::http::Reply;
+use castoff_testkit::sign::{Document, Signer};
+use chrono::{TimeDelta, Utc};
+use serde_json::{Value, json};
+
+use crate::world::World;
+
+#[test]
+fn a_wrong_order_is_refused_in_words() {
+    let mut world = World::new();
+    world.start();
+    let package = world.app("1.0.0");
+    let good = world.order("1.0.0", &package);
+    let with = |key: &str, value: Value| {
+        let mut order = good.clone();
+        order[key] = value;
+        order
+    };
+    for order in [
+        json!({}),
+        json!([]),
+        with("version", json!("../1.0.0")),
+        with("version", json!("")),
+        with("version", json!(1)),
+        with("package_url", json!("ftp://a.example/x.zip")),
+        with("package_url", json!("file:///etc/passwd")),
+        with("package_name", json!("../x.zip")),
+        with("package_name", json!("a/b.zip")),
+        with("package_name", json!("")),
+        with("package_size", json!(0)),
+        with("package_size", json!(-1)),
+        with("package_size", json!("12")),
+        with("package_md5", json!("ABCDEF0123456789ABCDEF0123456789")),
+        with("package_md5", json!("abc")),
+    ] {
+        let (status, answer) = world.call("POST", "/api/v1.0/download", Some(&order.to_string()));
+        assert_eq!(
+            (status, &answer["code"]),
+            (200, &json!(400)),
+            "{order}: {answer}"
+        );
+    }
+    for body in ["", "{", "{}", "{\"version\": \"\"}"] {
+        let (status, answer) = world.call("POST", "/api/v1.0/update", Some(body));
+        assert_eq!(
+            (status, &answer["code"]),
+            (200, &json!(400)),
+            "{body}: {answer}"
+        );
+    }
+    let answer = world.post("/api/v1.0/update", &json!({"version": "2.0.0"}));
+    assert_eq!(
+        answer,
+        json!({"code": 404, "msg": "Package not found: 2.0.0"})
+    );
+    assert_eq!(world.progress()["data"]["stage"], "idle");
+}
+
+#[test]
+fn while_one_is_under_way_another_is_told_so_and_the_same_is_fine() {
+    let mut world = World::new();
+    world.start();
+    let package = world.app("1.0.0");
+    let order = world.order("1.0.0", &package);
+    world.server.unroute("/1.0.0.zip");
+    let slow = Reply::file(&package).trickle(20, std::time::Duration::from_millis(50));
+    world.server.route("/1.0.0.zip", slow);
+    let success = json!({"code": 200, "msg": "success", "data": null});
+    assert_eq!(world.post("/api/v1.0/download", &order), success);
+    assert_eq!(world.post("/api/v1.0/download", &order), success);
+    let mut other = order.clone();
+    other["version"] = "2.0.0".into();
+    for (path, body) in [
+        ("/api/v1.0/download", other),
+        ("/api/v1.0/update", json!({"version": "1.0.0"})),
+    ] {
+        let busy = world.post(path, &body);
+        assert_eq!(busy["code"], 409, "{busy}");
+        assert_eq!(busy["msg"], "Operation already in progress: downloading");
+        assert_eq!(busy["stage"], "downloading");
+        assert!(busy["progress"].is_u64());
+    }
+    world.wait_for("toInstall");
+    assert_eq!(world.post("/api/v1.0/download", &order), success);
+    assert_eq!(world.progress()["data"]["stage"], "toInstall");
+}
+
+#[test]
+fn a_package_that_is_another_one_is_not_kept() {
+    let mut world = World::new();
+    world.start();
+    let package = world.app("1.0.0");
+    let mut order = world.order("1.0.0", &package);
+    order["package_md5"] = "0".repeat(32).into();
+    world.post("/api/v1.0/download", &order);
+    let failed = world.wait_for("failed");
+    let error = failed["data"]["error"].as_str().unwrap();
+    assert!(error.starts_with(&format!("MD5_MISMATCH: expected {}, got ", "0".repeat(32))));
+    assert_eq!(failed["data"]["message"], "MD5 verification failed");
+    let left = std::fs::read_dir(world.opt().join(".castoff/downloads")).unwrap();
+    let left: Vec<_> = left.map(|it| it.unwrap().file_name()).collect();
+    assert!(
+        !left
+            .iter()
+            .any(|it| it.to_string_lossy().ends_with(".package")),
+        "{left:?}"
+    );
+    // A size that is wrong, and a server that has nothing.
+    let mut order = world.order("1.0.0", &package);
+    order["package_size"] = 7.into();
+    world.post("/api/v1.0/download", &order);
+    let failed = world.wait_for("failed");
+    assert!(
+        failed["data"]["error"]
+            .as_str()
+            .unwrap()
+            .starts_with("DOWNLOAD_FAILED: ")
+    );
+    world.server.unroute("/1.0.0.zip");
+    world.server.route("/1.0.0.zip", Reply::status(404));
+    order["package_size"] = package.len().into();
+    world.post("/api/v1.0/download", &order);
+    let failed = world.wait_for("failed");
+    assert!(
+        failed["data"]["error"]
+            .as_str()
+            .unwrap()
+            .starts_with("DOWNLOAD_FAILED: ")
+    );
+    world.bring("1.0.0");
+}
+
+#[test]
+fn a_package_is_not_installed_a_day_after_its_verification() {
+    let mut world = World::new();
+    world.start();
+    let package = world.app("1.0.0");
+    world.fetch("1.0.0", &package);
+    world.kill();
+    let place = world.opt().join(".castoff/agent.json");
+    let mut memory: Value = serde_json::from_slice(&std::fs::read(&place).unwrap()).unwrap();
+    let then = Utc::now() - TimeDelta::hours(25);
+    memory["verified_at"] = then.to_rfc3339().into();
+    std::fs::write(&place, memory.to_string()).unwrap();
+    world.start();
+    let answer = world.post("/api/v1.0/update", &json!({"version": "1.0.0"}));
+    assert_eq!(answer["code"], 410, "{answer}");
+    assert!(
+        answer["msg"]
+            .as_str()
+            .unwrap()
+            .starts_with("PACKAGE_EXPIRED"),
+        "{answer}"
+    );
+    assert_eq!(world.progress()["data"]["stage"], "toInstall");
+    // Ordered again, it is verified again, and not fetched again.
+    let requests = world.server.requests().len();
+    let order = json!({
+        "version": "1.0.0", "package_url": world.server.url("/1.0.0.zip"), "package_name": "1.0.0.zip",
+        "package_size": package.len(), "package_md5": crate::world::md5(&package),
+    });
+    world.post("/api/v1.0/download", &order);
+    world.wait_for("toInstall");
+    let fetched = world.server.requests()[requests..]
+        .iter()
+        .filter(|it| it.path() == "/1.0.0.zip")
+        .count();
+    assert_eq!(fetched, 0);
+    world.install("1.0.0");
+    world.wait_for("success");
+}
+
+#[test]
+fn with_pinned_keys_an_order_has_to_be_signed() {
+    let (signer, stranger) = (Signer::new(), Signer::new());
+    let keys = format!("trust.keys = [\"{}\"]", signer.public());
+    let mut world = World::with(&keys, "");
+    world.start();
+    let package = world.app("1.0.0");
+    let order = world.order("1.0.0", &package);
+    let url = order["package_url"].as_str().unwrap().to_owned();
+    let document =
+        Document::release("1.0.0", &url, &package).with("app", json!("org.castoff.device"));
+    let with = |release: Option<String>| {
+        let mut order = order.clone();
+        if let Some(release) = release {
+            order["release"] = release.into();
+        }
+        order
+    };
+    let other = Document::release("1.0.0", &url, b"other").with("app", json!("org.castoff.device"));
+    for release in [
+        None,
+        Some(document.signed(&[&stranger])),
+        Some(other.signed(&[&signer])),
+    ] {
+        world.post("/api/v1.0/download", &with(release));
+        let failed = world.wait_for("failed");
+        assert!(
+            failed["data"]["error"]
+                .as_str()
+                .unwrap()
+                .starts_with("DOWNLOAD_FAILED: ")
+        );
+    }
+    let good = with(Some(document.signed(&[&signer])));
+    world.post("/api/v1.0/download", &good);
+    world.wait_for("toInstall");
+    world.install("1.0.0");
+    world.wait_for("success");
+    assert_eq!(world.read("bin/worker"), "worker 1.0.0");
+}
+
+#[test]
+fn a_port_that_is_taken_is_no_port() {
+    let mut world = World::new();
+    world.start();
+    let address = world.address().to_owned();
+    let second = world
+        .command(&["agent", "--listen", &address])
+        .output()
+        .unwrap();
+    assert!(!second.status.success());
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(said.contains("cannot listen there"), "{said}");
+}

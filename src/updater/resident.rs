@@ -1,0 +1,201 @@
+//! What a resident updater asks of the engine: releases that are handed over instead of announced,
+//! services that are stopped for a commit and started by somebody else, and trials whose verdict it
+//! gives.
+//!
+//! Promises: what is handed over passes the same checks as what a source announces; with pinned keys
+//! it has to be signed. A version on trial is judged or gone back from, whoever is killed when.
+
+use super::{
+    Anchor, Archive, COMMIT_PATIENCE, Client, Code, Error, Event, FetchLock, Fetched, Offer,
+    Outcome, Phase, Release, Result, Trial, Trust, Trusted, UPDATE_PATIENCE, Updater, Version,
+    Whence, disk, fetch,
+};
+use crate::layout;
+use crate::record;
+
+use std::fs::File;
+
+/// Whoever keeps the app running where no launcher starts it: the services that are to be stopped for
+/// a commit, and what packages look like that were made for them.
+pub trait Steward: Sync {
+    /// Makes of a verified package the tree of a version. What is not to be installed is refused here,
+    /// before anything is stopped.
+    fn arrange(&self, archive: Archive, release: &Release) -> Result<Archive>;
+
+    /// Stops what runs, and returns when it has ended. The new version is whole and durable, and about
+    /// to become the current one; an error leaves everything as it is. May be called twice.
+    ///
+    /// To start it again is the caller's, whatever becomes of the update.
+    fn stop(&self) -> Result<()>;
+}
+
+/// A release that was handed over, fetched and not yet accepted. Nobody else fetches meanwhile.
+#[must_use = "a delivery counts when it is accepted"]
+pub struct Delivery<'a> {
+    updater: &'a Updater<'a>,
+    release: Release,
+    fetched: Fetched,
+    _lock: FetchLock,
+}
+
+impl Delivery<'_> {
+    /// The package, at its start.
+    pub fn file(&self) -> &File {
+        &self.fetched.file
+    }
+
+    /// Lets it wait for [`Updater::install_handed`]: whoever calls this has compared its MD5, where that
+    /// was announced.
+    pub fn accept(mut self) -> Result<()> {
+        self.release.package.sha256 = Some(self.fetched.sha256);
+        self.release.package.size = Some(self.fetched.size);
+        self.updater
+            .folder
+            .change_state(|state| state.pending = Some(self.release))?;
+        Ok(())
+    }
+
+    /// Removes it.
+    pub fn refuse(self) -> Result<()> {
+        disk::remove_file(&self.fetched.path)
+    }
+}
+
+impl<'a> Updater<'a> {
+    /// The same with somebody who keeps the app running.
+    #[must_use]
+    pub fn with_steward(mut self, steward: &'a dyn Steward) -> Self {
+        self.steward = Some(steward);
+        self
+    }
+
+    /// Fetches a release that was handed over. What failed here before is fetched all the same: whoever
+    /// hands it over knows.
+    ///
+    /// Fails as a download does, and with `UPDATE_RUNNING`, `DOWNGRADE_REFUSED`, `VERSION_SKIPPED`,
+    /// `VERSION_PINNED`.
+    pub fn fetch_handed(&'a self, trusted: Trusted) -> Result<Delivery<'a>> {
+        self.recover()?;
+        self.tidy();
+        let lock = FetchLock::take(&self.folder, UPDATE_PATIENCE)?;
+        let offer = Offer {
+            installed: self.current_version(),
+            release: trusted,
+        };
+        self.admit(&offer, true)?;
+        let package = &offer.release.package;
+        let downloads = self.folder.downloads();
+        self.folder.change_state(|state| {
+            let other = |pending: &Release| pending.package.id() != package.id();
+            if state.pending.as_ref().is_some_and(other) {
+                state.pending = None;
+            }
+        })?;
+        self.observer.event(&Event::Phase(Phase::Fetch));
+        disk::create_folders(&downloads)?;
+        fetch::clear_others(&downloads, package)?;
+        if !fetch::lies_in(&downloads, package) {
+            disk::need_space(self.folder.root(), package.size.unwrap_or(0))?;
+        }
+        let client = Client::new(&self.config.network, &self.config.source)?;
+        let fetched = fetch::download(&client, package, &downloads, self.observer)?;
+        self.observer.event(&Event::Phase(Phase::Verify));
+        Ok(Delivery {
+            updater: self,
+            release: offer.release.release().clone(),
+            fetched,
+            _lock: lock,
+        })
+    }
+
+    /// What waits and lies here whole.
+    pub fn waiting(&self) -> Option<Release> {
+        let pending = self.folder.load_state().pending;
+        pending.filter(|release| self.lies_by(&release.package))
+    }
+
+    /// Installs what waits, because somebody says so: also what failed here before.
+    ///
+    /// Fails with `NOTHING_WAITS`, and as [`Updater::update`] does.
+    pub fn install_handed(&self) -> Result<Outcome> {
+        self.recover()?;
+        self.tidy();
+        let result = self.take_handed();
+        self.remember(&result);
+        result
+    }
+
+    fn take_handed(&self) -> Result<Outcome> {
+        let Some(pending) = self.waiting() else {
+            return Err(Error::NothingWaits);
+        };
+        let installed = self.current_version();
+        if installed.as_ref() == Some(&pending.version) {
+            self.forget_waiting()?;
+            return Ok(Outcome::UpToDate {
+                version: pending.version,
+            });
+        }
+        let release = self.trust()?.recall(pending)?;
+        self.take(Offer { installed, release }, true, Whence::Disk)
+    }
+
+    /// The version that is installed and has still to show that it runs.
+    pub fn trial(&self) -> Option<Trial> {
+        let installed = self.installed();
+        let trial = self.folder.load_state().trial;
+        trial.filter(|trial| Some(&trial.version) == installed.as_ref())
+    }
+
+    /// Counts a start of the version on trial, durably, so that one which takes the machine down with it
+    /// is not started for ever. `false`: it has had its attempts.
+    pub fn begin_trial(&self, trial: &Trial) -> Result<bool> {
+        let tries = self.folder.change_state(|state| {
+            let trial = state.trial_of(trial.digest)?;
+            trial.tries = trial.tries.saturating_add(1);
+            Some(trial.tries)
+        })?;
+        Ok(tries.is_none_or(|tries| tries <= self.config.run.attempts))
+    }
+
+    /// The version on trial runs as it should. Older ones go, as many as are not to be kept.
+    pub fn pass_trial(&self, trial: &Trial) {
+        self.confirm(trial);
+    }
+
+    /// The version on trial does not run: goes back to the one before, whose version is returned, and
+    /// leaves the package alone from then on. What runs of it has to be stopped before.
+    ///
+    /// Fails with `NO_WAY_BACK` when there was no version before, and as a recovery does.
+    pub fn fail_trial(&self, trial: &Trial, how: &str) -> Result<Option<Version>> {
+        let back = trial.back.as_ref();
+        if !back.is_some_and(|back| layout::is_open(&self.folder, back)) {
+            return Err(Error::NoWayBack {
+                to: "previous".to_owned(),
+            });
+        }
+        let error = Error::TrialFailed {
+            version: trial.version.to_string(),
+            how: how.to_owned(),
+        };
+        self.go_back(trial, error, false)?;
+        record::info!("{:?} is back", self.installed());
+        Ok(self.installed())
+    }
+
+    /// Keeps what was learnt of keys.
+    pub fn keep_trust(&self, mut trust: Trust) -> Result<()> {
+        trust.keep(&Anchor::of(self.config), &self.folder)
+    }
+
+    /// Waits for what another process commits or undoes here.
+    pub fn settle(&self) -> Result<()> {
+        drop(self.lock(COMMIT_PATIENCE)?);
+        Ok(())
+    }
+
+    /// Whether an error means that another process works here, and is worth another try.
+    pub fn is_busy(error: &Error) -> bool {
+        matches!(error.code(), Code::UpdateRunning | Code::AppRunning)
+    }
+}

@@ -1381,7 +1381,8 @@ impl<'a> Updater<'a> {
 
     /// A version of which nothing is asked is good as soon as it is installed.
     fn confirm_unasked(&self) {
-        if self.config.run.confirm == Confirm::Nothing
+        if self.steward.is_none()
+            && self.config.run.confirm == Confirm::Nothing
             && let Some(trial) = self.folder.load_state().trial
         {
             self.confirm(&trial);

@@ -39,34 +39,31 @@ impl Access {
     /// Whether a request may go on.
     pub fn admit(&self, method: &Method, headers: &HeaderMap) -> Result<(), (StatusCode, String)> {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        let reads = matches!(*method, Method::GET | Method::HEAD);
+        if let Some(token) = &self.token {
+            let given = text(header::AUTHORIZATION).and_then(|it| it.strip_prefix("Bearer "));
+            let good = given.is_some_and(|given| given.as_bytes().ct_eq(token.as_bytes()).into());
+            if good {
+                // No page knows it.
+                return Ok(());
+            }
+            if !(reads && self.open_reading) {
+                let problem = "the token is missing or wrong".to_owned();
+                return Err((StatusCode::UNAUTHORIZED, problem));
+            }
+        }
         let host = text(header::HOST).unwrap_or_default().to_ascii_lowercase();
         if !self.hosts.iter().any(|known| known == name_of(&host)) {
             let problem = format!("{host:?} is no name of this updater; `hosts` in agent.toml");
             return Err((StatusCode::MISDIRECTED_REQUEST, problem));
         }
-        let reads = matches!(*method, Method::GET | Method::HEAD);
-        if let Some(origin) = text(header::ORIGIN).filter(|_| !reads) {
-            let same = origin.split_once("://").is_some_and(|(_, it)| it == host);
-            if !same {
-                let problem = "a page of another site may not call".to_owned();
-                return Err((StatusCode::FORBIDDEN, problem));
-            }
+        let origin = text(header::ORIGIN).filter(|_| !reads);
+        let same = |origin: &str| origin.split_once("://").is_some_and(|(_, it)| it == host);
+        if origin.is_some_and(|origin| !same(origin)) {
+            let problem = "a page of another site may not call".to_owned();
+            return Err((StatusCode::FORBIDDEN, problem));
         }
-        let Some(token) = &self.token else {
-            return Ok(());
-        };
-        if reads && self.open_reading {
-            return Ok(());
-        }
-        let given = text(header::AUTHORIZATION).and_then(|it| it.strip_prefix("Bearer "));
-        let good = given.is_some_and(|given| given.as_bytes().ct_eq(token.as_bytes()).into());
-        if good {
-            return Ok(());
-        }
-        Err((
-            StatusCode::UNAUTHORIZED,
-            "the token is missing or wrong".to_owned(),
-        ))
+        Ok(())
     }
 }
 

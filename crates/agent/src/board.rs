@@ -148,16 +148,14 @@ impl Board {
         }
     }
 
-    /// Gives the right to an operation, and writes its first line in the same instant.
-    pub fn begin(self: &Arc<Self>, stage: Stage, message: &str) -> Result<Turn, Busy> {
+    /// Gives the right to an operation. Nothing is written: it may turn out that there is nothing to do.
+    pub fn take(self: &Arc<Self>) -> Result<Turn, Busy> {
         let mut inner = self.lock();
         inner.grow_old();
         if inner.taken {
             return Err(Busy(inner.now.clone()));
         }
         inner.taken = true;
-        drop(inner);
-        self.write(stage, 0, message);
         Ok(Turn(Arc::clone(self)))
     }
 
@@ -179,11 +177,6 @@ impl Board {
             message: message.into(),
             error: Some(format!("{code}: {problem}")),
         });
-    }
-
-    /// Writes what stood there before an operation that did not begin.
-    pub fn restore(&self, before: Progress) {
-        self.put(before);
     }
 
     fn put(&self, now: Progress) {
@@ -276,21 +269,14 @@ mod tests {
     #[test]
     fn there_is_one_operation_at_a_time() {
         let board = Arc::new(Board::new(false));
-        let turn = board
-            .begin(Stage::Downloading, "Downloading version 1...")
-            .ok()
-            .unwrap();
+        let turn = board.take().ok().unwrap();
         board.write(Stage::Downloading, 9, "Downloading package...");
-        let Err(Busy(now)) = board.begin(Stage::Installing, "Installing version 1...") else {
+        let Err(Busy(now)) = board.take() else {
             panic!("two at once");
         };
         assert_eq!((now.stage, now.progress), (Stage::Downloading, 9));
         drop(turn);
-        assert!(
-            board
-                .begin(Stage::Installing, "Installing version 1...")
-                .is_ok()
-        );
+        assert!(board.take().is_ok());
     }
 
     #[test]

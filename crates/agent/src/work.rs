@@ -148,7 +148,8 @@ impl Agent {
     }
 
     fn send(&self, stage: Stage, message: &str, job: Job) {
-        if let Ok(turn) = self.board.begin(stage, message) {
+        if let Ok(turn) = self.board.take() {
+            self.board.write(stage, 0, message);
             let _ = self.jobs.send((turn, job));
         }
     }
@@ -209,8 +210,9 @@ impl Agent {
                 return Ok(());
             }
         }
+        let turn = self.take()?;
         let message = format!("Downloading version {}...", order.version);
-        let turn = self.begin(Stage::Downloading, &message)?;
+        self.board.write(Stage::Downloading, 0, message);
         self.remember(|memory| {
             *memory = Memory {
                 order: Some(order.clone()),
@@ -228,34 +230,31 @@ impl Agent {
 
     /// Begins to install the version that was fetched.
     pub fn install(&self, version: &str) -> Result<(), Refusal> {
-        let before = self.board.read();
-        let message = format!("Installing version {version}...");
-        let turn = self.begin(Stage::Installing, &message)?;
+        let turn = self.take()?;
         let memory = self.memory().clone();
         let known = memory.order.as_ref().filter(|order| {
             order.version == version && memory.stage == Stage::ToInstall && self.lies_here(order)
         });
-        let refusal = match known {
-            None => Refusal::NotFound,
-            Some(_) if self.is_expired(&memory) => Refusal::Expired,
-            Some(_) => {
-                let installation = Installation {
-                    version: version.to_owned(),
-                    wishes: Wishes::default(),
-                    level: Level::New,
-                    why: None,
-                };
-                let _ = self.jobs.send((turn, Job::Install(installation)));
-                return Ok(());
-            }
+        if known.is_none() {
+            return Err(Refusal::NotFound);
+        }
+        if self.is_expired(&memory) {
+            return Err(Refusal::Expired);
+        }
+        let message = format!("Installing version {version}...");
+        self.board.write(Stage::Installing, 0, message);
+        let installation = Installation {
+            version: version.to_owned(),
+            wishes: Wishes::default(),
+            level: Level::New,
+            why: None,
         };
-        self.board.restore(before);
-        Err(refusal)
+        let _ = self.jobs.send((turn, Job::Install(installation)));
+        Ok(())
     }
 
-    fn begin(&self, stage: Stage, message: &str) -> Result<Turn, Refusal> {
-        let turn = self.board.begin(stage, message);
-        turn.map_err(|Busy(now)| Refusal::Busy(now))
+    fn take(&self) -> Result<Turn, Refusal> {
+        self.board.take().map_err(|Busy(now)| Refusal::Busy(now))
     }
 
     /// A clock that was set back makes no package old.
@@ -416,7 +415,10 @@ impl Agent {
             .map_err(|error| failure_of(&error, "DEPLOYMENT_FAILED"))?;
         let services = self.services.of(&installation.wishes.services);
         if let Err(error) = updater.settle() {
-            return Err(failure_of(&error, "DEPLOYMENT_FAILED"));
+            // What lies there may be a mixture: it is not started.
+            let failure = failure_of(&error, "DEPLOYMENT_FAILED");
+            self.services.alarm(&failure.problem);
+            return Err(failure);
         }
         let switched = updater.installed() == installation.version.parse().ok();
         if installation.level == Level::New && !switched {
@@ -427,6 +429,8 @@ impl Agent {
                 Ok(()) => problem,
                 Err(error) => format!("{problem}; {}", error.chain()),
             };
+            // The package waits on.
+            self.note(|memory| memory.installation = None);
             return Err(Failure::deployment(
                 problem,
                 "The installation was interrupted",

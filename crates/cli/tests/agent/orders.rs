@@ -226,3 +226,31 @@ fn a_port_that_is_taken_is_no_port() {
     let said = String::from_utf8_lossy(&second.stderr).into_owned();
     assert!(said.contains("cannot listen there"), "{said}");
 }
+
+#[test]
+fn a_disk_that_is_full_is_told_as_such() {
+    let mut world = World::new();
+    world.start_with(&[("CASTOFF_FAIL", "fetch.block=full")]);
+    let package = world.app("1.0.0");
+    let order = world.order("1.0.0", &package);
+    world.post("/api/v1.0/download", &order);
+    let failed = world.wait_for("failed");
+    let error = failed["data"]["error"].as_str().unwrap();
+    assert!(error.starts_with("DISK_FULL: "), "{failed}");
+}
+
+#[test]
+fn calls_from_elsewhere_need_the_token() {
+    let mut world = World::with("", "token_file = \"token\"\nopen_reading = true");
+    std::fs::write(world.opt().join("token"), "0123456789abcdef0123\n").unwrap();
+    world.start();
+    assert_eq!(world.progress()["data"]["stage"], "idle");
+    let order = world.order("1.0.0", &world.app("1.0.0"));
+    let (status, answer) = world.call("POST", "/api/v1.0/download", Some(&order.to_string()));
+    assert_eq!((status, &answer["code"]), (401, &json!(401)));
+    let bearer = "Bearer 0123456789abcdef0123";
+    let path = "/api/v1.0/download";
+    let (status, answer) = world.call_as("POST", path, Some(&order.to_string()), bearer);
+    assert_eq!((status, &answer["code"]), (200, &json!(200)));
+    world.wait_for("toInstall");
+}

@@ -186,6 +186,17 @@ impl World {
 
     /// Status and document of an answer.
     pub(crate) fn call(&self, method: &str, path: &str, body: Option<&str>) -> (u16, Value) {
+        self.call_as(method, path, body, "none")
+    }
+
+    /// The same with a word of who calls.
+    pub(crate) fn call_as(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&str>,
+        authorization: &str,
+    ) -> (u16, Value) {
         use std::io::{Read as _, Write as _};
         let address = self.address();
         let mut stream = std::net::TcpStream::connect(address).unwrap();
@@ -193,6 +204,7 @@ impl World {
         let body = body.unwrap_or_default();
         let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
+             Authorization: {authorization}\r\n\
              Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
             body.len()
         );

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use castoff::{Error, Result};
+use castoff_web::tls;
 use serde::Deserialize;
 
 /// The file's name.
@@ -23,6 +24,8 @@ pub struct Config {
     pub token_file: Option<PathBuf>,
     /// Whether calls that change nothing need no token.
     pub open_reading: bool,
+    /// Certificate and key for TLS.
+    pub tls: Option<tls::Files>,
     /// Where every step is reported; empty: nowhere.
     pub report_url: String,
     /// What packages with a `manifest.json` may do.
@@ -39,6 +42,7 @@ impl Default for Config {
             hosts: Vec::new(),
             token_file: None,
             open_reading: false,
+            tls: None,
             report_url: "http://localhost:9080/api/v1.0/ota/report".to_owned(),
             packages: Packages::default(),
             services: Services::default(),
@@ -154,6 +158,7 @@ impl Config {
         if let Some(file) = &mut config.token_file {
             *file = folder.join(&*file);
         }
+        config.tls = config.tls.map(|files| files.below(folder));
         config.check(&path)?;
         Ok(config)
     }

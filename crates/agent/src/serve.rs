@@ -12,6 +12,7 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Json, Response};
 use castoff::{Error, Result};
+use castoff_web::tls;
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -50,6 +51,15 @@ pub fn run(
                 problem: format!("cannot listen there: {error}"),
                 nearest: None,
             })?;
+        let tls = config
+            .tls
+            .as_ref()
+            .map(|files| files.acceptor(&["http/1.1"]));
+        let tls = tls.transpose().map_err(|problem| Error::ConfigInvalid {
+            place: "tls".to_owned(),
+            problem,
+            nearest: None,
+        })?;
         let report_url = config.report_url.clone();
         let (agent, _worker) = Agent::start(config, engine, client.to_path_buf())?;
         if !report_url.is_empty() {
@@ -63,8 +73,21 @@ pub fn run(
             .layer(DefaultBodyLimit::max(MOST_ASKED))
             .layer(middleware::from_fn_with_state(access, admit))
             .with_state(Arc::clone(&agent));
-        let served = axum::serve(listener, router).with_graceful_shutdown(end());
-        if let Err(error) = served.await {
+        let served = match tls {
+            None => {
+                let served = axum::serve(listener, router);
+                served.with_graceful_shutdown(end()).await
+            }
+            Some(acceptor) => {
+                let listener =
+                    tls::Listener::new(listener, acceptor).map_err(|error| Error::Internal {
+                        what: error.to_string(),
+                    })?;
+                let served = axum::serve(listener, router);
+                served.with_graceful_shutdown(end()).await
+            }
+        };
+        if let Err(error) = served {
             log::error!("{error}");
         }
         let at_work = matches!(

@@ -41,11 +41,12 @@ impl Agent {
         if let Some(listen) = self.listen {
             own.listen = listen;
         }
+        let scheme = if own.tls.is_some() { "https" } else { "http" };
         let places = Places::find(&engine, &home);
         let log = logfile::install(&places.log_dir, engine.log_level);
         castoff_agent::run(own, engine, &places.client, &|address| {
             line(&format!(
-                "Listening on http://{address}; the log is {}",
+                "Listening on {scheme}://{address}; the log is {}",
                 log.display()
             ));
         })?;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use castoff_web::tls;
 use serde::Deserialize;
 
 use crate::registry::Registry;
@@ -39,7 +40,7 @@ pub struct Config {
     /// The most bytes of an upload.
     pub max_upload: u64,
     /// Certificate and key for TLS.
-    pub tls: Option<Tls>,
+    pub tls: Option<tls::Files>,
     /// The files of secret keys, by the key of the app whose indexes they sign.
     pub index_keys: BTreeMap<String, PathBuf>,
     /// How many days an index holds that the server signs.
@@ -57,16 +58,6 @@ pub enum Read {
     Open,
     /// Who has a token.
     Token,
-}
-
-/// Files in PEM.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Tls {
-    /// The chain, the server's own first.
-    pub certificate: PathBuf,
-    /// The private key.
-    pub key: PathBuf,
 }
 
 impl Default for Config {
@@ -99,8 +90,7 @@ impl Config {
         let folder = path.parent().unwrap_or(Path::new(""));
         config.data = folder.join(&config.data);
         if let Some(tls) = &mut config.tls {
-            tls.certificate = folder.join(&tls.certificate);
-            tls.key = folder.join(&tls.key);
+            *tls = tls.below(folder);
         }
         for key in config.index_keys.values_mut() {
             *key = folder.join(&*key);

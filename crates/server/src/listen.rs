@@ -13,13 +13,12 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use axum::response::{IntoResponse, Response};
+use castoff_web::tls;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -27,7 +26,6 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
-use crate::config::Tls;
 use crate::visit::Visit;
 use crate::{Error, Result, Server, linger, publishing, router};
 
@@ -37,7 +35,7 @@ pub const STALL: Duration = Duration::from_mins(1);
 /// How long requests that are under way have at the end.
 pub const GRACE: Duration = Duration::from_secs(30);
 
-/// How long a client has for the beginning of TLS and for the head of a request.
+/// How long a client has for the head of a request.
 const HEAD: Duration = Duration::from_secs(30);
 
 /// How often downloads are written down.
@@ -52,7 +50,9 @@ pub async fn serve(
     listener: TcpListener,
     end: impl Future<Output = ()>,
 ) -> Result<()> {
-    let tls = server.config.tls.as_ref().map(acceptor).transpose()?;
+    let tls = server.config.tls.as_ref();
+    let tls = tls.map(|files| files.acceptor(&["h2", "http/1.1"]));
+    let tls = tls.transpose().map_err(Error::request)?;
     let router = router(Arc::clone(&server));
     let connections = GracefulShutdown::new();
     let chores = tokio::spawn(chores(Arc::clone(&server)));
@@ -121,7 +121,7 @@ async fn connection(
     let _ = stream.set_nodelay(true);
     match tls {
         None => talk(server, router, stream, peer, false, watcher).await,
-        Some(tls) => match timeout(HEAD, tls.accept(stream)).await {
+        Some(tls) => match timeout(tls::BEGIN, tls.accept(stream)).await {
             Ok(Ok(stream)) => talk(server, router, stream, peer, true, watcher).await,
             Ok(Err(error)) => log::debug!("{peer}: TLS: {error}"),
             Err(_) => log::debug!("{peer}: TLS did not begin"),
@@ -202,26 +202,6 @@ async fn answer(
         );
     }
     response
-}
-
-fn acceptor(tls: &Tls) -> Result<TlsAcceptor> {
-    let wrong = |path: &std::path::Path, problem: String| {
-        Error::request(format!("{}: {problem}", path.display()))
-    };
-    let chain = CertificateDer::pem_file_iter(&tls.certificate)
-        .and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>)
-        .map_err(|error| wrong(&tls.certificate, error.to_string()))?;
-    let key = PrivateKeyDer::from_pem_file(&tls.key)
-        .map_err(|error| wrong(&tls.key, error.to_string()))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| Error::Internal(error.to_string()))?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(|error| wrong(&tls.certificate, error.to_string()))?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 /// What is answered where there is nothing.

@@ -1,6 +1,6 @@
 //! Orders: good, wrong, repeated, too late, and from whom.
 
-use castoff_testkit::http::Reply;
+use castoff_testkit::http::{Reply, Tls};
 use castoff_testkit::sign::{Document, Signer};
 use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
@@ -253,4 +253,26 @@ fn calls_from_elsewhere_need_the_token() {
     let (status, answer) = world.call_as("POST", path, Some(&order.to_string()), bearer);
     assert_eq!((status, &answer["code"]), (200, &json!(200)));
     world.wait_for("toInstall");
+}
+
+#[test]
+fn calls_by_tls_are_answered_whoever_else_hesitates() {
+    let tls = Tls::new();
+    let files = json!([tls.certificate_pem_path, tls.key_pem_path]);
+    let mut world = World::with(
+        "",
+        &format!("tls = {{ certificate = {}, key = {} }}", files[0], files[1]),
+    );
+    world.start();
+    // One that never begins.
+    let _idle = std::net::TcpStream::connect(world.address()).unwrap();
+    let url = format!("https://{}/api/v1.0/progress", world.address());
+    let asked = std::process::Command::new("curl")
+        .args(["-sS", "--noproxy", "*", "--cacert"])
+        .args([tls.ca_pem_path.as_os_str(), url.as_ref()])
+        .output()
+        .unwrap();
+    let answer: Value =
+        serde_json::from_slice(&asked.stdout).unwrap_or_else(|_| panic!("{asked:?}"));
+    assert_eq!(answer["data"]["stage"], "idle");
 }

@@ -137,7 +137,7 @@ impl World {
             .unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let first = lines.next().unwrap().unwrap();
-        let address = first.split("http://").nth(1);
+        let address = first.split("://").nth(1);
         let address = address.unwrap_or_else(|| panic!("{first}"));
         let address = address.split(';').next().unwrap().to_owned();
         // What it says at the end has to go somewhere.

@@ -9,6 +9,8 @@ use castoff::{Error, Result};
 use castoff_web::tls;
 use serde::Deserialize;
 
+use crate::ledger::Record;
+
 /// The file's name.
 pub const FILE_NAME: &str = "agent.toml";
 
@@ -32,6 +34,8 @@ pub struct Config {
     pub packages: Packages,
     /// What runs.
     pub services: Services,
+    /// Where the app looks for its version.
+    pub record: Record,
 }
 
 impl Default for Config {
@@ -46,6 +50,7 @@ impl Default for Config {
             report_url: "http://localhost:9080/api/v1.0/ota/report".to_owned(),
             packages: Packages::default(),
             services: Services::default(),
+            record: Record::default(),
         }
     }
 }
@@ -179,6 +184,9 @@ impl Config {
                 path,
                 &format!("`report_url` {url:?} is no address that begins with http://"),
             ));
+        }
+        if let Some(problem) = self.record.problem() {
+            return Err(invalid(path, &problem));
         }
         let services = &self.services;
         if let Some(name) = services.units.iter().find(|name| !is_service(name)) {

@@ -9,6 +9,7 @@
 //! | [`memory`] | keeps what must outlive a restart |
 //! | [`package`] | what a package with a `manifest.json` is to become |
 //! | [`services`] | stops, starts and looks at what runs |
+//! | [`ledger`] | tells the app which version it is |
 //! | [`report`] | tells another program of every step |
 //! | [`tope`] | the addresses of the TOP.E updater, field for field |
 //! | [`access`] | who may call |
@@ -24,6 +25,7 @@
 pub mod access;
 pub mod board;
 pub mod config;
+pub mod ledger;
 pub mod memory;
 pub mod package;
 pub mod report;

@@ -293,6 +293,11 @@ impl Agent {
 
     /// What an installation has come to.
     fn end(&self, result: Result<String, Failure>) {
+        if let Ok(updater) = self.updater(&castoff::progress::Silent)
+            && let Some(version) = updater.installed()
+        {
+            self.config.record.tell(updater.folder(), &version);
+        }
         match result {
             Ok(version) => {
                 self.note(|memory| *memory = Memory::default());

@@ -448,6 +448,57 @@ pub fn give_owner_of(like: &Path, path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Gives a new file what the one has that it will take the place of: owner and group and, on Linux, extended
+/// attributes, which hold labels, access lists and capabilities. One that takes no other's place belongs to
+/// whom the folder does in which it will be. As far as this user may: the rest is in the log. The mode is
+/// set afterwards, for a new owner may cost bits of it.
+pub fn stand_in_for(old: &Path, path: &Path) {
+    let there = fs::symlink_metadata(old).is_ok_and(|it| it.is_file());
+    let done = if there {
+        give_owner_of(old, path).and_then(|()| copy_attributes(old, path))
+    } else {
+        let folder = old.ancestors().skip(1).find(|folder| folder.is_dir());
+        folder.map_or(Ok(()), |folder| give_owner_of(folder, path))
+    };
+    if let Err(error) = done {
+        crate::record::debug!("{}", error.chain());
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn copy_attributes(old: &Path, path: &Path) -> Result<()> {
+    use rustix::fs::{XattrFlags, getxattr, listxattr, listxattr_query, setxattr};
+    /// Those of all attributes of a file fit there, as the kernel has it.
+    const ROOM: usize = 64 << 10;
+    let said = |error: rustix::io::Errno| Error::io("give the attributes of", path)(error.into());
+    // Most files have none, and then no room is made.
+    if listxattr_query(old).map_err(said)? == 0 {
+        return Ok(());
+    }
+    let (mut names, mut value) = (vec![0_u8; ROOM], vec![0_u8; ROOM]);
+    let length = listxattr(old, &mut names[..]).map_err(said)?;
+    for name in names[..length]
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty())
+    {
+        let length = getxattr(old, name, &mut value[..]).map_err(said)?;
+        noted(Change::Attributes(path), || {
+            setxattr(path, name, &value[..length], XattrFlags::empty()).map_err(io::Error::from)
+        })
+        .map_err(Error::io("give the attributes of", path))?;
+    }
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "it has the form that it has on Linux"
+)]
+fn copy_attributes(_old: &Path, _path: &Path) -> Result<()> {
+    Ok(())
+}
+
 /// Gives a folder the mode of another, and its owner as far as this user may.
 pub fn like_folder(like: &Path, path: &Path) -> Result<()> {
     let metadata = fs::metadata(like).map_err(Error::io("look at", like))?;

@@ -443,9 +443,8 @@ impl Job<'_> {
             Content::Link(target) => disk::symlink(target, &to),
             Content::File { sha256, .. } => match (older.whole.get(sha256), archive) {
                 (Some(from), _) => copy(from, &to, record),
-                (None, Some(archive)) => {
-                    stage::unpack(staging, write, archive).and_then(|_| dress(&to, record))
-                }
+                (None, Some(archive)) => stage::unpack(self.root, staging, write, archive)
+                    .and_then(|_| dress(&to, record)),
                 (None, None) => Err(absent()),
             },
         };

@@ -58,7 +58,8 @@ pub fn stage(
     archive: &Archive,
     observer: &dyn Observer,
 ) -> Result<Staged> {
-    let unpack = |staging: &Path, write: &Write| unpack(staging, write, archive);
+    let tree = folder.tree();
+    let unpack = |staging: &Path, write: &Write| unpack(&tree, staging, write, archive);
     fill(folder, plan, &unpack, observer)
 }
 
@@ -132,8 +133,13 @@ pub(crate) fn make_all<T: Send>(
     })
 }
 
-/// Unpacks one file into the staging folder.
-pub(crate) fn unpack(staging: &Path, write: &Write, archive: &Archive) -> Result<FileRecord> {
+/// Unpacks one file into the staging folder, for its place in `tree`.
+pub(crate) fn unpack(
+    tree: &Path,
+    staging: &Path,
+    write: &Write,
+    archive: &Archive,
+) -> Result<FileRecord> {
     let path = write.path.below(staging);
     if let EntryKind::Link { target } = &write.kind {
         disk::symlink(target, &path)?;
@@ -158,6 +164,7 @@ pub(crate) fn unpack(staging: &Path, write: &Write, archive: &Archive) -> Result
         });
     }
     drop(file);
+    disk::stand_in_for(&write.path.below(tree), &path);
     disk::set_mode(&path, write.mode)?;
     let Found::File {
         size,

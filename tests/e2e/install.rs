@@ -1,11 +1,15 @@
 //! Install and update: what is written, kept, removed and preserved.
 
 use std::fs;
+#[cfg(target_os = "linux")]
+use std::path::Path;
 
 use castoff_testkit::http::{Reply, Server};
 use castoff_testkit::package::Package;
 use serde_json::json;
 
+#[cfg(target_os = "linux")]
+use crate::world::Layout;
 use crate::world::{CHECK, ENTRY, World, app, partial_app, script};
 #[cfg(unix)]
 use crate::world::{Run, mode};
@@ -448,4 +452,43 @@ fn a_running_app_puts_the_commit_off_until_it_is_closed() {
     world.server.unroute(CHECK);
     world.server.unroute("/media/1.1.0.zip");
     Run::of(&mut world.command(&[])).assert_app("1.1.0");
+}
+
+/// As root updates an app of another user's.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_that_is_replaced_keeps_its_owner_and_its_attributes() {
+    use std::os::unix::fs::{MetadataExt, chown};
+    for layout in [Layout::InPlace, Layout::Snapshot] {
+        let world = World::laid_out(layout, "");
+        world.publish_app("1.0.0");
+        world.run(&[]).assert_app("1.0.0");
+        let old = world.app_folder().join(ENTRY);
+        let set = |path: &Path, name: &str| {
+            rustix::fs::setxattr(path, name, b"kept", rustix::fs::XattrFlags::empty())
+        };
+        if set(&old, "user.castoff").is_err() {
+            // This file system has none.
+            return;
+        }
+        let is_root = rustix::process::geteuid().is_root();
+        if is_root {
+            chown(&old, Some(1234), Some(2345)).unwrap();
+            chown(world.app_folder(), Some(1235), Some(2346)).unwrap();
+        }
+        world.publish("1.1.0", &app("1.1.0").file("fresh.txt", "new"));
+        world.run(&[]).assert_app("1.1.0");
+        let new = world.app_folder().join(ENTRY);
+        let mut value = [0; 16];
+        let length = rustix::fs::getxattr(&new, "user.castoff", &mut value[..]).unwrap();
+        assert_eq!(&value[..length], b"kept");
+        if is_root {
+            let owner = |path: &Path| {
+                let found = fs::metadata(path).unwrap();
+                (found.uid(), found.gid())
+            };
+            assert_eq!(owner(&new), (1234, 2345));
+            assert_eq!(owner(&world.app_folder().join("fresh.txt")), (1235, 2346));
+        }
+    }
 }

@@ -123,7 +123,7 @@ pub fn find(folder: &ClientFolder, wanted: &str) -> Result<Kept> {
 }
 
 /// Where older versions are kept.
-fn place(folder: &ClientFolder) -> PathBuf {
+pub fn place(folder: &ClientFolder) -> PathBuf {
     match folder.layout() {
         LayoutKind::InPlace => folder.backups(),
         LayoutKind::Snapshot => folder.versions(),

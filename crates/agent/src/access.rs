@@ -6,6 +6,8 @@
 use std::path::Path;
 
 use axum::http::{HeaderMap, Method, StatusCode, header};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use castoff::{Error, Result};
 use subtle::ConstantTimeEq as _;
 
@@ -41,13 +43,16 @@ impl Access {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let reads = matches!(*method, Method::GET | Method::HEAD);
         if let Some(token) = &self.token {
-            let given = text(header::AUTHORIZATION).and_then(|it| it.strip_prefix("Bearer "));
-            let good = given.is_some_and(|given| given.as_bytes().ct_eq(token.as_bytes()).into());
-            if good {
+            let said = text(header::AUTHORIZATION).unwrap_or_default();
+            let is_it = |given: &[u8]| bool::from(given.ct_eq(token.as_bytes()));
+            let bearer = said.strip_prefix("Bearer ");
+            if bearer.is_some_and(|given| is_it(given.as_bytes())) {
                 // No page knows it.
                 return Ok(());
             }
-            if !(reads && self.open_reading) {
+            let basic = said.strip_prefix("Basic ").and_then(password);
+            let is_known = basic.is_some_and(|given| is_it(&given));
+            if !(is_known || reads && self.open_reading) {
                 let problem = "the token is missing or wrong".to_owned();
                 return Err((StatusCode::UNAUTHORIZED, problem));
             }
@@ -65,6 +70,13 @@ impl Access {
         }
         Ok(())
     }
+}
+
+/// What a browser sends where somebody has typed the token as a password, for whichever name.
+fn password(basic: &str) -> Option<Vec<u8>> {
+    let text = BASE64_STANDARD.decode(basic.trim()).ok()?;
+    let colon = text.iter().position(|byte| *byte == b':')?;
+    Some(text[colon + 1..].to_vec())
 }
 
 /// The name in an authority, without its port.

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use chrono::Local;
 use serde::{Deserialize, Serialize};
 
 /// How long a success is shown before the updater is ready again, as the original shows it.
@@ -14,6 +15,9 @@ const SHOWN: Duration = Duration::from_secs(65);
 
 /// How many reports wait for a receiver that is slow. Beyond, those between two stages are dropped.
 const MOST_REPORTS: usize = 128;
+
+/// How many lines of an operation are kept.
+const MOST_LINES: usize = 500;
 
 /// Reports are made at every step of so many per cent.
 const REPORT_STEP: u8 = 5;
@@ -84,6 +88,10 @@ struct Inner {
     now: Progress,
     since: Instant,
     taken: bool,
+    /// What the last operation has said, with the time.
+    lines: VecDeque<String>,
+    /// How many lines there have been.
+    said: u64,
     /// What has to be reported; none where nobody is to be told.
     reports: Option<VecDeque<Progress>>,
     /// Counts the changes.
@@ -110,6 +118,8 @@ impl Board {
                 now: Progress::ready(),
                 since: Instant::now(),
                 taken: false,
+                lines: VecDeque::new(),
+                said: 0,
                 reports: reporting.then(VecDeque::new),
                 count: 0,
                 ended: false,
@@ -156,7 +166,44 @@ impl Board {
             return Err(Busy(inner.now.clone()));
         }
         inner.taken = true;
+        inner.lines.clear();
         Ok(Turn(Arc::clone(self)))
+    }
+
+    /// Whether an operation is under way.
+    pub fn is_taken(&self) -> bool {
+        self.lock().taken
+    }
+
+    /// What the last operation has said, line by line: `[2026-11-21 02:45:35] [INFO] ...`.
+    pub fn lines(&self) -> Vec<String> {
+        self.lock().lines.iter().cloned().collect()
+    }
+
+    /// The lines after the first `known` of all, and how many there have been. Those that are gone by now
+    /// are left out.
+    pub fn lines_after(&self, known: u64) -> (Vec<String>, u64) {
+        let inner = self.lock();
+        let news = usize::try_from(inner.said.saturating_sub(known)).unwrap_or(usize::MAX);
+        let skipped = inner.lines.len().saturating_sub(news);
+        (
+            inner.lines.iter().skip(skipped).cloned().collect(),
+            inner.said,
+        )
+    }
+
+    /// Says something about the operation that does not change how far it is.
+    pub fn say(&self, level: &str, text: &str) {
+        let mut inner = self.lock();
+        inner.say(level, text);
+        inner.count += 1;
+        drop(inner);
+        self.changed.notify_all();
+    }
+
+    /// Whether nothing is written any more.
+    pub fn has_ended(&self) -> bool {
+        self.lock().ended
     }
 
     /// Writes how far it is.
@@ -236,6 +283,20 @@ impl Drop for Turn {
 }
 
 impl Inner {
+    fn say(&mut self, level: &str, text: &str) {
+        let now = Local::now().format("%Y-%m-%d %H:%M:%S");
+        // One line is one line, whatever a package calls its modules.
+        let text: String = text
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect();
+        if self.lines.len() >= MOST_LINES {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(format!("[{now}] [{level}] {text}"));
+        self.said += 1;
+    }
+
     fn put(&mut self, now: Progress) {
         let worth = now.stage != self.now.stage
             || now.error != self.now.error
@@ -248,6 +309,14 @@ impl Inner {
                 reports.remove(dropped);
             }
             reports.push_back(now.clone());
+        }
+        let is_tick = now.stage == self.now.stage && now.stage == Stage::Downloading;
+        if let Some(error) = &now.error {
+            self.say("ERROR", error);
+        }
+        if now.message != self.now.message && !is_tick && now.stage != Stage::Idle {
+            let level = if now.error.is_some() { "ERROR" } else { "INFO" };
+            self.say(level, &now.message);
         }
         self.now = now;
         self.since = Instant::now();

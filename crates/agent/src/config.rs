@@ -36,6 +36,8 @@ pub struct Config {
     pub services: Services,
     /// Where the app looks for its version.
     pub record: Record,
+    /// What is served.
+    pub web: Web,
 }
 
 impl Default for Config {
@@ -51,6 +53,26 @@ impl Default for Config {
             packages: Packages::default(),
             services: Services::default(),
             record: Record::default(),
+            web: Web::default(),
+        }
+    }
+}
+
+/// `[web]`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Web {
+    /// The addresses of the TOP.E updater.
+    pub tope: bool,
+    /// Those of OTRS Web, and the page `/upgrade`.
+    pub upgrade: bool,
+}
+
+impl Default for Web {
+    fn default() -> Self {
+        Self {
+            tope: true,
+            upgrade: false,
         }
     }
 }

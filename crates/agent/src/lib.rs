@@ -12,6 +12,7 @@
 //! | [`ledger`] | tells the app which version it is |
 //! | [`report`] | tells another program of every step |
 //! | [`tope`] | the addresses of the TOP.E updater, field for field |
+//! | [`otrs`] | those of OTRS Web |
 //! | [`access`] | who may call |
 //! | [`serve`] | the connections, and the end |
 //!
@@ -27,6 +28,7 @@ pub mod board;
 pub mod config;
 pub mod ledger;
 pub mod memory;
+pub mod otrs;
 pub mod package;
 pub mod report;
 pub mod serve;

@@ -60,6 +60,18 @@ pub struct Installation {
     pub why: Option<String>,
 }
 
+impl Installation {
+    /// One that begins.
+    pub fn of(version: String) -> Self {
+        Self {
+            version,
+            wishes: Wishes::default(),
+            level: Level::New,
+            why: None,
+        }
+    }
+}
+
 /// The memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

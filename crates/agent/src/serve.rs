@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Json, Response};
 use castoff::{Error, Result};
@@ -20,7 +21,7 @@ use crate::access::Access;
 use crate::board::Stage;
 use crate::config::Config;
 use crate::work::Agent;
-use crate::{report, tope};
+use crate::{otrs, report, tope};
 
 /// The largest request: an order with a signed release document and keys.
 const MOST_ASKED: usize = 4 << 20;
@@ -68,8 +69,16 @@ pub fn run(
         if let Ok(address) = listener.local_addr() {
             told(address);
         }
-        let router = Router::new()
-            .merge(tope::router())
+        let web = agent.config.web;
+        let mut router = Router::new();
+        if web.tope {
+            router = router.merge(tope::router());
+        }
+        if web.upgrade {
+            router = router.merge(otrs::router());
+            report::write_log(Arc::clone(&agent.board), &agent.place());
+        }
+        let router = router
             .layer(DefaultBodyLimit::max(MOST_ASKED))
             .layer(middleware::from_fn_with_state(access, admit))
             .with_state(Arc::clone(&agent));
@@ -109,7 +118,13 @@ async fn admit(State(access): State<Arc<Access>>, request: Request, next: Next) 
         Ok(()) => next.run(request).await,
         Err((status, problem)) => {
             let body = json!({"code": status.as_u16(), "msg": problem});
-            (status, Json(body)).into_response()
+            let mut answer = (status, Json(body)).into_response();
+            if status == StatusCode::UNAUTHORIZED {
+                // A browser asks for it as for a password.
+                let basic = HeaderValue::from_static("Basic realm=\"Castoff\"");
+                answer.headers_mut().insert(header::WWW_AUTHENTICATE, basic);
+            }
+            answer
         }
     }
 }

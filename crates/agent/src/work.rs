@@ -33,7 +33,7 @@ use md5::{Digest as _, Md5};
 use crate::board::{Board, Busy, Progress, Stage, Turn};
 use crate::config::Config;
 use crate::memory::{Installation, Level, Memory, Order};
-use crate::package::{self, Rules, Wishes};
+use crate::package::{self, Rules};
 use crate::services::{self, Services};
 
 /// For each command of a package, as the original has it.
@@ -69,6 +69,10 @@ pub enum Refusal {
 enum Job {
     Fetch(Order),
     Install(Installation),
+    /// What the source offers.
+    Upgrade,
+    /// A backup, by its name.
+    Restore(String),
     /// What an interrupted installation has left.
     GoOn(Installation),
 }
@@ -243,14 +247,42 @@ impl Agent {
         }
         let message = format!("Installing version {version}...");
         self.board.write(Stage::Installing, 0, message);
-        let installation = Installation {
-            version: version.to_owned(),
-            wishes: Wishes::default(),
-            level: Level::New,
-            why: None,
-        };
+        let installation = Installation::of(version.to_owned());
         let _ = self.jobs.send((turn, Job::Install(installation)));
         Ok(())
+    }
+
+    /// Begins to bring the app up to date with its source.
+    pub fn upgrade(&self) -> Result<(), Refusal> {
+        let turn = self.take()?;
+        self.board
+            .write(Stage::Downloading, 0, "Asking for the new version...");
+        let _ = self.jobs.send((turn, Job::Upgrade));
+        Ok(())
+    }
+
+    /// Begins to put a backup back, by its name.
+    pub fn restore(&self, name: &str) -> Result<(), Refusal> {
+        let turn = self.take()?;
+        let message = format!("Restoring {name}...");
+        self.board.write(Stage::Installing, 0, message);
+        let _ = self.jobs.send((turn, Job::Restore(name.to_owned())));
+        Ok(())
+    }
+
+    /// The configuration of the app.
+    pub fn app(&self) -> &castoff::config::Config {
+        &self.engine
+    }
+
+    /// The folder of the app.
+    pub fn place(&self) -> PathBuf {
+        self.client.clone()
+    }
+
+    /// An updater that nobody watches, for questions.
+    pub fn asking(&self) -> castoff::Result<Updater<'_>> {
+        self.updater(&castoff::progress::Silent)
     }
 
     fn take(&self) -> Result<Turn, Refusal> {
@@ -286,8 +318,20 @@ impl Agent {
                     self.fail(&failure);
                 }
             },
-            Job::Install(installation) => self.end(self.install_now(installation)),
-            Job::GoOn(installation) => self.end(self.finish(installation)),
+            Job::Install(installation) => {
+                self.end(self.install_now(installation, &|updater| updater.install_handed()));
+            }
+            Job::Upgrade => {
+                // Which version it is, the source has still to say.
+                let installation = Installation::of(String::new());
+                let result = self.install_now(installation, &|updater| updater.update(true));
+                self.end(result);
+            }
+            Job::Restore(name) => self.end(self.restore_now(&name)),
+            Job::GoOn(installation) => {
+                let result = self.finish(installation);
+                self.end(result.map(|version| installed(&version)));
+            }
         }
     }
 
@@ -299,9 +343,8 @@ impl Agent {
             self.config.record.tell(updater.folder(), &version);
         }
         match result {
-            Ok(version) => {
+            Ok(message) => {
                 self.note(|memory| *memory = Memory::default());
-                let message = format!("Successfully installed version {version}");
                 self.board.write(Stage::Success, 100, message);
             }
             Err(failure) => {
@@ -317,11 +360,7 @@ impl Agent {
     }
 
     fn fetch_now(&self, order: &Order) -> Result<(), Failure> {
-        let observer = Downloading {
-            board: &self.board,
-            written: Mutex::new((0, Instant::now())),
-            total: Mutex::new(order.package_size),
-        };
+        let observer = Downloading::new(&self.board, order.package_size);
         let of = |error: Error| failure_of(&error, "DOWNLOAD_FAILED");
         let updater = self.updater(&observer).map_err(of)?;
         let trusted = trusted(&updater, order).map_err(of)?;
@@ -373,21 +412,22 @@ impl Agent {
         Ok(text)
     }
 
-    fn install_now(&self, installation: Installation) -> Result<String, Failure> {
-        let keeper = Keeper {
-            agent: self,
-            installation: Mutex::new(installation),
-            stopping: AtomicBool::new(false),
-            stopped: AtomicBool::new(false),
-            total: Mutex::new(0),
-        };
+    /// Installs a version, in the way that `how` says, and sees that it runs.
+    fn install_now(
+        &self,
+        installation: Installation,
+        how: &dyn Fn(&Updater<'_>) -> castoff::Result<Outcome>,
+    ) -> Result<String, Failure> {
+        let keeper = Keeper::new(self, installation);
         let result = self
             .updater(&keeper)
-            .and_then(|updater| updater.with_steward(&keeper).install_handed());
+            .and_then(|updater| how(&updater.with_steward(&keeper)));
         let installation = keeper.installation();
         match result {
-            Ok(Outcome::UpToDate { version }) if !keeper.has_stopped() => Ok(version.to_string()),
-            Ok(_) => self.finish(installation),
+            Ok(Outcome::UpToDate { version }) if !keeper.has_stopped() => {
+                Ok(format!("Version {version} is installed already"))
+            }
+            Ok(_) => self.finish(installation).map(|version| installed(&version)),
             Err(error) => {
                 let code = if keeper.stopping.load(Ordering::SeqCst)
                     && error.code() == Code::ServicesFailed
@@ -408,6 +448,33 @@ impl Agent {
                 }
                 // Nothing was switched: the package waits on.
                 self.note(|memory| memory.installation = None);
+                Err(failure)
+            }
+        }
+    }
+
+    /// Puts a backup back, and sees that it runs.
+    fn restore_now(&self, name: &str) -> Result<String, Failure> {
+        let of = |error: Error| failure_of(&error, "DEPLOYMENT_FAILED");
+        let installation = Installation {
+            level: Level::Previous,
+            ..Installation::of(name.to_owned())
+        };
+        let keeper = Keeper::new(self, installation.clone());
+        let updater = self.updater(&castoff::progress::Silent).map_err(of)?;
+        let gone_back = keeper.stop().and_then(|()| updater.roll_back(name, false));
+        match gone_back {
+            Ok(_) => {
+                let version = self.finish(installation)?;
+                Ok(format!("Version {version} is restored"))
+            }
+            Err(error) => {
+                let mut failure = of(error);
+                // What was stopped goes on as it was.
+                if let Err(failed) = self.finish(installation) {
+                    failure.problem.push_str("; ");
+                    failure.problem.push_str(&failed.problem);
+                }
                 Err(failure)
             }
         }
@@ -629,6 +696,10 @@ fn failure_of(error: &Error, otherwise: &'static str) -> Failure {
     }
 }
 
+fn installed(version: &str) -> String {
+    format!("Successfully installed version {version}")
+}
+
 fn ready(version: &str) -> String {
     format!("Package ready to install: {version}")
 }
@@ -660,7 +731,15 @@ struct Downloading<'a> {
     total: Mutex<u64>,
 }
 
-impl Downloading<'_> {
+impl<'a> Downloading<'a> {
+    fn new(board: &'a Board, total: u64) -> Self {
+        Self {
+            board,
+            written: Mutex::new((0, Instant::now())),
+            total: Mutex::new(total),
+        }
+    }
+
     fn comes_to(&self, done: u64) {
         let total = *self.total.lock().unwrap_or_else(PoisonError::into_inner);
         let now = percent(done, total);
@@ -705,6 +784,9 @@ struct Keeper<'a> {
     installation: Mutex<Installation>,
     stopping: AtomicBool,
     stopped: AtomicBool,
+    downloading: Downloading<'a>,
+    /// Whether it is still being fetched.
+    fetching: AtomicBool,
     /// Bytes to unpack.
     total: Mutex<u64>,
 }
@@ -712,7 +794,19 @@ struct Keeper<'a> {
 /// Where unpacking begins and ends, in per cent of an installation.
 const UNPACKING: (u8, u8) = (5, 75);
 
-impl Keeper<'_> {
+impl<'a> Keeper<'a> {
+    fn new(agent: &'a Agent, installation: Installation) -> Self {
+        Self {
+            agent,
+            installation: Mutex::new(installation),
+            stopping: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            downloading: Downloading::new(&agent.board, 0),
+            fetching: AtomicBool::new(false),
+            total: Mutex::new(0),
+        }
+    }
+
     fn installation(&self) -> Installation {
         let kept = self.installation.lock();
         kept.unwrap_or_else(PoisonError::into_inner).clone()
@@ -736,6 +830,7 @@ impl Steward for Keeper<'_> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         kept.wishes = wishes;
+        kept.version = release.version.to_string();
         Ok(archive)
     }
 
@@ -765,7 +860,33 @@ impl Observer for Keeper<'_> {
         };
         let mut total = self.total.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
-            Event::Phase(Phase::Plan) => *total = 0,
+            Event::Phase(Phase::Fetch) => self.fetching.store(true, Ordering::SeqCst),
+            Event::Phase(Phase::Verify) if self.fetching.swap(false, Ordering::SeqCst) => {
+                let message = "Verifying package integrity...";
+                self.agent.board.write(Stage::Verifying, 0, message);
+            }
+            Event::Phase(Phase::Plan) => {
+                self.fetching.store(false, Ordering::SeqCst);
+                *total = 0;
+                let message = format!("Installing version {}...", self.installation().version);
+                let board = &self.agent.board;
+                if board.read().stage != Stage::Installing {
+                    board.write(Stage::Installing, 0, message);
+                }
+            }
+            Event::Total { .. } | Event::Position(_) | Event::Retry { .. }
+                if self.fetching.load(Ordering::SeqCst) =>
+            {
+                self.downloading.event(event);
+            }
+            Event::Found { offered, .. } => {
+                let message = format!("Downloading version {offered}...");
+                let board = &self.agent.board;
+                if board.read().stage == Stage::Downloading {
+                    board.write(Stage::Downloading, 0, message);
+                }
+            }
+            Event::Warning(error) => self.agent.board.say("WARNING", &error.chain()),
             Event::Total { bytes, .. } => *total = bytes.unwrap_or(0),
             Event::Position(done) if *total > 0 => {
                 let kept = self

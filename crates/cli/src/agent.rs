@@ -34,7 +34,8 @@ impl Agent {
     }
 
     fn work(self) -> Result<()> {
-        let home = std::fs::canonicalize(&self.dir).map_err(Error::io("find", &self.dir))?;
+        // As it was named, links and all: so do packages name their destinations.
+        let home = std::path::absolute(&self.dir).map_err(Error::io("find", &self.dir))?;
         let env = |name: &str| std::env::var(name).ok();
         let engine = Config::load(&home, config::baked(), &env)?;
         let mut own = AgentConfig::read(&home)?;
@@ -44,7 +45,8 @@ impl Agent {
         let scheme = if own.tls.is_some() { "https" } else { "http" };
         let places = Places::find(&engine, &home);
         let log = logfile::install(&places.log_dir, engine.log_level);
-        castoff_agent::run(own, engine, &places.client, &|address| {
+        let client = std::path::absolute(&places.client).unwrap_or(places.client);
+        castoff_agent::run(own, engine, &client, &|address| {
             line(&format!(
                 "Listening on {scheme}://{address}; the log is {}",
                 log.display()

@@ -5,4 +5,5 @@
 mod cycle;
 mod failing;
 mod orders;
+mod otrs;
 mod world;

@@ -24,7 +24,8 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const SYSTEMCTL: &str = r#"#!/bin/sh
 home=$(dirname "$0")
 echo "$1 $2" >> "$home/calls"
-now=$(readlink "$home/opt/versions/current")
+now=$(readlink "$home/opt/versions/current" ||
+    sed -n 's/.*"version": *"v\{0,1\}\([^"]*\)".*/v\1/p' "$home/opt/local_version.json" 2>/dev/null)
 does() { grep -q -x -e "$1 $2 $now" -e "$1 $2 any" "$home/faults" 2>/dev/null; }
 state() { cat "$home/run/$1" 2>/dev/null || echo inactive; }
 case $1 in
@@ -68,6 +69,15 @@ impl World {
 
     /// The same with more in launcher.toml and agent.toml.
     pub(crate) fn with(launcher: &str, agent: &str) -> Self {
+        let world = Self::bare();
+        let device =
+            "app = \"org.castoff.device\"\nlayout = \"snapshot\"\nsource.kind = \"pushed\"";
+        world.configure(&format!("{device}\n{launcher}"), agent, "");
+        world
+    }
+
+    /// One without a configuration.
+    pub(crate) fn bare() -> Self {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let server = Server::start();
         server.route(REPORTS, Reply::json("{}"));
@@ -81,19 +91,18 @@ impl World {
         let systemctl = world.home().join("systemctl");
         fs::write(&systemctl, SYSTEMCTL).unwrap();
         fs::set_permissions(&systemctl, fs::Permissions::from_mode(0o755)).unwrap();
-        world.configure(launcher, agent);
         world
     }
 
-    pub(crate) fn configure(&self, launcher: &str, agent: &str) {
+    /// Writes launcher.toml and agent.toml, the latter with more of `[services]` at its end.
+    pub(crate) fn configure(&self, launcher: &str, agent: &str, services: &str) {
         let text = format!(
-            "app = \"org.castoff.device\"\nclient_dir = \".\"\nlayout = \"snapshot\"\nlog_dir = \"../logs\"\n\
-             log_level = \"debug\"\nsource.kind = \"pushed\"\nnetwork.retries = 1\n{launcher}\n"
+            "client_dir = \".\"\nlog_dir = \"../logs\"\nlog_level = \"debug\"\nnetwork.retries = 1\n{launcher}\n"
         );
         fs::write(self.opt().join("launcher.toml"), text).unwrap();
         let text = format!(
             "listen = \"127.0.0.1:0\"\nreport_url = \"{}\"\n{agent}\n[services]\nsystemctl = \"{}\"\n\
-             stop_timeout = 2\nstart_timeout = 5\nsteady = 50\nalarm = \"echo $CASTOFF_REASON > {}\"\n",
+             stop_timeout = 2\nstart_timeout = 5\nsteady = 50\nalarm = \"echo $CASTOFF_REASON > {}\"\n{services}\n",
             self.server.url(REPORTS),
             self.home().join("systemctl").display(),
             self.home().join("alarm").display(),
@@ -162,9 +171,17 @@ impl World {
     }
 
     /// Waits until the updater has ended by itself.
+    #[track_caller]
     pub(crate) fn wait_for_end(&mut self) {
         let mut running = self.agent.take().unwrap();
-        running.child.wait().unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        while running.child.try_wait().unwrap().is_none() {
+            if Instant::now() >= deadline {
+                let _ = running.child.kill();
+                panic!("it does not end\n{}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Tells it to end, and waits for that.
@@ -182,6 +199,19 @@ impl World {
 
     pub(crate) fn post(&self, path: &str, body: &Value) -> Value {
         self.call("POST", path, Some(&body.to_string())).1
+    }
+
+    /// Sends a request and does not wait for its answer, which comes by what is returned.
+    pub(crate) fn send(&self, method: &str, path: &str, body: &str) -> std::net::TcpStream {
+        use std::io::Write as _;
+        let address = self.address();
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        let length = body.len();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        stream
     }
 
     /// Status and document of an answer.

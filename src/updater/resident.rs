@@ -6,12 +6,13 @@
 //! it has to be signed. A version on trial is judged or gone back from, whoever is killed when.
 
 use super::{
-    Anchor, Archive, COMMIT_PATIENCE, Client, Code, Error, Event, FetchLock, Fetched, Offer,
-    Outcome, Phase, Release, Result, Trial, Trust, Trusted, UPDATE_PATIENCE, Updater, Version,
-    Whence, disk, fetch,
+    Anchor, Archive, COMMIT_PATIENCE, Client, Duration, Error, Event, FetchLock, Fetched, Offer,
+    Outcome, Phase, Release, Result, Trial, Trust, Trusted, UPDATE_PATIENCE, Updater, Utc, Version,
+    Whence, disk, fetch, when,
 };
 use crate::layout;
 use crate::record;
+use crate::when::Clock;
 
 use std::fs::File;
 
@@ -183,6 +184,17 @@ impl<'a> Updater<'a> {
         Ok(self.installed())
     }
 
+    /// Whether it is time to look for updates unasked: the configuration wants that, the interval is over
+    /// (`usual`, where none is configured), and no quiet hours hold.
+    pub fn is_time(&self, usual: Duration) -> bool {
+        let state = self.folder.load_state();
+        let installed = self.current_version();
+        let config = &self.config.update;
+        let over =
+            !config.interval.is_zero() || when::is_due(usual, when::last_asked(&state), Utc::now());
+        over && when::in_background(config, &state, installed.as_ref(), Clock::system())
+    }
+
     /// Keeps what was learnt of keys.
     pub fn keep_trust(&self, mut trust: Trust) -> Result<()> {
         trust.keep(&Anchor::of(self.config), &self.folder)
@@ -192,10 +204,5 @@ impl<'a> Updater<'a> {
     pub fn settle(&self) -> Result<()> {
         drop(self.lock(COMMIT_PATIENCE)?);
         Ok(())
-    }
-
-    /// Whether an error means that another process works here, and is worth another try.
-    pub fn is_busy(error: &Error) -> bool {
-        matches!(error.code(), Code::UpdateRunning | Code::AppRunning)
     }
 }

@@ -38,6 +38,10 @@ pub struct Config {
     pub record: Record,
     /// What is served.
     pub web: Web,
+    /// What comes of looking for updates unasked.
+    pub checks: Checks,
+    /// Where the outcome of every operation is told; empty: nowhere.
+    pub outcome_url: String,
 }
 
 impl Default for Config {
@@ -54,8 +58,18 @@ impl Default for Config {
             services: Services::default(),
             record: Record::default(),
             web: Web::default(),
+            checks: Checks::default(),
+            outcome_url: String::new(),
         }
     }
+}
+
+/// `[checks]`
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Checks {
+    /// Whether what is found is installed; else it waits for a word.
+    pub install: bool,
 }
 
 /// `[web]`

@@ -7,6 +7,7 @@
 //! | [`board`] | knows what is under way, and tells whoever asks or listens |
 //! | [`work`] | does it: one operation at a time, by the engine |
 //! | [`memory`] | keeps what must outlive a restart |
+//! | [`checks`] | looks for updates unasked |
 //! | [`package`] | what a package with a `manifest.json` is to become |
 //! | [`services`] | stops, starts and looks at what runs |
 //! | [`ledger`] | tells the app which version it is |
@@ -25,6 +26,7 @@
 
 pub mod access;
 pub mod board;
+pub mod checks;
 pub mod config;
 pub mod ledger;
 pub mod memory;

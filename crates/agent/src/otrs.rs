@@ -230,7 +230,7 @@ fn ended(agent: &Agent) -> Ended {
 
 /// Upgrades, and waits for that.
 pub fn upgrade(agent: &Agent) -> Result<Ended, Refusal> {
-    agent.upgrade().map(|()| ended(agent))
+    agent.upgrade(true).map(|()| ended(agent))
 }
 
 /// Puts a backup back, and waits for that.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use castoff::fetch::Client;
 use castoff::{Result, disk};
 
 use crate::board::Board;
@@ -44,6 +45,32 @@ pub fn start(board: Arc<Board>, url: String) -> JoinHandle<()> {
             }
         }
     })
+}
+
+/// How often an outcome is sent at most, and how long is waited before it is sent again.
+const ATTEMPTS: u32 = 4;
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// Sends a document to an address, on a thread of its own; again, where that fails. The answer is not read.
+pub fn tell(client: Client, url: String, document: &serde_json::Value) {
+    let body = document.to_string().into_bytes();
+    thread::spawn(move || {
+        let headers = [("Content-Type", "application/json".to_owned())];
+        for attempt in 1..=ATTEMPTS {
+            let length = body.len() as u64;
+            let mut sent = &body[..];
+            let sent = client.request("POST", &url, &headers, Some((&mut sent, length)), 1 << 16);
+            let problem = match sent {
+                Ok(answer) if answer.status < 300 => return,
+                Ok(answer) => format!("it answers {}", answer.status),
+                Err(error) => error.chain(),
+            };
+            log::warn!("{url} does not take the outcome: {problem}");
+            if attempt < ATTEMPTS {
+                thread::sleep(PAUSE * attempt);
+            }
+        }
+    });
 }
 
 /// The log of updates, in the app's folder.

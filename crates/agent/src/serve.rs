@@ -12,6 +12,7 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Json, Response};
+use castoff::config::When;
 use castoff::{Error, Result};
 use castoff_web::tls;
 use serde_json::json;
@@ -21,7 +22,7 @@ use crate::access::Access;
 use crate::board::Stage;
 use crate::config::Config;
 use crate::work::Agent;
-use crate::{otrs, report, tope};
+use crate::{checks, otrs, report, tope};
 
 /// The largest request: an order with a signed release document and keys.
 const MOST_ASKED: usize = 4 << 20;
@@ -77,6 +78,9 @@ pub fn run(
         if web.upgrade {
             router = router.merge(otrs::router());
             report::write_log(Arc::clone(&agent.board), &agent.place());
+        }
+        if agent.app().update.when == When::Background {
+            checks::start(Arc::clone(&agent));
         }
         let router = router
             .layer(DefaultBodyLimit::max(MOST_ASKED))

@@ -21,6 +21,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use castoff::archive::Archive;
+use castoff::fetch::Client;
 use castoff::progress::{Event, Observer, Phase};
 use castoff::release::{Package, Release};
 use castoff::state::Link;
@@ -34,6 +35,7 @@ use crate::board::{Board, Busy, Progress, Stage, Turn};
 use crate::config::Config;
 use crate::memory::{Installation, Level, Memory, Order};
 use crate::package::{self, Rules};
+use crate::report;
 use crate::services::{self, Services};
 
 /// For each command of a package, as the original has it.
@@ -69,8 +71,10 @@ pub enum Refusal {
 enum Job {
     Fetch(Order),
     Install(Installation),
-    /// What the source offers.
-    Upgrade,
+    /// What the source offers; also what failed here before, where a person says so.
+    Upgrade {
+        force: bool,
+    },
     /// A backup, by its name.
     Restore(String),
     /// What an interrupted installation has left.
@@ -252,12 +256,12 @@ impl Agent {
         Ok(())
     }
 
-    /// Begins to bring the app up to date with its source.
-    pub fn upgrade(&self) -> Result<(), Refusal> {
+    /// Begins to bring the app up to date with its source. `force`: also to what failed here before.
+    pub fn upgrade(&self, force: bool) -> Result<(), Refusal> {
         let turn = self.take()?;
         self.board
             .write(Stage::Downloading, 0, "Asking for the new version...");
-        let _ = self.jobs.send((turn, Job::Upgrade));
+        let _ = self.jobs.send((turn, Job::Upgrade { force }));
         Ok(())
     }
 
@@ -321,10 +325,10 @@ impl Agent {
             Job::Install(installation) => {
                 self.end(self.install_now(installation, &|updater| updater.install_handed()));
             }
-            Job::Upgrade => {
+            Job::Upgrade { force } => {
                 // Which version it is, the source has still to say.
                 let installation = Installation::of(String::new());
-                let result = self.install_now(installation, &|updater| updater.update(true));
+                let result = self.install_now(installation, &|updater| updater.update(force));
                 self.end(result);
             }
             Job::Restore(name) => self.end(self.restore_now(&name)),
@@ -342,6 +346,7 @@ impl Agent {
         {
             self.config.record.tell(updater.folder(), &version);
         }
+        self.tell_outcome(result.as_ref());
         match result {
             Ok(message) => {
                 self.note(|memory| *memory = Memory::default());
@@ -356,6 +361,27 @@ impl Agent {
                 });
                 self.fail(&failure);
             }
+        }
+    }
+
+    /// Tells whoever is configured what an operation has come to. Nobody waits for it.
+    fn tell_outcome(&self, result: Result<&String, &Failure>) {
+        let url = self.config.outcome_url.clone();
+        if url.is_empty() {
+            return;
+        }
+        let version = self.asking().ok().and_then(|updater| updater.installed());
+        let body = serde_json::json!({
+            "app": self.engine.app,
+            "version": version.map(|version| version.to_string()),
+            "outcome": if result.is_ok() { "success" } else { "failed" },
+            "code": result.err().map(|failure| failure.code),
+            "message": result.map_or_else(|failure| failure.problem.as_str(), String::as_str),
+            "at": Utc::now().to_rfc3339(),
+        });
+        match Client::new(&self.engine.network, &self.engine.source) {
+            Ok(client) => report::tell(client, url, &body),
+            Err(error) => log::error!("{}", error.chain()),
         }
     }
 

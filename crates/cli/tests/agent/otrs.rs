@@ -319,3 +319,53 @@ fn a_kill_in_the_middle_of_an_upgrade_is_finished_or_undone() {
         assert_eq!(read(&world, "app.py"), "app 1.3.0");
     }
 }
+
+#[test]
+fn what_is_found_unasked_waits_for_a_word_or_is_installed_and_the_outcome_is_told() {
+    let often = "update.when = \"background\"\nupdate.interval = 1";
+    let mut waits = world(often, "");
+    release(&waits, "1.3.0", "");
+    waits.start();
+    let asked = |world: &World| {
+        let requests = world.server.requests();
+        let latest = format!("{REPO}/releases/latest");
+        requests.iter().filter(|it| it.path() == latest).count()
+    };
+    let until = |what: &dyn Fn() -> bool, world: &World| {
+        let deadline = Instant::now() + Duration::from_mins(1);
+        while !what() {
+            assert!(Instant::now() < deadline, "{}", world.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    until(&|| asked(&waits) >= 2, &waits);
+    assert_eq!(read(&waits, "app.py"), "app 1.2.9");
+
+    let mut world = world(often, "checks = { install = true }");
+    world.server.route("/outcome", Reply::json("{}"));
+    let text = fs::read_to_string(world.opt().join("agent.toml")).unwrap();
+    let outcome = format!("outcome_url = \"{}\"\n{text}", world.server.url("/outcome"));
+    fs::write(world.opt().join("agent.toml"), outcome).unwrap();
+    release(&world, "1.3.0", "");
+    world.faults(&["dies otrs v1.3.0"]);
+    world.start();
+    let outcomes = || {
+        let requests = world.server.requests();
+        let told = requests.iter().filter(|it| it.path() == "/outcome");
+        told.map(|it| serde_json::from_slice(&it.body).unwrap())
+            .collect::<Vec<Value>>()
+    };
+    until(&|| !outcomes().is_empty(), &world);
+    let told = &outcomes()[0];
+    let wanted = (&json!("failed"), &json!("1.2.9"));
+    assert_eq!((&told["outcome"], &told["version"]), wanted, "{told}");
+    assert_eq!(told["code"], "DEPLOYMENT_FAILED");
+    // What has failed here is not tried again by itself.
+    world.faults(&[]);
+    let before = asked(&world);
+    until(&|| asked(&world) >= before + 3, &world);
+    assert_eq!(read(&world, "app.py"), "app 1.2.9");
+    // The next version is.
+    release(&world, "1.4.0", "");
+    until(&|| read(&world, "app.py") == "app 1.4.0", &world);
+}

@@ -1,0 +1,71 @@
+//! Looks for updates unasked, where `update.when` in launcher.toml is `background`: at `update.interval`, not
+//! in `update.quiet_hours`, and never at the same moment as all others.
+//!
+//! What is found is installed, or waits for a person's word, as `[checks]` says. A version that has failed
+//! here before is left alone.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crate::otrs;
+use crate::work::Agent;
+
+/// The interval where none is configured, as the original has it.
+pub const USUAL: Duration = Duration::from_hours(24);
+
+/// How often it is looked at the clock, at least.
+const LOOK: Duration = Duration::from_mins(1);
+
+/// The delay that is added to an interval, in parts of it: enough that thousands do not ask at once.
+const JITTER: u32 = 10;
+
+/// Looks as long as the process lives.
+pub fn start(agent: Arc<Agent>) {
+    thread::spawn(move || {
+        let configured = agent.app().update.interval;
+        let interval = if configured.is_zero() {
+            USUAL
+        } else {
+            configured
+        };
+        loop {
+            thread::sleep(LOOK.min(interval / 4).max(Duration::from_millis(100)));
+            if !is_time(&agent) {
+                continue;
+            }
+            thread::sleep(random_part(interval / JITTER));
+            // Somebody may have looked meanwhile.
+            if is_time(&agent) && !agent.board.is_taken() {
+                look(&agent);
+            }
+        }
+    });
+}
+
+fn is_time(agent: &Agent) -> bool {
+    agent.asking().is_ok_and(|updater| updater.is_time(USUAL))
+}
+
+fn look(agent: &Agent) {
+    match otrs::offered(agent, true) {
+        Ok(offered) if offered.problem.is_none() => {
+            let latest = offered.latest.map(|it| it.version);
+            if agent.config.checks.install && latest.is_some() && latest != offered.current {
+                // Who is busy by now looks again.
+                let _ = agent.upgrade(false);
+            }
+        }
+        Ok(_) => {}
+        Err(error) => log::warn!("{}", error.chain()),
+    }
+}
+
+fn random_part(of: Duration) -> Duration {
+    // The standard library's own random numbers.
+    let random = RandomState::new().build_hasher().finish();
+    let thousandths = u32::try_from(random % 1000).unwrap_or(0);
+    of / 1000 * thousandths
+}

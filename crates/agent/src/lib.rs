@@ -13,6 +13,8 @@
 //! | [`tope`] | the addresses of the TOP.E updater, field for field |
 //! | [`access`] | who may call |
 //! | [`serve`] | the connections, and the end |
+//! | [`install`] | the unit by which systemd runs it |
+//! | [`doctor`] | whether a device is as it should be |
 //!
 //! Data flows one way: an address's handler asks [`board`] whether there is room, hands an operation to
 //! [`work`], and answers; the operation writes on the board, and the board is what everybody reads.
@@ -24,6 +26,8 @@
 pub mod access;
 pub mod board;
 pub mod config;
+pub mod doctor;
+pub mod install;
 pub mod memory;
 pub mod package;
 pub mod report;

@@ -108,7 +108,7 @@ async fn end() {
 
 /// Refuses to work as root where others may change what it works on, or the way to it.
 #[cfg(unix)]
-fn own(client: &Path) -> Result<()> {
+pub(crate) fn own(client: &Path) -> Result<()> {
     use std::os::unix::fs::MetadataExt as _;
     if !rustix::process::geteuid().is_root() {
         return Ok(());
@@ -133,6 +133,6 @@ fn own(client: &Path) -> Result<()> {
 }
 
 #[cfg(not(unix))]
-fn own(_client: &Path) -> Result<()> {
+pub(crate) fn own(_client: &Path) -> Result<()> {
     Ok(())
 }

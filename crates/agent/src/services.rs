@@ -45,11 +45,26 @@ pub struct Service {
 
 /// How a service is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+pub enum State {
+    /// It runs.
     Running,
+    /// It does not.
     Stopped,
+    /// It does not, and not because somebody said so.
     Failed,
+    /// It is starting or stopping.
     Between,
+}
+
+/// What is known of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Whether there is one of that name.
+    pub known: bool,
+    /// Whether it is started at boot, as far as that can be said.
+    pub at_boot: bool,
+    /// How it is.
+    pub state: State,
 }
 
 /// The services of an app.
@@ -63,15 +78,9 @@ pub struct Services {
 impl Services {
     /// As they are configured.
     pub fn new(config: &Config) -> Self {
-        let usual = ["/usr/bin/systemctl", "/bin/systemctl"];
-        let found = usual.iter().map(Path::new).find(|path| path.exists());
-        let systemctl = config
-            .systemctl
-            .clone()
-            .unwrap_or_else(|| found.map_or_else(|| PathBuf::from("systemctl"), Path::to_path_buf));
         Self {
             config: config.clone(),
-            systemctl,
+            systemctl: systemctl(config),
             own: config.own.clone().or_else(own_unit),
         }
     }
@@ -99,6 +108,29 @@ impl Services {
             !own && known.insert(name)
         });
         all.collect()
+    }
+
+    /// What is known of a service.
+    pub fn look(&self, name: &str) -> Found {
+        let (known, at_boot) = match self.config.control {
+            Control::Systemd => {
+                let mut command = self.systemctl("show", name);
+                command.arg("--property=LoadState,UnitFileState");
+                let said = run(command, LOOK).unwrap_or_default();
+                let is = |line: &str| said.lines().any(|it| it == line);
+                let boot = ["disabled", "masked"].map(|it| format!("UnitFileState={it}"));
+                (
+                    is("LoadState=loaded"),
+                    !boot.iter().any(|line| is(line.as_str())),
+                )
+            }
+            Control::Command | Control::None => (true, true),
+        };
+        Found {
+            known,
+            at_boot,
+            state: self.state(name),
+        }
     }
 
     /// Stops services, those that start last first, and sees that they have stopped. Fails with
@@ -249,6 +281,17 @@ impl Services {
         command.arg(what).arg(name);
         command
     }
+}
+
+/// The program by which systemd is told what to do.
+pub(crate) fn systemctl(config: &Config) -> PathBuf {
+    let usual = ["/usr/bin/systemctl", "/bin/systemctl"];
+    let found = usual.iter().map(Path::new).find(|path| path.exists());
+    let found = found.unwrap_or(Path::new("systemctl"));
+    config
+        .systemctl
+        .clone()
+        .unwrap_or_else(|| found.to_path_buf())
 }
 
 fn for_service(line: &str, name: &str) -> Command {

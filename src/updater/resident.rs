@@ -179,8 +179,11 @@ impl<'a> Updater<'a> {
             how: how.to_owned(),
         };
         self.go_back(trial, error, false)?;
-        record::info!("{:?} is back", self.installed());
-        Ok(self.installed())
+        let back = self.installed();
+        if let Some(version) = &back {
+            record::info!("version {version} is back");
+        }
+        Ok(back)
     }
 
     /// Keeps what was learnt of keys.

@@ -212,7 +212,7 @@ impl Doctor<'_> {
             let is_link = std::fs::symlink_metadata(&path).is_ok_and(|it| it.is_symlink());
             let named = path.file_name().unwrap_or_default().to_string_lossy();
             let name = match &fault {
-                _ if !between => format!("link {}", path.display()),
+                _ if !between => format!("link {}", shown(&path)),
                 None if !is_link => "factory".to_owned(),
                 Some(Fault::Unprotected(_)) => "factory".to_owned(),
                 _ => format!("link {named}"),
@@ -415,8 +415,10 @@ impl Doctor<'_> {
     }
 }
 
+/// A path for people, without a `.` in it.
 fn shown(path: impl AsRef<Path>) -> String {
-    path.as_ref().display().to_string()
+    let plain: PathBuf = path.as_ref().components().collect();
+    plain.display().to_string()
 }
 
 /// Whether there is a version, whatever the links say.
@@ -536,6 +538,7 @@ impl Text {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "it is a table")]
     fn english(&self) -> [&'static str; 2] {
         match self {
             Self::Is => ["{x}", ""],

@@ -61,9 +61,16 @@ pub fn install(request: &Request, engine: &Engine, tell: &mut dyn FnMut(&str)) -
     // What is wrong in it is better known now than at the first start.
     Config::read(&request.home)?;
     let logs = match &engine.log_dir {
-        Some(_) => place.there(&Places::find(engine, &request.home).log_dir),
-        None => PathBuf::from(LOGS),
+        Some(_) => Places::find(engine, &request.home).log_dir,
+        None => place.here(Path::new(LOGS)),
     };
+    if !logs.is_dir() {
+        disk::create_folders(&logs)?;
+        tell(&format!("{} is made, for the log", logs.display()));
+    }
+    // systemd takes no path with `..` in it.
+    let logs = logs.canonicalize().map_err(Error::io("find", &logs))?;
+    let logs = place.there(&logs);
     let folder = place.there(&request.home);
     let executable = place.there(&request.executable);
     let text = unit(&executable, &folder, &logs)?;
@@ -77,11 +84,6 @@ pub fn install(request: &Request, engine: &Engine, tell: &mut dyn FnMut(&str)) -
             "{} is written: every key with its default",
             example.display()
         ));
-    }
-    let log_folder = place.here(&logs);
-    if !log_folder.is_dir() {
-        disk::create_folders(&log_folder)?;
-        tell(&format!("{} is made, for the log", log_folder.display()));
     }
     if !place.here(&executable).exists() {
         tell(&format!(
@@ -250,7 +252,7 @@ mod tests {
         let shown: String = shown.flat_map(|line| [line, "\n"]).collect();
         let config: Config = toml::from_str(&shown).unwrap();
         assert_eq!(config.services.units, ["worker", "device-api"]);
-        assert_eq!(config.packages.expire(), Duration::from_secs(86400));
+        assert_eq!(config.packages.expire(), Duration::from_hours(24));
     }
 
     #[test]

@@ -166,6 +166,7 @@ impl Services {
         let left = || deadline.saturating_duration_since(Instant::now());
         for service in services {
             log::info!("starting {}", service.name);
+            self.forgive(&service.name);
             self.tell("start", &service.name, left().max(POLL))
                 .map_err(|problem| failed(&service.name, "does not start", Some(problem)))?;
         }
@@ -236,6 +237,15 @@ impl Services {
                 ));
             }
             sleep(POLL.min(self.config.steady().max(TICK)));
+        }
+    }
+
+    /// systemd refuses for a while to start a service that has died some times in a row. Those were starts
+    /// of another version, or long ago, and must not keep this one from running.
+    fn forgive(&self, name: &str) {
+        if self.config.control == Control::Systemd {
+            // One that systemd has never seen has nothing to be forgiven.
+            let _ = run(self.systemctl("reset-failed", name), LOOK);
         }
     }
 

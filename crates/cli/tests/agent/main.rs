@@ -3,6 +3,8 @@
 #![cfg(unix)]
 
 mod cycle;
+mod doctor;
 mod failing;
+mod install;
 mod orders;
 mod world;

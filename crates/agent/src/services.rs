@@ -203,6 +203,18 @@ impl Services {
         }
     }
 
+    /// Whether the whole system is going down. systemd stops everything then and starts nothing: that a
+    /// service does not run says nothing of a version.
+    pub fn system_ends(&self) -> bool {
+        if self.config.control != Control::Systemd {
+            return false;
+        }
+        let mut command = Command::new(&self.systemctl);
+        command.arg("is-system-running");
+        let (Ok(said) | Err(said)) = run(command, LOOK);
+        said.trim() == "stopping"
+    }
+
     /// Runs the command for when nothing runs any more.
     pub fn alarm(&self, problem: &str) {
         log::error!("no version runs: {problem}");
@@ -229,7 +241,7 @@ impl Services {
                 (State::Failed, _) => return Err(failed(name, "has failed", None)),
                 (State::Stopped | State::Between, _) => seen = None,
             }
-            if Instant::now() >= deadline {
+            if Instant::now() >= deadline || (state != State::Running && self.system_ends()) {
                 return Err(failed(
                     name,
                     "does not run",

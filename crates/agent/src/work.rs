@@ -301,12 +301,15 @@ impl Agent {
                 self.board.write(Stage::Success, 100, message);
             }
             Err(failure) => {
-                self.note(|memory| {
-                    // What was not installed can be, when the reason is gone.
-                    if memory.installation.take().is_some() {
-                        *memory = Memory::default();
-                    }
-                });
+                // What the end of the system interrupts is taken up at its next start.
+                if !self.services.system_ends() {
+                    self.note(|memory| {
+                        // What was not installed can be, when the reason is gone.
+                        if memory.installation.take().is_some() {
+                            *memory = Memory::default();
+                        }
+                    });
+                }
                 self.fail(&failure);
             }
         }
@@ -393,6 +396,9 @@ impl Agent {
                     "DEPLOYMENT_FAILED"
                 };
                 let mut failure = failure_of(&error, code);
+                if self.services.system_ends() {
+                    return Err(failure);
+                }
                 if keeper.stopping.load(Ordering::SeqCst) {
                     let services = self.services.of(&installation.wishes.services);
                     let started = self.services.start(&services);
@@ -438,6 +444,12 @@ impl Agent {
             };
             let problem = error.chain();
             log::error!("{:?}: {problem}", installation.level);
+            if self.services.system_ends() {
+                return Err(Failure::deployment(
+                    format!("the system is going down: {problem}"),
+                    "The installation goes on at the next start",
+                ));
+            }
             let first = installation
                 .why
                 .get_or_insert_with(|| problem.clone())

@@ -116,6 +116,29 @@ fn the_factory_version_is_the_second_way_back_and_then_there_is_an_alarm() {
 }
 
 #[test]
+fn a_service_that_does_not_run_while_the_system_goes_down_is_no_verdict() {
+    let mut world = World::new();
+    world.start();
+    world.bring("1.0.0");
+    world.fetch("1.1.0", &world.app("1.1.0"));
+    // What systemd says to a start while it stops everything.
+    world.faults(&["refuses worker any"]);
+    world.system("stopping");
+    world.install("1.1.0");
+    let failed = world.wait_for("failed");
+    assert!(error(&failed).contains("going down"), "{failed}");
+    assert_eq!(world.link("current").as_deref(), Some("v1.1.0"));
+    assert_eq!(world.alarm(), None);
+    world.terminate();
+    world.faults(&[]);
+    world.system("running");
+    world.start();
+    world.wait_for("success");
+    assert_eq!(world.link("current").as_deref(), Some("v1.1.0"));
+    assert_eq!(world.state("device-api"), "active");
+}
+
+#[test]
 fn commands_of_a_package_need_a_signature_or_a_word() {
     let with = |world: &World, line: &str| {
         let mut module = api("1.0.0");

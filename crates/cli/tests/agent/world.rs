@@ -41,6 +41,8 @@ case $1 in
     is-active)
         echo "$(state "$2")"
         [ "$(state "$2")" = active ] ;;
+    is-system-running)
+        cat "$home/system" 2>/dev/null || echo running ;;
     show)
         if [ -e "$home/run/$2" ]; then echo LoadState=loaded; else echo LoadState=not-found; fi
         echo UnitFileState=enabled ;;
@@ -339,6 +341,11 @@ impl World {
     /// What goes wrong from now on.
     pub(crate) fn faults(&self, lines: &[&str]) {
         fs::write(self.home().join("faults"), lines.join("\n") + "\n").unwrap();
+    }
+
+    /// How the whole system is, as systemd would say it.
+    pub(crate) fn system(&self, word: &str) {
+        fs::write(self.home().join("system"), word).unwrap();
     }
 
     /// What `systemctl` was told to stop and to start; forgotten then.

@@ -170,18 +170,14 @@ impl Services {
             self.tell("start", &service.name, left().max(POLL))
                 .map_err(|problem| failed(&service.name, "does not start", Some(problem)))?;
         }
-        for service in services {
-            self.see_running(&service.name, deadline)?;
-        }
+        self.see_running(services, deadline)?;
         Ok(())
     }
 
     /// Sees that services run, and that the app answers where it is to. Fails with `SERVICES_FAILED`.
     pub fn check(&self, services: &[Service]) -> Result<()> {
         let deadline = Instant::now() + self.config.start_timeout();
-        for service in services {
-            self.see_running(&service.name, deadline)?;
-        }
+        self.see_running(services, deadline)?;
         let Some(url) = &self.config.health_url else {
             return Ok(());
         };
@@ -228,25 +224,34 @@ impl Services {
         }
     }
 
-    fn see_running(&self, name: &str, deadline: Instant) -> Result<()> {
-        let mut seen = None;
+    /// Sees all of them running, side by side: each for as long as is wanted.
+    fn see_running(&self, services: &[Service], deadline: Instant) -> Result<()> {
+        let mut seen = vec![None; services.len()];
         loop {
-            let state = self.state(name);
-            match (state, seen) {
-                (State::Running, None) => seen = Some(Instant::now()),
-                (State::Running, Some(since)) if since.elapsed() >= self.config.steady() => {
-                    return Ok(());
+            let mut down = None;
+            for (service, since) in services.iter().zip(&mut seen) {
+                match self.state(&service.name) {
+                    State::Running => {
+                        since.get_or_insert_with(Instant::now);
+                    }
+                    State::Failed => return Err(failed(&service.name, "has failed", None)),
+                    state @ (State::Stopped | State::Between) => {
+                        *since = None;
+                        down.get_or_insert((&service.name, state));
+                    }
                 }
-                (State::Running, Some(_)) => {}
-                (State::Failed, _) => return Err(failed(name, "has failed", None)),
-                (State::Stopped | State::Between, _) => seen = None,
             }
-            if Instant::now() >= deadline || (state != State::Running && self.system_ends()) {
-                return Err(failed(
-                    name,
-                    "does not run",
-                    Some(format!("it is {state:?}")),
-                ));
+            let steady = |since: &Option<Instant>| {
+                since.is_some_and(|since| since.elapsed() >= self.config.steady())
+            };
+            if seen.iter().all(steady) {
+                return Ok(());
+            }
+            if let Some((name, state)) = down
+                && (Instant::now() >= deadline || self.system_ends())
+            {
+                let why = format!("it is {state:?}");
+                return Err(failed(name, "does not run", Some(why)));
             }
             sleep(POLL.min(self.config.steady().max(TICK)));
         }

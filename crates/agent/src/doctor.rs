@@ -766,7 +766,10 @@ pub fn table(findings: &[Finding], engine: &Engine) -> String {
     } in findings
     {
         let word = level.word(lang);
-        let _ = writeln!(text, "{word:<8} {name:<widest$}  {found}");
+        // A Chinese character is as wide as two others.
+        let wide = word.chars().filter(|c| !c.is_ascii()).count();
+        let column = 8_usize.saturating_sub(wide);
+        let _ = writeln!(text, "{word:<column$} {name:<widest$}  {found}");
         if let Some(advice) = advice {
             let _ = writeln!(text, "{:<8} {:<widest$}  -> {advice}", "", "");
         }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use castoff::config::{Config as Engine, Places};
+use castoff::config::Config as Engine;
 use castoff::{Error, Result, disk};
 
 use crate::config::{Config, FILE_NAME};
@@ -23,8 +23,8 @@ const UNITS: &str = "/etc/systemd/system";
 /// Where the log goes unless launcher.toml says: a service of the system has no user's folder.
 const LOGS: &str = "/var/log/castoff";
 
-/// For `systemctl` to do one thing.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// For `systemctl` to do one thing: a restart waits for an installation, as long as the unit gives it.
+const PATIENCE: Duration = Duration::from_mins(11);
 
 /// What is to be installed, and where.
 #[derive(Clone, Debug)]
@@ -60,9 +60,9 @@ pub fn install(request: &Request, engine: &Engine, tell: &mut dyn FnMut(&str)) -
     }
     // What is wrong in it is better known now than at the first start.
     Config::read(&request.home)?;
-    let logs = match &engine.log_dir {
-        Some(_) => Places::find(engine, &request.home).log_dir,
-        None => place.here(Path::new(LOGS)),
+    let logs = match engine.log_dir.as_deref().unwrap_or(Path::new(LOGS)) {
+        beside if beside.is_relative() => request.home.join(beside),
+        absolute => place.here(absolute),
     };
     if !logs.is_dir() {
         disk::create_folders(&logs)?;
@@ -91,27 +91,25 @@ pub fn install(request: &Request, engine: &Engine, tell: &mut dyn FnMut(&str)) -
             executable.display()
         ));
     }
-    put_unit(
-        &units.join(format!("{SERVICE}.service")),
-        &text,
-        request,
-        tell,
-    )?;
+    let unit = units.join(format!("{SERVICE}.service"));
+    let changed = put_unit(&unit, &text, request.force, tell)?;
     if request.start {
-        start(&Config::read(&request.home)?, tell)
+        start(&Config::read(&request.home)?, changed, tell)?;
+        tell("Next:");
     } else {
         tell("Next:");
         tell("  systemctl daemon-reload");
         tell(&format!("  systemctl enable --now {SERVICE}"));
-        tell(&format!(
-            "  castoff agent doctor --dir {}",
-            folder.display()
-        ));
-        Ok(())
     }
+    tell(&format!(
+        "  castoff agent doctor --dir {}",
+        folder.display()
+    ));
+    Ok(())
 }
 
-fn put_unit(path: &Path, text: &str, request: &Request, tell: &mut dyn FnMut(&str)) -> Result<()> {
+/// Returns whether the unit is another one than before.
+fn put_unit(path: &Path, text: &str, force: bool, tell: &mut dyn FnMut(&str)) -> Result<bool> {
     let shown = path.display();
     let found = match std::fs::read_to_string(path) {
         Ok(found) => Some(found),
@@ -119,42 +117,44 @@ fn put_unit(path: &Path, text: &str, request: &Request, tell: &mut dyn FnMut(&st
         Err(error) => return Err(Error::io("read", path)(error)),
     };
     match found {
-        Some(found) if found == text => tell(&format!("{shown} is as it should be")),
-        Some(found) if !request.force => {
+        Some(found) if found == text => {
+            tell(&format!("{shown} is as it should be"));
+            Ok(false)
+        }
+        Some(found) if !force => {
             tell(&format!(
                 "{shown} is another one and stays; `--force` replaces it. What is there (-), what would be (+):"
             ));
             for line in difference(&found, text) {
                 tell(&format!("  {line}"));
             }
+            Ok(false)
         }
-        Some(_) => {
+        found => {
             write(path, text)?;
-            tell(&format!("{shown} is replaced"));
-        }
-        None => {
-            write(path, text)?;
-            tell(&format!("{shown} is written"));
+            let done = found.map_or("written", |_| "replaced");
+            tell(&format!("{shown} is {done}"));
+            Ok(true)
         }
     }
-    Ok(())
 }
 
-fn start(config: &Config, tell: &mut dyn FnMut(&str)) -> Result<()> {
+/// `changed`: one that runs does so by another unit.
+fn start(config: &Config, changed: bool, tell: &mut dyn FnMut(&str)) -> Result<()> {
     let systemctl = services::systemctl(&config.services);
+    let start = if changed { "restart" } else { "start" };
     for arguments in [
         &["daemon-reload"][..],
-        &["enable", "--now", SERVICE][..],
-        // A unit that was replaced while it ran is read again.
-        &["is-active", SERVICE][..],
+        &["enable", SERVICE],
+        &[start, SERVICE],
     ] {
         let mut command = Command::new(&systemctl);
         command.args(arguments);
         let line = format!("systemctl {}", arguments.join(" "));
-        let said = services::run(command, PATIENCE).map_err(|problem| Error::ServicesFailed {
+        services::run(command, PATIENCE).map_err(|problem| Error::ServicesFailed {
             problem: format!("{line}: {}", problem.trim()),
         })?;
-        tell(format!("{line}: {}", said.trim()).trim_end_matches([':', ' ']));
+        tell(&format!("{line}: done"));
     }
     Ok(())
 }
@@ -262,7 +262,13 @@ mod tests {
             unit(executable, Path::new(folder), Path::new("/var/log/x"))
         };
         let text = of("/opt/tope").unwrap();
-        assert!(!text.contains('@'), "{text}");
+        let left = |name: &&str| text.contains(&format!("@{name}@"));
+        assert_eq!(
+            ["EXECUTABLE", "FOLDER", "LOGS"]
+                .iter()
+                .find(|name| left(name)),
+            None
+        );
         assert!(text.contains("\nExecStart=/usr/local/bin/castoff agent --dir /opt/tope\n"));
         for bad in [
             "opt/tope",

@@ -55,6 +55,25 @@ fn a_unit_is_written_once_and_names_the_devices_paths() {
 }
 
 #[test]
+fn an_image_keeps_its_log_in_itself() {
+    let world = World::new();
+    let toml = world.opt().join("launcher.toml");
+    let text = fs::read_to_string(&toml).unwrap();
+    for (line, folder) in [
+        ("log_dir = \"/var/log/device\"", "var/log/device"),
+        // A service of the system has no user's folder.
+        ("", "var/log/castoff"),
+    ] {
+        fs::write(&toml, text.replace("log_dir = \"../logs\"", line)).unwrap();
+        said(&install(&world, &["--force"]));
+        assert!(world.home().join(folder).is_dir(), "{line}");
+        let unit = fs::read_to_string(unit(&world)).unwrap();
+        let environment = format!("\nEnvironment=CASTOFF_LOG_DIR=/{folder}\n");
+        assert!(unit.contains(&environment), "{unit}");
+    }
+}
+
+#[test]
 fn a_unit_that_somebody_has_changed_stays_until_it_is_forced() {
     let world = World::new();
     said(&install(&world, &[]));

@@ -460,9 +460,12 @@ fn is_updater(address: SocketAddr, token: &str) -> bool {
 #[cfg(unix)]
 fn is_open(path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt as _;
-    let me = rustix::process::geteuid().as_raw();
+    let me = rustix::process::geteuid();
+    // A user's group is often the user's alone; root's updater does not rely on that.
+    let others = if me.is_root() { 0o022 } else { 0o002 };
     std::fs::symlink_metadata(path).is_ok_and(|found| {
-        !found.is_symlink() && (found.mode() & 0o022 != 0 || ![0, me].contains(&found.uid()))
+        let owned = [0, me.as_raw()].contains(&found.uid());
+        !found.is_symlink() && (found.mode() & others != 0 || !owned)
     })
 }
 

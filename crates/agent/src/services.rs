@@ -59,7 +59,7 @@ pub enum State {
 /// What is known of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// Whether there is one of that name.
+    /// Whether there is one of that name that can be started, as far as that can be said.
     pub known: bool,
     /// Whether it is started at boot, as far as that can be said.
     pub at_boot: bool,
@@ -117,11 +117,13 @@ impl Services {
                 let mut command = self.systemctl("show", name);
                 command.arg("--property=LoadState,UnitFileState");
                 let said = run(command, LOOK).unwrap_or_default();
-                let is = |line: &str| said.lines().any(|it| it == line);
-                let boot = ["disabled", "masked"].map(|it| format!("UnitFileState={it}"));
+                let value = |name: &str| {
+                    let mut lines = said.lines();
+                    lines.find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+                };
                 (
-                    is("LoadState=loaded"),
-                    !boot.iter().any(|line| is(line.as_str())),
+                    value("LoadState").is_none_or(|state| state == "loaded"),
+                    !matches!(value("UnitFileState"), Some("disabled" | "masked")),
                 )
             }
             Control::Command | Control::None => (true, true),
@@ -130,6 +132,18 @@ impl Services {
             known,
             at_boot,
             state: self.state(name),
+        }
+    }
+
+    /// Sees that there are such services. Fails with `SERVICES_FAILED`.
+    pub fn need(&self, services: &[Service]) -> Result<()> {
+        match services.iter().find(|it| !self.look(&it.name).known) {
+            Some(service) => Err(failed(
+                &service.name,
+                "is no service that systemd knows",
+                None,
+            )),
+            None => Ok(()),
         }
     }
 

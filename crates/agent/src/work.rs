@@ -745,6 +745,10 @@ impl Steward for Keeper<'_> {
     fn stop(&self) -> castoff::Result<()> {
         let installation = self.installation();
         let services = self.agent.services.of(&installation.wishes.services);
+        // No version has what is not there. A package's own commands may still bring it.
+        if installation.wishes.commands.is_empty() {
+            self.agent.services.need(&services)?;
+        }
         // Whoever comes after a kill has to know what to start.
         self.agent
             .remember(|memory| memory.installation = Some(installation))?;

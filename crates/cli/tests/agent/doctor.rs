@@ -95,9 +95,10 @@ fn every_ailment_is_seen() {
     let worker = world.home().join("run/worker");
     fs::write(&worker, "inactive").unwrap();
     assert_fault(&world, "service worker");
-    fs::remove_file(&worker).unwrap();
-    assert_fault(&world, "service worker");
     fs::write(&worker, "active").unwrap();
+    world.faults(&["unknown worker any"]);
+    assert_fault(&world, "service worker");
+    world.faults(&[]);
 
     let program = versions.join("v1.1.0/bin/worker");
     let content = fs::read(&program).unwrap();

@@ -116,6 +116,22 @@ fn the_factory_version_is_the_second_way_back_and_then_there_is_an_alarm() {
 }
 
 #[test]
+fn a_service_that_nobody_knows_ends_an_installation_before_anything_stops() {
+    let mut world = World::new();
+    world.start();
+    world.bring("1.0.0");
+    world.faults(&["unknown worker any"]);
+    let failed = fail(&world);
+    assert!(error(&failed).contains("worker is no service"), "{failed}");
+    assert_eq!(world.calls(), [""; 0]);
+    assert_eq!(world.link("current").as_deref(), Some("v1.0.0"));
+    // The package waits on: when there is one, it can be installed.
+    world.faults(&[]);
+    world.install("1.1.0");
+    world.wait_for("success");
+}
+
+#[test]
 fn a_service_that_does_not_run_while_the_system_goes_down_is_no_verdict() {
     let mut world = World::new();
     world.start();

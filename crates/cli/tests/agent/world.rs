@@ -44,7 +44,7 @@ case $1 in
     is-system-running)
         cat "$home/system" 2>/dev/null || echo running ;;
     show)
-        if [ -e "$home/run/$2" ]; then echo LoadState=loaded; else echo LoadState=not-found; fi
+        if does unknown "$2"; then echo LoadState=not-found; else echo LoadState=loaded; fi
         echo UnitFileState=enabled ;;
 esac
 "#;

@@ -240,6 +240,11 @@ impl Doctor<'_> {
                 }
             }
         }
+        // TOP.E's script takes the x away too, and with it the way back.
+        let bin = folder.link(Link::Factory).join("bin");
+        if let Some(program) = first_lame(&bin) {
+            self.warn("factory programs", &Text::Lame, &shown(&program));
+        }
         let is_there = |link| std::fs::symlink_metadata(folder.link(link)).is_ok();
         if !is_there(Link::Previous) {
             self.good("link previous", &Text::NoPrevious, "");
@@ -484,6 +489,17 @@ fn first_open(folder: &Path) -> Option<PathBuf> {
     paths.find(|path| is_open(path))
 }
 
+/// The first file in a folder of programs that nobody may execute.
+fn first_lame(folder: &Path) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(folder).ok()?.flatten();
+    let mut paths = entries.map(|entry| entry.path());
+    paths.find(|path| {
+        std::fs::metadata(path).is_ok_and(|found| {
+            found.is_file() && disk::mode_of(&found).is_some_and(|mode| mode & 0o111 == 0)
+        })
+    })
+}
+
 /// What is said: the finding and the advice, in each language. `{x}` is the value of a finding.
 enum Text {
     Is,
@@ -495,6 +511,7 @@ enum Text {
     Leads,
     Protected,
     Unprotected,
+    Lame,
     LinkMissing,
     InTheWay,
     Stale,
@@ -561,6 +578,10 @@ impl Text {
             Self::Unprotected => [
                 "{x} can be written, or is shared with another version",
                 "castoff factory set; or with a version and --replace",
+            ],
+            Self::Lame => [
+                "{x} cannot be executed",
+                "install that version again, then: castoff factory set VERSION --replace",
             ],
             Self::LinkMissing => ["{x} is missing", "castoff links setup, if it is wanted"],
             Self::InTheWay => [
@@ -671,6 +692,10 @@ impl Text {
             Self::Unprotected => [
                 "{x} 可以被写入，或与其他版本共用",
                 "castoff factory set；或加上版本号和 --replace",
+            ],
+            Self::Lame => [
+                "{x} 不能被执行",
+                "重新安装该版本，再执行：castoff factory set 版本号 --replace",
             ],
             Self::LinkMissing => ["缺少 {x}", "如果需要：castoff links setup"],
             Self::InTheWay => [

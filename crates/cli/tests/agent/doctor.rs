@@ -90,6 +90,11 @@ fn every_ailment_is_seen() {
     let mode = fs::metadata(&factory).unwrap().permissions();
     fs::set_permissions(&factory, Permissions::from_mode(0o755)).unwrap();
     assert_fault(&world, "factory");
+    fs::set_permissions(&factory, Permissions::from_mode(0o444)).unwrap();
+    let (healthy, findings) = examine(&world);
+    assert!(healthy, "{findings:?}");
+    let lame = |it: &Value| it["name"] == "factory programs" && it["level"] == "warning";
+    assert!(findings.iter().any(lame), "{findings:?}");
     fs::set_permissions(&factory, mode).unwrap();
 
     let worker = world.home().join("run/worker");

@@ -95,9 +95,13 @@ pub fn install(request: &Request, engine: &Engine, tell: &mut dyn FnMut(&str)) -
     let changed = put_unit(&unit, &text, request.force, tell)?;
     if request.start {
         start(&Config::read(&request.home)?, changed, tell)?;
-        tell("Next:");
-    } else {
-        tell("Next:");
+    }
+    tell("Next:");
+    if let Some(root) = &request.root {
+        let root = root.display();
+        tell(&format!("  systemctl --root {root} enable {SERVICE}"));
+        tell("and on the device:");
+    } else if !request.start {
         tell("  systemctl daemon-reload");
         tell(&format!("  systemctl enable --now {SERVICE}"));
     }

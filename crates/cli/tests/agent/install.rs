@@ -35,7 +35,7 @@ fn a_unit_is_written_once_and_names_the_devices_paths() {
         "{first}"
     );
     assert!(first.contains("agent.toml is written"), "{first}");
-    assert!(first.contains("systemctl enable --now castoff-agent"));
+    assert!(first.contains(" enable castoff-agent"), "{first}");
     let text = fs::read_to_string(unit(&world)).unwrap();
     let program = fs::canonicalize(env!("CARGO_BIN_EXE_castoff")).unwrap();
     let start = format!("\nExecStart={} agent --dir /opt\n", program.display());

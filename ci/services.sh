@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# What the release server and `castoff publish` do with services that not every machine has: PostgreSQL,
-# an S3 store, systemd. On Debian 12, as root for what is to be installed.
+# What the release server, the updater and `castoff publish` do with services that not every machine has:
+# PostgreSQL, an S3 store, systemd. On Debian 12, as root for what is to be installed.
 #
 #   ci/services.sh              everything
 #   ci/services.sh install      what the others need
 #   ci/services.sh tests        the tests of both crates, over PostgreSQL and S3
 #   ci/services.sh kills        the server killed at random moments, on SQLite and on PostgreSQL
 #   ci/services.sh describe     the server against its own description
-#   ci/services.sh unit         the systemd unit
+#   ci/services.sh unit         the systemd units: of the server, of the updater, and the examples
 #
 # The services lie in a temporary folder, on free ports, and end with the script.
 set -euo pipefail
@@ -120,10 +120,18 @@ describe() {
 }
 
 unit() {
-    local unit=assets/server/castoff-server.service
-    # The command need not be installed where the unit is looked at.
-    sed 's|^ExecStart=/usr/local/bin/castoff|ExecStart=/bin/true|' $unit >"$folder/castoff-server.service"
-    systemd-analyze verify "$folder/castoff-server.service"
+    local unit
+    mkdir -p "$folder/units"
+    # What a unit starts need not be installed where it is looked at.
+    for unit in assets/server/*.service assets/agent/*.service; do
+        sed -e 's|^ExecStart=[^ ]*|ExecStart=/bin/true|' -e 's|@FOLDER@|/opt/tope|g' \
+            -e 's|@LOGS@|/var/log/castoff|g' "$unit" >"$folder/units/${unit##*/}"
+    done
+    # The examples are called in each other's `After=` as they are on a device.
+    for unit in worker device-api; do
+        mv "$folder/units/example-$unit.service" "$folder/units/$unit.service"
+    done
+    systemd-analyze verify "$folder/units/"*.service
 }
 
 if [ $# -eq 0 ]; then

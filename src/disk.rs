@@ -477,15 +477,22 @@ fn copy_attributes(old: &Path, path: &Path) -> Result<()> {
     }
     let (mut names, mut value) = (vec![0_u8; ROOM], vec![0_u8; ROOM]);
     let length = listxattr(old, &mut names[..]).map_err(said)?;
-    for name in names[..length]
-        .split(|byte| *byte == 0)
-        .filter(|name| !name.is_empty())
-    {
+    let mut refused = None;
+    for name in names[..length].split(|byte| *byte == 0) {
+        // Digests of the old content are none of the new one.
+        if name.is_empty() || matches!(name, b"security.ima" | b"security.evm") {
+            continue;
+        }
         let length = getxattr(old, name, &mut value[..]).map_err(said)?;
-        noted(Change::Attributes(path), || {
+        let set = noted(Change::Attributes(path), || {
             setxattr(path, name, &value[..length], XattrFlags::empty()).map_err(io::Error::from)
-        })
-        .map_err(Error::io("give the attributes of", path))?;
+        });
+        if let Err(error) = set {
+            refused.get_or_insert(error);
+        }
+    }
+    if let Some(error) = refused {
+        return Err(Error::io("give the attributes of", path)(error));
     }
     Ok(())
 }

@@ -39,6 +39,10 @@ pub struct Release {
     /// The percentage of installations that are to have it already; `None`: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<u64>,
+    /// Whether it was handed to a resident updater ([`crate::updater::Delivery`]), which installs it when it
+    /// is told to; nobody else does.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub handed: bool,
     /// The signed document that says all this, in its envelope.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document: Option<String>,

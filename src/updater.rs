@@ -344,7 +344,9 @@ impl<'a> Updater<'a> {
 
     /// Installs what is offered or waits, if it is news and may be taken.
     fn take(&self, offer: Offer, force: bool, whence: Whence) -> Result<Outcome> {
-        if !offer.is_news() {
+        // What is handed over may be the same version in another make.
+        let again = force && whence == Whence::Disk;
+        if !offer.is_news() && !again {
             self.drop_withdrawn(&offer)?;
             return Ok(Outcome::UpToDate {
                 version: offer.release.version.clone(),
@@ -490,7 +492,10 @@ impl<'a> Updater<'a> {
         if let Err(error) = &kept {
             record::warn!("what was learnt cannot be kept: {}", error.chain());
         }
-        let release = match (answer, self.folder.load_state().pending) {
+        // What was handed over is installed when somebody says so, and never for want of an answer.
+        let pending = self.folder.load_state().pending;
+        let pending = pending.filter(|release| !release.handed);
+        let release = match (answer, pending) {
             (Ok(release), _) => release,
             (Err(error), Some(pending)) => {
                 self.observer.event(&Event::Warning(&error));
@@ -589,9 +594,9 @@ impl<'a> Updater<'a> {
                 version: version.unwrap_or_else(|| trusted.version.clone()),
             });
         };
-        let release = trusted.release().clone();
+        let mut release = trusted.release().clone();
         let archive = match self.steward {
-            Some(steward) => steward.arrange(archive, &release)?,
+            Some(steward) => steward.arrange(archive, &mut release)?,
             None => archive,
         };
 

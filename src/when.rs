@@ -108,7 +108,7 @@ pub fn known_critical<'a>(
     state: &'a State,
     installed: Option<&Version>,
 ) -> Option<&'a Release> {
-    let waits = state.pending.as_ref();
+    let waits = state.pending.as_ref().filter(|release| !release.handed);
     let offer = state.asked.as_ref().and_then(|asked| asked.offer.as_ref());
     let offered = offer.map(|offer| &offer.release);
     waits.into_iter().chain(offered).find(|release| {
@@ -236,6 +236,7 @@ mod tests {
             launcher: None,
             critical_below: None,
             rollout: None,
+            handed: false,
             document: None,
             manifest: None,
         }

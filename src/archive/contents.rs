@@ -19,6 +19,7 @@ use super::guard::{self, Node, SafePath};
 use super::source::Source;
 use super::{tar, zip};
 use crate::error::in_short;
+use crate::order;
 use crate::release::{FILE_LIST_LIMIT, FILE_LIST_NAME, FileList, Listed};
 use crate::trust::{Hasher, Sha256};
 use crate::{Error, Result};
@@ -414,9 +415,13 @@ impl Archive {
     /// names cannot be written together.
     pub fn rearranged(self, moves: &[(SafePath, SafePath)]) -> Result<Self> {
         let mut entries = Vec::with_capacity(moves.len());
+        let files = self
+            .entries
+            .iter()
+            .filter(|entry| entry.kind == EntryKind::File);
+        let files = order::map(files.map(|entry| (&entry.path, entry)));
         for (from, to) in moves {
-            let file = |entry: &&Entry| entry.path == *from && entry.kind == EntryKind::File;
-            let entry = self.entries.iter().find(file).ok_or_else(|| {
+            let entry = *files.get(from).ok_or_else(|| {
                 self.invalid(&format!(
                     "there is no file {:?} in it",
                     in_short(from.as_str())

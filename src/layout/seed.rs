@@ -123,6 +123,7 @@ pub(crate) fn stage(
         launcher: None,
         critical_below: None,
         rollout: None,
+        handed: false,
         document: None,
         manifest: None,
     };

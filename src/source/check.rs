@@ -260,6 +260,7 @@ impl<'a> Fields<'a> {
             launcher: self.launcher(&names.launchers)?,
             critical_below: self.version(&names.critical_below)?,
             rollout: self.rollout(&names.rollout)?,
+            handed: false,
             document: None,
             manifest: None,
         })

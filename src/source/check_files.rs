@@ -143,6 +143,7 @@ fn read(answer: &Answer, names: &FieldNames) -> Result<Release> {
         launcher: None,
         critical_below: fields.version(&names.critical_below)?,
         rollout: fields.rollout(&names.rollout)?,
+        handed: false,
         document: None,
         manifest: Some(Box::new(manifest)),
     })

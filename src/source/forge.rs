@@ -606,6 +606,7 @@ impl Source for Forge {
             launcher: None,
             critical_below: None,
             rollout: None,
+            handed: false,
             document: None,
         })
     }

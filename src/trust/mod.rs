@@ -628,6 +628,7 @@ impl Trust {
             launcher,
             critical_below: document.critical_below,
             rollout: named.and(self.last_index()).and_then(|index| index.rollout),
+            handed: false,
             document: Some(seal(envelope.payload(), envelope.signatures())),
             manifest: None,
         })

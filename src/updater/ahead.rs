@@ -53,7 +53,8 @@ impl Updater<'_> {
     pub fn blocked(&self) -> Option<Error> {
         let installed = self.current_version()?;
         let fixed = self.folder.load_state().pending.filter(|fixed| {
-            self.config.update.block_critical
+            !fixed.handed
+                && self.config.update.block_critical
                 && fixed.version != installed
                 && fixed.is_critical_for(Some(&installed))
                 && self.lies_by(&fixed.package)
@@ -90,7 +91,8 @@ impl Updater<'_> {
 
     /// The same, of a folder that is in order.
     pub(super) fn take_waiting(&self) -> Result<Option<Outcome>> {
-        let Some(pending) = self.folder.load_state().pending else {
+        let pending = self.folder.load_state().pending;
+        let Some(pending) = pending.filter(|release| !release.handed) else {
             return Ok(None);
         };
         let installed = self.current_version();

@@ -20,8 +20,9 @@ use std::fs::File;
 /// a commit, and what packages look like that were made for them.
 pub trait Steward: Sync {
     /// Makes of a verified package the tree of a version. What is not to be installed is refused here,
-    /// before anything is stopped.
-    fn arrange(&self, archive: Archive, release: &Release) -> Result<Archive>;
+    /// before anything is stopped. Whoever gives files other names answers for the file list that the
+    /// release announces, and takes it out of `release`.
+    fn arrange(&self, archive: Archive, release: &mut Release) -> Result<Archive>;
 
     /// Stops what runs, and returns when it has ended. The new version is whole and durable, and about
     /// to become the current one; an error leaves everything as it is. May be called twice.
@@ -48,6 +49,13 @@ impl Delivery<'_> {
     /// Lets it wait for [`Updater::install_handed`]: whoever calls this has compared its MD5, where that
     /// was announced.
     pub fn accept(mut self) -> Result<()> {
+        // Whoever remembers that it was verified has to find it, after a power cut too.
+        self.fetched
+            .file
+            .sync_all()
+            .map_err(Error::io("sync", &self.fetched.path))?;
+        disk::sync_folder(&self.updater.folder.downloads())?;
+        self.release.handed = true;
         self.release.package.sha256 = Some(self.fetched.sha256);
         self.release.package.size = Some(self.fetched.size);
         self.updater
@@ -109,10 +117,10 @@ impl<'a> Updater<'a> {
         })
     }
 
-    /// What waits and lies here whole.
+    /// What was handed over, waits, and lies here whole.
     pub fn waiting(&self) -> Option<Release> {
         let pending = self.folder.load_state().pending;
-        pending.filter(|release| self.lies_by(&release.package))
+        pending.filter(|release| release.handed && self.lies_by(&release.package))
     }
 
     /// Installs what waits, because somebody says so: also what failed here before.
@@ -131,14 +139,19 @@ impl<'a> Updater<'a> {
             return Err(Error::NothingWaits);
         };
         let installed = self.current_version();
-        if installed.as_ref() == Some(&pending.version) {
+        let wanted = pending.version.clone();
+        let id = Some(pending.package.id());
+        let same = self.folder.load_installed().and_then(|list| list.digest) == id;
+        if installed.as_ref() == Some(&wanted) && same {
             self.forget_waiting()?;
-            return Ok(Outcome::UpToDate {
-                version: pending.version,
-            });
+            return Ok(Outcome::UpToDate { version: wanted });
         }
         let release = self.trust()?.recall(pending)?;
-        self.take(Offer { installed, release }, true, Whence::Disk)
+        match self.take(Offer { installed, release }, true, Whence::Disk)? {
+            // It was no longer what it had been.
+            Outcome::UpToDate { .. } => Err(Error::NothingWaits),
+            outcome => Ok(outcome),
+        }
     }
 
     /// The version that is installed and has still to show that it runs.
@@ -180,8 +193,11 @@ impl<'a> Updater<'a> {
             how: how.to_owned(),
         };
         self.go_back(trial, error, false)?;
-        record::info!("{:?} is back", self.installed());
-        Ok(self.installed())
+        let back = self.installed();
+        if let Some(version) = &back {
+            record::info!("version {version} is back");
+        }
+        Ok(back)
     }
 
     /// Whether it is time to look for updates unasked: the configuration wants that, the interval is over

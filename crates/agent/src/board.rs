@@ -70,13 +70,26 @@ pub struct Progress {
 }
 
 impl Progress {
-    fn ready() -> Self {
+    /// So far it is.
+    pub fn at(stage: Stage, progress: u8, message: impl Into<String>) -> Self {
         Self {
-            stage: Stage::Idle,
-            progress: 0,
-            message: "Updater ready".to_owned(),
+            stage,
+            progress: progress.min(100),
+            message: message.into(),
             error: None,
         }
+    }
+
+    /// It failed: `code` and `problem` for programs, `message` for people.
+    pub fn failed(code: &str, problem: &str, message: impl Into<String>) -> Self {
+        Self {
+            error: Some(format!("{code}: {problem}")),
+            ..Self::at(Stage::Failed, 100, message)
+        }
+    }
+
+    fn ready() -> Self {
+        Self::at(Stage::Idle, 0, "Updater ready")
     }
 }
 
@@ -208,22 +221,7 @@ impl Board {
 
     /// Writes how far it is.
     pub fn write(&self, stage: Stage, progress: u8, message: impl Into<String>) {
-        self.put(Progress {
-            stage,
-            progress: progress.min(100),
-            message: message.into(),
-            error: None,
-        });
-    }
-
-    /// Writes that it failed: `code` and `problem` for programs, `message` for people.
-    pub fn fail(&self, code: &str, problem: &str, message: impl Into<String>) {
-        self.put(Progress {
-            stage: Stage::Failed,
-            progress: 100,
-            message: message.into(),
-            error: Some(format!("{code}: {problem}")),
-        });
+        self.put(Progress::at(stage, progress, message));
     }
 
     fn put(&self, now: Progress) {
@@ -272,6 +270,16 @@ impl Board {
                 .wait(inner)
                 .unwrap_or_else(PoisonError::into_inner);
         }
+    }
+}
+
+impl Turn {
+    /// Writes what came of it, and gives the right back in the same instant: whoever reads that it has ended
+    /// can begin the next.
+    pub fn finish(self, last: Progress) {
+        let mut inner = self.0.lock();
+        inner.put(last);
+        inner.taken = false;
     }
 }
 

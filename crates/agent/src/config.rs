@@ -14,6 +14,9 @@ use crate::ledger::Record;
 /// The file's name.
 pub const FILE_NAME: &str = "agent.toml";
 
+/// Longer times are slips of the pen.
+const LONGEST: Duration = Duration::from_hours(24);
+
 /// The configuration of the updater.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -204,7 +207,19 @@ impl Config {
         Ok(config)
     }
 
-    fn check(&self, path: &Path) -> Result<()> {
+    /// Its files: whoever may write them decides what is done.
+    pub fn files(&self, home: &Path) -> Vec<PathBuf> {
+        let tls = self.tls.iter();
+        let tls = tls.flat_map(|files| [files.certificate.clone(), files.key.clone()]);
+        let own = [FILE_NAME, castoff::config::FILE_NAME].map(|name| home.join(name));
+        own.into_iter()
+            .chain(self.token_file.clone())
+            .chain(tls)
+            .collect()
+    }
+
+    /// Whether its values go together.
+    pub fn check(&self, path: &Path) -> Result<()> {
         if !self.listen.ip().is_loopback() && self.token_file.is_none() {
             return Err(invalid(
                 path,
@@ -225,6 +240,21 @@ impl Config {
             return Err(invalid(path, &problem));
         }
         let services = &self.services;
+        let times = [
+            ("stop_timeout", services.stop_timeout()),
+            ("start_timeout", services.start_timeout()),
+            ("steady", services.steady()),
+        ];
+        if let Some((name, _)) = times.iter().find(|(_, time)| *time > LONGEST) {
+            return Err(invalid(
+                path,
+                &format!("`services.{name}` is longer than a day"),
+            ));
+        }
+        if services.steady() >= services.start_timeout() {
+            let problem = "`services.steady` has to be shorter than `services.start_timeout`";
+            return Err(invalid(path, problem));
+        }
         if let Some(name) = services.units.iter().find(|name| !is_service(name)) {
             return Err(invalid(
                 path,
@@ -251,9 +281,26 @@ impl Config {
     }
 }
 
+/// What else systemd has units of. To start some of them is to end the system.
+const OTHER_UNITS: &[&str] = &[
+    "target",
+    "mount",
+    "automount",
+    "socket",
+    "timer",
+    "path",
+    "slice",
+    "scope",
+    "swap",
+    "device",
+    "snapshot",
+];
+
 /// Whether a text can be the name of a service, and nothing else to whoever it is handed to.
 pub fn is_service(name: &str) -> bool {
-    !name.is_empty()
+    let end = name.rsplit_once('.').map(|(_, end)| end);
+    !end.is_some_and(|end| OTHER_UNITS.contains(&end))
+        && !name.is_empty()
         && name.len() <= 255
         && !name.starts_with(['-', '.'])
         && name
@@ -303,6 +350,9 @@ mod tests {
         refused("report_url = \"localhost:9080\"");
         refused("[services]\nunits = [\"--now\"]");
         refused("[services]\nunits = [\"a b\"]");
+        refused("[services]\nunits = [\"poweroff.target\"]");
+        refused("[services]\nsteady = 30000");
+        refused("[services]\nstop_timeout = 18446744073709551615");
         assert!(refused("[services]\ncontrol = \"command\"\nstop = \"x\"").contains("start"));
         assert!(toml::from_str::<Config>("listne = 1").is_err());
     }

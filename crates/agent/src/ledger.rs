@@ -15,6 +15,8 @@ use castoff::{Error, Result, disk};
 use rusqlite::{Connection, OpenFlags, named_params};
 use serde::Deserialize;
 
+use crate::ownership;
+
 /// How long another program may keep the database locked.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -55,18 +57,41 @@ impl Record {
 
     /// Tells the app that it is `version`.
     pub fn tell(&self, folder: &ClientFolder, version: &Version) {
-        let app = folder.tree();
-        if let Some(file) = &self.env_file
-            && let Err(error) = set_line(&app.join(file), self.variable(), version.as_str())
-        {
-            log::error!("{}", error.chain());
+        let place = |path: &Path| inside(folder, path);
+        if let Some(file) = &self.env_file {
+            let told =
+                place(file).and_then(|file| set_line(&file, self.variable(), version.as_str()));
+            if let Err(error) = told {
+                log::error!("{}", error.chain());
+            }
         }
-        if let (Some(database), Some(statement)) = (&self.sqlite, &self.statement)
-            && let Err(error) = run(&app.join(database), statement, version)
-        {
-            log::error!("{}: {statement:?}: {error}", database.display());
+        if let (Some(database), Some(statement)) = (&self.sqlite, &self.statement) {
+            let told = place(database).map_err(|error| error.chain());
+            let told = told.and_then(|database| {
+                run(&database, statement, version).map_err(|error| error.to_string())
+            });
+            if let Err(problem) = told {
+                log::error!("{}: {statement:?}: {problem}", database.display());
+            }
         }
     }
+}
+
+/// Where a file of the app really lies: in the app's folder, and, for root, where nobody else may put
+/// another in its place.
+fn inside(folder: &ClientFolder, path: &Path) -> Result<PathBuf> {
+    let path = folder.tree().join(path);
+    let real = std::fs::canonicalize(&path).map_err(Error::io("find", &path))?;
+    let root = folder.root();
+    let root = std::fs::canonicalize(root).map_err(Error::io("find", root))?;
+    if !real.starts_with(&root) {
+        return Err(Error::TargetUnsafe {
+            path: real,
+            problem: "it lies outside the app's folder",
+        });
+    }
+    ownership::check(&[real.parent().unwrap_or(&real)])?;
+    Ok(real)
 }
 
 fn run(database: &Path, statement: &str, version: &Version) -> rusqlite::Result<()> {
@@ -83,9 +108,7 @@ fn run(database: &Path, statement: &str, version: &Version) -> rusqlite::Result<
 
 /// Gives a variable of a file another value; where the file does not have it, it comes last.
 fn set_line(path: &Path, name: &str, value: &str) -> Result<()> {
-    // The place of a link's file, so that the link stays one.
-    let path = std::fs::canonicalize(path).map_err(Error::io("find", path))?;
-    let old = std::fs::read(&path).map_err(Error::io("read", &path))?;
+    let old = std::fs::read(path).map_err(Error::io("read", path))?;
     let new = with_line(&old, name, value);
     if new == old {
         return Ok(());
@@ -94,21 +117,21 @@ fn set_line(path: &Path, name: &str, value: &str) -> Result<()> {
     let written = || {
         disk::remove_file(&temporary)?;
         // Its secrets are for those who may read the file itself.
-        disk::copy(&path, &temporary)?;
-        disk::give_owner_of(&path, &temporary)?;
+        disk::copy(path, &temporary)?;
+        disk::give_owner_of(path, &temporary)?;
         let mut file: File = disk::open_part(&temporary)?;
         disk::empty(&file, &temporary)?;
         file.write_all(&new)
             .and_then(|()| file.sync_all())
             .map_err(Error::io("write", &temporary))?;
         drop(file);
-        disk::rename(&temporary, &path)
+        disk::rename(&temporary, path)
     };
     if let Err(error) = written() {
         let _ = disk::remove_file(&temporary);
         return Err(error);
     }
-    disk::sync_folder(path.parent().unwrap_or(&path))
+    disk::sync_folder(path.parent().unwrap_or(path))
 }
 
 fn with_line(old: &[u8], name: &str, value: &str) -> Vec<u8> {
@@ -192,20 +215,31 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn secrets_stay_secret_and_a_link_a_link() {
+        use castoff::config::LayoutKind;
         use std::os::unix::fs::PermissionsExt as _;
-        let folder = tempfile::tempdir().unwrap();
-        let (real, link) = (folder.path().join("real"), folder.path().join(".env"));
+        let outside = tempfile::tempdir().unwrap();
+        let folder = outside.path().join("app");
+        std::fs::create_dir(&folder).unwrap();
+        let (real, link) = (folder.join("real"), folder.join(".env"));
         std::fs::write(&real, "SECRET=1\nAPP_VERSION=1.2.9\n").unwrap();
         std::fs::set_permissions(&real, std::fs::Permissions::from_mode(0o600)).unwrap();
         std::os::unix::fs::symlink("real", &link).unwrap();
-        set_line(&link, "APP_VERSION", "1.3.0").unwrap();
+        let client =
+            ClientFolder::new(&folder, "local_version.json").with_layout(LayoutKind::InPlace);
+        let record: Record = toml::from_str("env_file = \".env\"").unwrap();
+        record.tell(&client, &"1.3.0".parse().unwrap());
         assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
         let mode = std::fs::metadata(&real).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode, 0o600);
-        assert_eq!(
-            std::fs::read_to_string(&real).unwrap(),
-            "SECRET=1\nAPP_VERSION=1.3.0\n"
-        );
+        let text = |path: &Path| std::fs::read_to_string(path).unwrap();
+        assert_eq!(text(&real), "SECRET=1\nAPP_VERSION=1.3.0\n");
+        // One that leads elsewhere is not followed.
+        let foreign = outside.path().join("foreign");
+        std::fs::write(&foreign, "x").unwrap();
+        std::fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink(&foreign, &link).unwrap();
+        record.tell(&client, &"1.4.0".parse().unwrap());
+        assert_eq!(text(&foreign), "x");
     }
 
     #[test]

@@ -15,7 +15,10 @@
 //! | [`tope`] | the addresses of the TOP.E updater, field for field |
 //! | [`otrs`] | those of OTRS Web |
 //! | [`access`] | who may call |
+//! | [`ownership`] | whether others may change what it works on |
 //! | [`serve`] | the connections, and the end |
+//! | [`install`] | the unit by which systemd runs it |
+//! | [`doctor`] | whether a device is as it should be |
 //!
 //! Data flows one way: an address's handler asks [`board`] whether there is room, hands an operation to
 //! [`work`], and answers; the operation writes on the board, and the board is what everybody reads.
@@ -28,9 +31,12 @@ pub mod access;
 pub mod board;
 pub mod checks;
 pub mod config;
+pub mod doctor;
+pub mod install;
 pub mod ledger;
 pub mod memory;
 pub mod otrs;
+pub mod ownership;
 pub mod package;
 pub mod report;
 pub mod serve;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::board::Stage;
 use crate::package::Wishes;
+use crate::services::Service;
 
 /// What somebody asks to be fetched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,6 +85,8 @@ pub struct Memory {
     pub verified_at: Option<DateTime<Utc>>,
     /// What is being installed.
     pub installation: Option<Installation>,
+    /// All services that a package has named: the factory version may have any of them.
+    pub services: Vec<Service>,
 }
 
 fn place(folder: &ClientFolder) -> PathBuf {
@@ -91,6 +94,22 @@ fn place(folder: &ClientFolder) -> PathBuf {
 }
 
 impl Memory {
+    /// Nothing is asked for any more.
+    pub fn rest(&mut self) {
+        *self = Self {
+            services: std::mem::take(&mut self.services),
+            ..Self::default()
+        };
+    }
+
+    /// Keeps the names of services.
+    pub fn know(&mut self, services: &[Service]) {
+        for service in services {
+            self.services.retain(|known| known.name != service.name);
+            self.services.push(service.clone());
+        }
+    }
+
     /// What was kept. A memory that cannot be read is none: the log says so.
     pub fn load(folder: &ClientFolder) -> Self {
         let path = place(folder);

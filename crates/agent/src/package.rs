@@ -11,7 +11,7 @@
 //! folder, and in a version; commands are run only as configured. A package without a manifest is taken as
 //! it is, as everywhere in Castoff.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use castoff::archive::{Archive, SafePath};
@@ -70,16 +70,25 @@ pub struct Rules<'a> {
     pub commands: Commands,
     /// Whether this package is signed.
     pub signed: bool,
+    /// Files that are no destination, whatever lies around them.
+    pub forbidden: &'a [PathBuf],
 }
 
 /// Makes of a package with a manifest the tree of a version, and says what else it asks for.
 ///
 /// Fails with `ARCHIVE_INVALID` where the manifest is wrong, with `ARCHIVE_UNSAFE` where a destination
 /// is, and with `PACKAGE_COMMANDS`.
-pub fn arrange(archive: Archive, release: &Release, rules: Rules<'_>) -> Result<(Archive, Wishes)> {
+pub fn arrange(
+    archive: Archive,
+    release: &mut Release,
+    rules: Rules<'_>,
+) -> Result<(Archive, Wishes)> {
     let Some(bytes) = archive.read(MANIFEST, MANIFEST_LIMIT)? else {
         return Ok((archive, Wishes::default()));
     };
+    // The list that is announced has the names of the package.
+    archive.file_list(release.package.files)?;
+    release.package.files = None;
     let manifest: Manifest =
         serde_json::from_slice(&bytes).map_err(|error| wrong(&error.to_string()))?;
     if manifest.version.parse().ok().as_ref() != Some(&release.version) {
@@ -94,6 +103,11 @@ pub fn arrange(archive: Archive, release: &Release, rules: Rules<'_>) -> Result<
     let mut wishes = Wishes::default();
     let mut moves = Vec::with_capacity(manifest.modules.len());
     let mut names = BTreeSet::new();
+    let sizes = archive
+        .entries()
+        .iter()
+        .map(|entry| (&entry.path, entry.size));
+    let sizes: BTreeMap<_, _> = sizes.collect();
     for module in manifest.modules {
         let name = module.name;
         let of = |what: &str, problem: &str| wrong(&format!("module {name:?}: {what} {problem}"));
@@ -106,11 +120,17 @@ pub fn arrange(archive: Archive, release: &Release, rules: Rules<'_>) -> Result<
         let from = SafePath::try_from(module.src.as_str())
             .map_err(|error| of("src", &error.to_string()))?;
         let to = destination(&module.dst, rules.roots).map_err(|problem| of("dst", &problem))?;
-        let found = archive.entries().iter().find(|entry| entry.path == from);
-        let Some(entry) = found else {
+        let Some(size) = sizes.get(&from) else {
             return Err(of("src", &format!("{from} is not in the package")));
         };
-        wishes.modules.push((name.clone(), entry.size));
+        if rules
+            .forbidden
+            .iter()
+            .any(|file| Path::new(&module.dst) == file)
+        {
+            return Err(of("dst", "is the configuration of this updater"));
+        }
+        wishes.modules.push((name.clone(), *size));
         moves.push((from, to));
         if let Some(process) = module.process_name.filter(|process| !process.is_empty()) {
             if !is_service(&process) {
@@ -157,7 +177,11 @@ fn destination(dst: &str, roots: &[PathBuf]) -> Result<SafePath, String> {
     };
     let path = SafePath::try_from(inside).map_err(|error| error.to_string())?;
     let first = path.as_str().split('/').next().unwrap_or_default();
-    if matches!(first, "versions" | "shared" | "services" | ".castoff") && !is_in_version(&path) {
+    if matches!(
+        first,
+        "versions" | "shared" | "services" | ".castoff" | ".backup"
+    ) && !is_in_version(&path)
+    {
         return Err(format!("{dst:?} is no place of an app"));
     }
     Ok(path)

@@ -4,8 +4,11 @@
 //! new begins; an installation under way is brought to its end, a download is left as it is and goes on at
 //! the next start.
 
+use std::fs::File;
+use std::future::IntoFuture as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -13,16 +16,19 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Json, Response};
 use castoff::config::When;
-use castoff::{Error, Result};
-use castoff_web::tls;
+use castoff::{Error, Result, disk};
+use castoff_web::tls::{self, TlsAcceptor};
 use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::access::Access;
 use crate::board::Stage;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::work::Agent;
-use crate::{checks, otrs, report, tope};
+use crate::{checks, otrs, ownership, report, tope};
+
+/// What is under way, and the last reports, may take at the end.
+const GRACE: Duration = Duration::from_secs(3);
 
 /// The largest request: an order with a signed release document and keys.
 const MOST_ASKED: usize = 4 << 20;
@@ -32,10 +38,16 @@ const MOST_ASKED: usize = 4 << 20;
 pub fn run(
     config: Config,
     engine: castoff::config::Config,
+    home: &Path,
     client: &Path,
     told: &dyn Fn(std::net::SocketAddr),
 ) -> Result<()> {
-    own(client)?;
+    config.check(&home.join(config::FILE_NAME))?;
+    let mut trusted = config.files(home);
+    trusted.extend([home, client].map(Path::to_path_buf));
+    trusted.extend([".castoff", "versions"].map(|name| client.join(name)));
+    ownership::check(&trusted)?;
+    let _alone = alone(client)?;
     let access = Arc::new(Access::new(&config)?);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -43,78 +55,132 @@ pub fn run(
         .map_err(|error| Error::Internal {
             what: format!("no runtime: {error}"),
         })?;
-    runtime.block_on(async {
-        let address = config.listen;
-        // Before anything is touched: a second updater would work against the first.
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|error| Error::ConfigInvalid {
-                place: format!("listen = \"{address}\""),
-                problem: format!("cannot listen there: {error}"),
-                nearest: None,
-            })?;
-        let tls = config
-            .tls
-            .as_ref()
-            .map(|files| files.acceptor(&["http/1.1"]));
-        let tls = tls.transpose().map_err(|problem| Error::ConfigInvalid {
-            place: "tls".to_owned(),
-            problem,
+    let served = runtime.block_on(serve(config, engine, home, client, access, told));
+    // Who still listens to events does not keep the process.
+    runtime.shutdown_background();
+    served
+}
+
+async fn serve(
+    config: Config,
+    engine: castoff::config::Config,
+    home: &Path,
+    client: &Path,
+    access: Arc<Access>,
+    told: &dyn Fn(std::net::SocketAddr),
+) -> Result<()> {
+    let address = config.listen;
+    // Before anything is touched.
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|error| Error::ConfigInvalid {
+            place: format!("listen = \"{address}\""),
+            problem: format!("cannot listen there: {error}"),
             nearest: None,
         })?;
-        let report_url = config.report_url.clone();
-        let (agent, _worker) = Agent::start(config, engine, client.to_path_buf())?;
-        if !report_url.is_empty() {
-            report::start(Arc::clone(&agent.board), report_url);
-        }
-        if let Ok(address) = listener.local_addr() {
-            told(address);
-        }
-        let web = agent.config.web;
-        let mut router = Router::new();
-        if web.tope {
-            router = router.merge(tope::router());
-        }
-        if web.upgrade {
-            router = router.merge(otrs::router());
-            report::write_log(Arc::clone(&agent.board), &agent.place());
-        }
-        if agent.app().update.when == When::Background {
-            checks::start(Arc::clone(&agent));
-        }
-        let router = router
-            .layer(DefaultBodyLimit::max(MOST_ASKED))
-            .layer(middleware::from_fn_with_state(access, admit))
-            .with_state(Arc::clone(&agent));
-        let served = match tls {
-            None => {
-                let served = axum::serve(listener, router);
-                served.with_graceful_shutdown(end()).await
-            }
-            Some(acceptor) => {
-                let listener =
-                    tls::Listener::new(listener, acceptor).map_err(|error| Error::Internal {
-                        what: error.to_string(),
-                    })?;
-                let served = axum::serve(listener, router);
-                served.with_graceful_shutdown(end()).await
-            }
-        };
-        if let Err(error) = served {
-            log::error!("{error}");
-        }
-        let at_work = matches!(
-            agent.board.read().stage,
-            Stage::Installing | Stage::Rebooting
-        );
-        if at_work {
-            log::info!("the installation is brought to its end first");
-            let board = Arc::clone(&agent.board);
-            let _ = tokio::task::spawn_blocking(move || board.wait_for_rest()).await;
-        }
-        agent.board.end();
+    let tls = config.tls.as_ref();
+    let tls = tls.map(|files| files.acceptor(&["http/1.1"])).transpose();
+    let tls = tls.map_err(|problem| Error::ConfigInvalid {
+        place: "tls".to_owned(),
+        problem,
+        nearest: None,
+    })?;
+    let report_url = config.report_url.clone();
+    let (agent, _worker) = Agent::start(config, engine, home, client.to_path_buf())?;
+    let reporter =
+        (!report_url.is_empty()).then(|| report::start(Arc::clone(&agent.board), report_url));
+    if agent.config.web.upgrade {
+        report::write_log(Arc::clone(&agent.board), &agent.place());
+    }
+    if agent.app().update.when == When::Background {
+        checks::start(Arc::clone(&agent));
+    }
+    if let Ok(address) = listener.local_addr() {
+        told(address);
+    }
+    if let Err(error) = until_the_end(listener, tls, router(&agent, access)).await {
+        log::error!("{error}");
+    }
+    let at_work = matches!(
+        agent.board.read().stage,
+        Stage::Installing | Stage::Rebooting
+    );
+    if at_work {
+        log::info!("the installation is brought to its end first");
+        let board = Arc::clone(&agent.board);
+        let _ = tokio::task::spawn_blocking(move || board.wait_for_rest()).await;
+    }
+    agent.board.end();
+    if let Some(reporter) = reporter {
+        // What it has come to is told, where somebody listens.
+        let told = tokio::task::spawn_blocking(move || reporter.join());
+        let _ = tokio::time::timeout(GRACE, told).await;
+    }
+    Ok(())
+}
+
+fn router(agent: &Arc<Agent>, access: Arc<Access>) -> Router {
+    let web = agent.config.web;
+    let mut router = Router::new();
+    if web.tope {
+        router = router.merge(tope::router());
+    }
+    if web.upgrade {
+        router = router.merge(otrs::router());
+    }
+    router
+        .layer(DefaultBodyLimit::max(MOST_ASKED))
+        .layer(middleware::from_fn_with_state(access, admit))
+        .with_state(Arc::clone(agent))
+}
+
+/// Serves until somebody says that it is enough, and what is under way then for a moment more: who has sent
+/// half a request, or listens to events, does not keep it from ending.
+async fn until_the_end(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+) -> std::io::Result<()> {
+    let (ends, is_end) = tokio::sync::watch::channel(false);
+    tokio::spawn(async move {
+        end().await;
+        let _ = ends.send(true);
+    });
+    let ending = |mut is_end: tokio::sync::watch::Receiver<bool>| async move {
+        let _ = is_end.wait_for(|is_end| *is_end).await;
+    };
+    let late = ending(is_end.clone());
+    let late = async {
+        late.await;
+        tokio::time::sleep(GRACE).await;
         Ok(())
-    })
+    };
+    match tls {
+        None => {
+            let served = axum::serve(listener, router).with_graceful_shutdown(ending(is_end));
+            tokio::select! { served = served.into_future() => served, late = late => late }
+        }
+        Some(acceptor) => {
+            let listener = tls::Listener::new(listener, acceptor)?;
+            let served = axum::serve(listener, router).with_graceful_shutdown(ending(is_end));
+            tokio::select! { served = served.into_future() => served, late = late => late }
+        }
+    }
+}
+
+/// Makes this the one updater of a folder, as long as the file lives: another one on another port would
+/// work against it.
+fn alone(client: &Path) -> Result<File> {
+    let own = client.join(".castoff");
+    disk::create_folders(&own)?;
+    let path = own.join("agent.lock");
+    let file = disk::open_part(&path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(_) => Err(Error::UpdateRunning {
+            path: client.to_path_buf(),
+        }),
+    }
 }
 
 async fn admit(State(access): State<Arc<Access>>, request: Request, next: Next) -> Response {
@@ -146,35 +212,4 @@ async fn end() {
         }
     }
     let _ = tokio::signal::ctrl_c().await;
-}
-
-/// Refuses to work as root where others may change what it works on, or the way to it.
-#[cfg(unix)]
-fn own(client: &Path) -> Result<()> {
-    use std::os::unix::fs::MetadataExt as _;
-    if !rustix::process::geteuid().is_root() {
-        return Ok(());
-    }
-    let real = client.canonicalize().map_err(Error::io("find", client))?;
-    let mut looked: Vec<_> = real.ancestors().map(Path::to_path_buf).collect();
-    looked.extend([".castoff", "versions"].map(|name| real.join(name)));
-    for path in looked {
-        let Ok(found) = std::fs::symlink_metadata(&path) else {
-            continue;
-        };
-        // In a folder such as /tmp nobody can take the place of another's.
-        let sticky = found.mode() & 0o1000 != 0 && path != real;
-        if found.uid() != 0 || (found.mode() & 0o022 != 0 && !sticky) {
-            return Err(Error::TargetUnsafe {
-                path,
-                problem: "others than root may change it, and this updater runs as root",
-            });
-        }
-    }
-    Ok(())
-}
-
-#[cfg(not(unix))]
-fn own(_client: &Path) -> Result<()> {
-    Ok(())
 }

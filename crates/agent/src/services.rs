@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -23,6 +23,9 @@ const POLL: Duration = Duration::from_millis(200);
 
 /// How often a program that is running is looked at.
 const TICK: Duration = Duration::from_millis(10);
+
+/// What a program that is asked to end may take for it.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// For one look at a service.
 const LOOK: Duration = Duration::from_secs(10);
@@ -45,11 +48,26 @@ pub struct Service {
 
 /// How a service is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+pub enum State {
+    /// It runs.
     Running,
+    /// It does not.
     Stopped,
+    /// It does not, and not because somebody said so.
     Failed,
+    /// It is starting or stopping.
     Between,
+}
+
+/// What is known of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Whether there is one of that name that can be started, as far as that can be said.
+    pub known: bool,
+    /// Whether it is started at boot, as far as that can be said.
+    pub at_boot: bool,
+    /// How it is.
+    pub state: State,
 }
 
 /// The services of an app.
@@ -63,15 +81,9 @@ pub struct Services {
 impl Services {
     /// As they are configured.
     pub fn new(config: &Config) -> Self {
-        let usual = ["/usr/bin/systemctl", "/bin/systemctl"];
-        let found = usual.iter().map(Path::new).find(|path| path.exists());
-        let systemctl = config
-            .systemctl
-            .clone()
-            .unwrap_or_else(|| found.map_or_else(|| PathBuf::from("systemctl"), Path::to_path_buf));
         Self {
             config: config.clone(),
-            systemctl,
+            systemctl: systemctl(config),
             own: config.own.clone().or_else(own_unit),
         }
     }
@@ -101,6 +113,43 @@ impl Services {
         all.collect()
     }
 
+    /// What is known of a service.
+    pub fn look(&self, name: &str) -> Found {
+        let (known, at_boot) = match self.config.control {
+            Control::Systemd => {
+                let mut command = self.systemctl("show", name);
+                command.arg("--property=LoadState,UnitFileState");
+                let said = run(command, LOOK).unwrap_or_default();
+                let value = |name: &str| {
+                    let mut lines = said.lines();
+                    lines.find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+                };
+                (
+                    value("LoadState").is_none_or(|state| state == "loaded"),
+                    !matches!(value("UnitFileState"), Some("disabled" | "masked")),
+                )
+            }
+            Control::Command | Control::None => (true, true),
+        };
+        Found {
+            known,
+            at_boot,
+            state: self.state(name),
+        }
+    }
+
+    /// Sees that there are such services. Fails with `SERVICES_FAILED`.
+    pub fn need(&self, services: &[Service]) -> Result<()> {
+        match services.iter().find(|it| !self.look(&it.name).known) {
+            Some(service) => Err(failed(
+                &service.name,
+                "is no service that systemd knows",
+                None,
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// Stops services, those that start last first, and sees that they have stopped. Fails with
     /// `SERVICES_FAILED`.
     pub fn stop(&self, services: &[Service]) -> Result<()> {
@@ -127,34 +176,48 @@ impl Services {
         Ok(())
     }
 
-    /// Starts services in their order, and sees that all of them run and go on running. Fails with
-    /// `SERVICES_FAILED`.
+    /// Starts services in their order, the later ones also where an earlier one does not start. Fails with
+    /// `SERVICES_FAILED`; whether they run then, [`Services::check`] says.
     pub fn start(&self, services: &[Service]) -> Result<()> {
         let deadline = Instant::now() + self.config.start_timeout();
         let left = || deadline.saturating_duration_since(Instant::now());
+        let mut first = Ok(());
         for service in services {
             log::info!("starting {}", service.name);
-            self.tell("start", &service.name, left().max(POLL))
-                .map_err(|problem| failed(&service.name, "does not start", Some(problem)))?;
+            self.forgive(&service.name);
+            let told = self.tell("start", &service.name, left().max(POLL));
+            if let Err(problem) = told {
+                let error = failed(&service.name, "does not start", Some(problem));
+                log::error!("{}", error.chain());
+                first = first.and(Err(error));
+            }
         }
-        for service in services {
-            self.see_running(&service.name, deadline)?;
+        first
+    }
+
+    /// Lets systemd read its units anew: a version may have brought others.
+    pub fn reload(&self) {
+        if self.config.control == Control::Systemd {
+            let mut command = Command::new(&self.systemctl);
+            command.arg("daemon-reload");
+            if let Err(problem) = run(command, LOOK) {
+                log::warn!("the units cannot be read anew: {}", problem.trim());
+            }
         }
-        Ok(())
     }
 
     /// Sees that services run, and that the app answers where it is to. Fails with `SERVICES_FAILED`.
     pub fn check(&self, services: &[Service]) -> Result<()> {
         let deadline = Instant::now() + self.config.start_timeout();
-        for service in services {
-            self.see_running(&service.name, deadline)?;
-        }
+        self.see_running(services, deadline)?;
         let Some(url) = &self.config.health_url else {
             return Ok(());
         };
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .timeout_global(Some(Duration::from_secs(5)))
             .max_redirects(0)
+            // The app is here, whatever leads elsewhere.
+            .proxy(None)
             .build()
             .into();
         loop {
@@ -170,6 +233,18 @@ impl Services {
         }
     }
 
+    /// Whether the whole system is going down. systemd stops everything then and starts nothing: that a
+    /// service does not run says nothing of a version.
+    pub fn system_ends(&self) -> bool {
+        if self.config.control != Control::Systemd {
+            return false;
+        }
+        let mut command = Command::new(&self.systemctl);
+        command.arg("is-system-running");
+        let (Ok(said) | Err(said)) = run(command, LOOK);
+        said.trim() == "stopping"
+    }
+
     /// Runs the command for when nothing runs any more.
     pub fn alarm(&self, problem: &str) {
         log::error!("no version runs: {problem}");
@@ -183,27 +258,45 @@ impl Services {
         }
     }
 
-    fn see_running(&self, name: &str, deadline: Instant) -> Result<()> {
-        let mut seen = None;
+    /// Sees all of them running, side by side: each for as long as is wanted.
+    fn see_running(&self, services: &[Service], deadline: Instant) -> Result<()> {
+        let mut seen = vec![None; services.len()];
         loop {
-            let state = self.state(name);
-            match (state, seen) {
-                (State::Running, None) => seen = Some(Instant::now()),
-                (State::Running, Some(since)) if since.elapsed() >= self.config.steady() => {
-                    return Ok(());
+            let mut down = None;
+            for (service, since) in services.iter().zip(&mut seen) {
+                match self.state(&service.name) {
+                    State::Running => {
+                        since.get_or_insert_with(Instant::now);
+                    }
+                    State::Failed => return Err(failed(&service.name, "has failed", None)),
+                    state @ (State::Stopped | State::Between) => {
+                        *since = None;
+                        down.get_or_insert((&service.name, state));
+                    }
                 }
-                (State::Running, Some(_)) => {}
-                (State::Failed, _) => return Err(failed(name, "has failed", None)),
-                (State::Stopped | State::Between, _) => seen = None,
             }
-            if Instant::now() >= deadline {
-                return Err(failed(
-                    name,
-                    "does not run",
-                    Some(format!("it is {state:?}")),
-                ));
+            let steady = |since: &Option<Instant>| {
+                since.is_some_and(|since| since.elapsed() >= self.config.steady())
+            };
+            if seen.iter().all(steady) {
+                return Ok(());
+            }
+            if let Some((name, state)) = down
+                && (Instant::now() >= deadline || self.system_ends())
+            {
+                let why = format!("it is {state:?}");
+                return Err(failed(name, "does not run", Some(why)));
             }
             sleep(POLL.min(self.config.steady().max(TICK)));
+        }
+    }
+
+    /// systemd refuses for a while to start a service that has died some times in a row. Those were starts
+    /// of another version, or long ago, and must not keep this one from running.
+    fn forgive(&self, name: &str) {
+        if self.config.control == Control::Systemd {
+            // One that systemd has never seen has nothing to be forgiven.
+            let _ = run(self.systemctl("reset-failed", name), LOOK);
         }
     }
 
@@ -220,6 +313,10 @@ impl Services {
                 for_service(line.as_deref().unwrap_or("false"), name)
             }
         };
+        if self.config.control == Control::Command && what == "start" {
+            // What it leaves running would lose its output with this process.
+            return run_silently(command, patience);
+        }
         run(command, patience).map(drop)
     }
 
@@ -249,6 +346,17 @@ impl Services {
         command.arg(what).arg(name);
         command
     }
+}
+
+/// The program by which systemd is told what to do.
+pub(crate) fn systemctl(config: &Config) -> PathBuf {
+    let usual = ["/usr/bin/systemctl", "/bin/systemctl"];
+    let found = usual.iter().map(Path::new).find(|path| path.exists());
+    let found = found.unwrap_or(Path::new("systemctl"));
+    config
+        .systemctl
+        .clone()
+        .unwrap_or_else(|| found.to_path_buf())
 }
 
 fn for_service(line: &str, name: &str) -> Command {
@@ -295,15 +403,10 @@ fn failed(name: &str, what: &str, why: Option<String>) -> Error {
 
 /// Runs a program to its end, or to that of its time; what it says, as the error where it fails.
 pub(crate) fn run(mut command: Command, patience: Duration) -> Result<String, String> {
-    let name = command.get_program().to_string_lossy().into_owned();
     let (mut reader, writer) = std::io::pipe().map_err(|error| error.to_string())?;
-    command.stdin(Stdio::null());
     command.stdout(writer.try_clone().map_err(|error| error.to_string())?);
     command.stderr(writer);
-    let mut child = command
-        .spawn()
-        .map_err(|error| format!("{name}: {error}"))?;
-    drop(command);
+    let (name, mut child) = spawn(command)?;
     let output = Arc::new(Mutex::new(Vec::new()));
     let (sink, (done, is_done)) = (Arc::clone(&output), mpsc::channel());
     std::thread::spawn(move || {
@@ -316,26 +419,72 @@ pub(crate) fn run(mut command: Command, patience: Duration) -> Result<String, St
         }
         let _ = done.send(());
     });
-    let deadline = Instant::now() + patience;
-    let ended = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break Ok(status.success()),
-            Ok(None) if Instant::now() < deadline => sleep(TICK),
-            Ok(None) => {
-                let _ = child.kill();
-                let _ = child.wait();
-                break Err(format!(
-                    "{name} did not end within {} s",
-                    patience.as_secs()
-                ));
-            }
-            Err(error) => break Err(error.to_string()),
-        }
-    };
-    let success = ended?;
+    let success = end_of(&mut child, &name, patience)?;
     // What it leaves running may keep the pipe open: nobody waits for that.
     let _ = is_done.recv_timeout(LAST_WORDS);
     let said = output.lock().unwrap_or_else(PoisonError::into_inner);
     let said = String::from_utf8_lossy(&said).into_owned();
     if success { Ok(said) } else { Err(said) }
 }
+
+/// The same of what leaves something running, without what it says.
+fn run_silently(mut command: Command, patience: Duration) -> Result<(), String> {
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let (name, mut child) = spawn(command)?;
+    if end_of(&mut child, &name, patience)? {
+        Ok(())
+    } else {
+        Err(format!("{name} failed"))
+    }
+}
+
+/// Starts a program in a group of its own, so that what it starts can be ended with it.
+fn spawn(mut command: Command) -> Result<(String, Child), String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    command.stdin(Stdio::null());
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    let child = command
+        .spawn()
+        .map_err(|error| format!("{name}: {error}"))?;
+    Ok((name, child))
+}
+
+/// Whether a program has succeeded, when it has ended. One that takes too long is asked to end, with its
+/// group, and then made to.
+fn end_of(child: &mut Child, name: &str, patience: Duration) -> Result<bool, String> {
+    let late = Instant::now() + patience;
+    let mut asked = false;
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) if !asked => return Ok(status.success()),
+            Err(error) => return Err(error.to_string()),
+            Ok(None) if Instant::now() < late => {}
+            Ok(None) if !asked => {
+                end_group(child, false);
+                asked = true;
+            }
+            Ok(None) if Instant::now() < late + GRACE => {}
+            Ok(_) => {
+                end_group(child, true);
+                let _ = child.kill();
+                let _ = child.wait();
+                let limit = patience.as_secs();
+                return Err(format!("{name} did not end within {limit} s"));
+            }
+        }
+        sleep(TICK);
+    }
+}
+
+#[cfg(unix)]
+fn end_group(child: &Child, at_once: bool) {
+    use rustix::process::{Pid, Signal, kill_process_group};
+    let signal = if at_once { Signal::KILL } else { Signal::TERM };
+    if let Err(error) = kill_process_group(Pid::from_child(child), signal) {
+        log::debug!("process group {}: {error}", child.id());
+    }
+}
+
+#[cfg(not(unix))]
+fn end_group(_child: &Child, _at_once: bool) {}

@@ -14,15 +14,18 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
 use axum::response::Json;
 use axum::routing::{get, post};
 use castoff::fetch;
 use castoff::version::Version;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::board::{Progress, Stage};
 use crate::memory::Order;
+use crate::otrs;
 use crate::work::{Agent, Refusal};
 
 /// Its addresses.
@@ -33,28 +36,46 @@ pub fn router() -> Router<Arc<Agent>> {
         .route("/api/v1.0/progress", get(progress))
 }
 
-async fn download(State(agent): State<Arc<Agent>>, body: Bytes) -> Json<Value> {
-    let order = match serde_json::from_slice::<Order>(&body) {
+async fn download(State(agent): State<Arc<Agent>>, body: Body) -> Json<Value> {
+    let order = match read::<Order>(body) {
         Ok(order) => order,
-        Err(error) => return invalid(&error.to_string()),
+        Err(problem) => return invalid(&problem),
     };
     if let Err(problem) = check(&order) {
         return invalid(&problem);
     }
     let version = order.version.clone();
-    answer(agent.fetch(order), &version)
+    answer(
+        otrs::aside(&agent, |agent| agent.fetch(order)).await,
+        &version,
+    )
 }
 
-async fn update(State(agent): State<Arc<Agent>>, body: Bytes) -> Json<Value> {
+async fn update(State(agent): State<Arc<Agent>>, body: Body) -> Json<Value> {
     #[derive(Deserialize)]
     struct Wanted {
         version: String,
     }
-    match serde_json::from_slice::<Wanted>(&body) {
-        Err(error) => invalid(&error.to_string()),
-        Ok(wanted) if wanted.version.parse::<Version>().is_err() => invalid("`version` is none"),
-        Ok(wanted) => answer(agent.install(&wanted.version), &wanted.version),
+    let version = match read::<Wanted>(body) {
+        Ok(wanted) => wanted.version,
+        Err(problem) => return invalid(&problem),
+    };
+    if version.parse::<Version>().is_err() {
+        return invalid("`version` is none");
     }
+    let wanted = version.clone();
+    answer(
+        otrs::aside(&agent, move |agent| agent.install(&wanted)).await,
+        &version,
+    )
+}
+
+/// A body, or why there is none: too large, mostly.
+type Body = Result<Bytes, BytesRejection>;
+
+fn read<T: DeserializeOwned>(body: Body) -> Result<T, String> {
+    let body = body.map_err(|error| error.body_text())?;
+    serde_json::from_slice(&body).map_err(|error| error.to_string())
 }
 
 async fn progress(State(agent): State<Arc<Agent>>) -> Json<Value> {
@@ -75,25 +96,27 @@ fn told(now: &Progress) -> Value {
     })
 }
 
-fn answer(result: Result<(), Refusal>, version: &str) -> Json<Value> {
-    Json(match result {
-        Ok(()) => json!({"code": 200, "msg": "success", "data": null}),
-        Err(Refusal::Busy(now)) => json!({
-            "code": 409,
-            "msg": format!("Operation already in progress: {}", now.stage.as_str()),
-            "stage": now.stage,
-            "progress": now.progress,
-        }),
-        Err(Refusal::NotFound) => {
-            json!({"code": 404, "msg": format!("Package not found: {version}")})
-        }
-        Err(Refusal::Expired) => json!({
-            "code": 410,
-            "msg": format!("PACKAGE_EXPIRED: the package of {version} was verified too long ago; fetch it again"),
-            "stage": Stage::Failed,
-        }),
-        Err(Refusal::Disk(error)) => json!({"code": 500, "msg": error.chain()}),
-    })
+fn answer(result: castoff::Result<Result<(), Refusal>>, version: &str) -> Json<Value> {
+    Json(
+        match result.unwrap_or_else(|error| Err(Refusal::Disk(error))) {
+            Ok(()) => json!({"code": 200, "msg": "success", "data": null}),
+            Err(Refusal::Busy(now)) => json!({
+                "code": 409,
+                "msg": format!("Operation already in progress: {}", now.stage.as_str()),
+                "stage": now.stage,
+                "progress": now.progress,
+            }),
+            Err(Refusal::NotFound) => {
+                json!({"code": 404, "msg": format!("Package not found: {version}")})
+            }
+            Err(Refusal::Expired) => json!({
+                "code": 410,
+                "msg": format!("PACKAGE_EXPIRED: the package of {version} was verified too long ago; fetch it again"),
+                "stage": Stage::Failed,
+            }),
+            Err(Refusal::Disk(error)) => json!({"code": 500, "msg": error.chain()}),
+        },
+    )
 }
 
 fn invalid(problem: &str) -> Json<Value> {

@@ -14,6 +14,7 @@
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
@@ -36,7 +37,10 @@ use crate::config::Config;
 use crate::memory::{Installation, Level, Memory, Order};
 use crate::package::{self, Rules};
 use crate::report;
-use crate::services::{self, Services};
+use crate::services::{self, Service, Services};
+
+/// The code of what fails when a version is put in place.
+const DEPLOYMENT: &str = "DEPLOYMENT_FAILED";
 
 /// For each command of a package, as the original has it.
 const COMMAND_LIMIT: Duration = Duration::from_secs(30);
@@ -53,6 +57,8 @@ pub struct Failure {
     code: &'static str,
     problem: String,
     message: String,
+    /// Whether the next start has to take it up: what lies there may be a mixture.
+    goes_on: bool,
 }
 
 /// Why an operation does not begin.
@@ -93,6 +99,8 @@ pub struct Agent {
     services: Services,
     memory: Mutex<Memory>,
     jobs: mpsc::Sender<(Turn, Job)>,
+    /// What says what it does: no package may bring it.
+    files: Vec<PathBuf>,
 }
 
 impl Agent {
@@ -102,11 +110,13 @@ impl Agent {
     pub fn start(
         config: Config,
         engine: castoff::config::Config,
+        home: &Path,
         client: PathBuf,
     ) -> castoff::Result<(Arc<Self>, JoinHandle<()>)> {
         let board = Arc::new(Board::new(!config.report_url.is_empty()));
         let (jobs, todo) = mpsc::channel();
         let services = Services::new(&config.services);
+        let files = config.files(home);
         let agent = Self {
             config,
             engine,
@@ -115,6 +125,7 @@ impl Agent {
             services,
             memory: Mutex::default(),
             jobs,
+            files,
         };
         let memory = {
             let updater = Updater::new(&agent.engine, &agent.client, &castoff::progress::Silent)?;
@@ -126,8 +137,12 @@ impl Agent {
             let agent = Arc::clone(&agent);
             thread::spawn(move || {
                 while let Ok((turn, job)) = todo.recv() {
-                    agent.work(job);
-                    drop(turn);
+                    let Ok(last) = catch_unwind(AssertUnwindSafe(|| agent.work(job))) else {
+                        // The next process takes up what this one has left.
+                        log::error!("the work has panicked");
+                        std::process::abort();
+                    };
+                    turn.finish(last);
                 }
             })
         };
@@ -212,8 +227,10 @@ impl Agent {
             let now = self.board.read().stage;
             let under_way = matches!(now, Stage::Downloading | Stage::Verifying)
                 && matches!(memory.stage, Stage::Downloading | Stage::Verifying);
-            let done =
-                now == Stage::ToInstall && !self.is_expired(&memory) && self.lies_here(&order);
+            let done = now == Stage::ToInstall
+                && memory.stage == Stage::ToInstall
+                && !self.is_expired(&memory)
+                && self.lies_here(&order);
             if under_way || done {
                 return Ok(());
             }
@@ -221,17 +238,15 @@ impl Agent {
         let turn = self.take()?;
         let message = format!("Downloading version {}...", order.version);
         self.board.write(Stage::Downloading, 0, message);
-        self.remember(|memory| {
-            *memory = Memory {
-                order: Some(order.clone()),
-                stage: Stage::Downloading,
-                ..Memory::default()
-            };
-        })
-        .map_err(|error| {
-            self.fail(&failure_of(&error, "DOWNLOAD_FAILED"));
-            Refusal::Disk(error)
-        })?;
+        let noted = self.remember(|memory| {
+            memory.rest();
+            memory.order = Some(order.clone());
+            memory.stage = Stage::Downloading;
+        });
+        if let Err(error) = noted {
+            turn.finish(failed(&failure_of(&error, "DOWNLOAD_FAILED")));
+            return Err(Refusal::Disk(error));
+        }
         let _ = self.jobs.send((turn, Job::Fetch(order)));
         Ok(())
     }
@@ -300,68 +315,79 @@ impl Agent {
             .is_some_and(|age| age > self.config.packages.expire())
     }
 
-    fn fail(&self, failure: &Failure) {
-        log::error!("{}: {}", failure.code, failure.problem);
-        self.board
-            .fail(failure.code, &failure.problem, failure.message.clone());
-    }
-
-    fn work(&self, job: Job) {
+    /// Does it, and gives the last word on it.
+    fn work(&self, job: Job) -> Progress {
         match job {
             Job::Fetch(order) => match self.fetch_now(&order) {
-                Ok(()) => {
-                    self.note(|memory| {
-                        memory.stage = Stage::ToInstall;
-                        memory.verified_at = Some(Utc::now());
-                    });
-                    self.board
-                        .write(Stage::ToInstall, 100, ready(&order.version));
-                }
+                Ok(()) => Progress::at(Stage::ToInstall, 100, ready(&order.version)),
                 Err(failure) => {
                     self.note(|memory| memory.stage = Stage::Failed);
-                    self.fail(&failure);
+                    failed(&failure)
                 }
             },
             Job::Install(installation) => {
-                self.end(self.install_now(installation, &|updater| updater.install_handed()));
+                self.end(self.install_now(installation, &|updater| updater.install_handed()))
             }
             Job::Upgrade { force } => {
                 // Which version it is, the source has still to say.
                 let installation = Installation::of(String::new());
-                let result = self.install_now(installation, &|updater| updater.update(force));
-                self.end(result);
+                self.end(self.install_now(installation, &|updater| updater.update(force)))
             }
             Job::Restore(name) => self.end(self.restore_now(&name)),
             Job::GoOn(installation) => {
+                // At its start the system may have started what is about to be undone.
+                let services = self.services_of(&installation);
+                if let Err(error) = self.services.stop(&services) {
+                    log::error!("{}", error.chain());
+                }
                 let result = self.finish(installation);
-                self.end(result.map(|version| installed(&version)));
+                self.end(result.map(|version| installed(&version)))
             }
         }
     }
 
     /// What an installation has come to.
-    fn end(&self, result: Result<String, Failure>) {
-        if let Ok(updater) = self.updater(&castoff::progress::Silent)
-            && let Some(version) = updater.installed()
-        {
-            self.config.record.tell(updater.folder(), &version);
-        }
+    fn end(&self, result: Result<String, Failure>) -> Progress {
         self.tell_outcome(result.as_ref());
         match result {
             Ok(message) => {
-                self.note(|memory| *memory = Memory::default());
-                self.board.write(Stage::Success, 100, message);
+                self.note(Memory::rest);
+                Progress::at(Stage::Success, 100, message)
             }
             Err(failure) => {
-                self.note(|memory| {
-                    // What was not installed can be, when the reason is gone.
-                    if memory.installation.take().is_some() {
-                        *memory = Memory::default();
-                    }
-                });
-                self.fail(&failure);
+                // What the end of the system interrupts is taken up at its next start.
+                if !failure.goes_on && !self.services.system_ends() {
+                    self.note(|memory| {
+                        // What was not installed can be, when the reason is gone.
+                        if memory.installation.is_some() {
+                            memory.rest();
+                        }
+                    });
+                }
+                failed(&failure)
             }
         }
+    }
+
+    /// The services that belong to an installation: to the factory version, whichever were ever named.
+    fn services_of(&self, installation: &Installation) -> Vec<Service> {
+        if installation.level == Level::Factory {
+            return self.services.of(&self.memory().services);
+        }
+        self.services.of(&installation.wishes.services)
+    }
+
+    /// Starts what is in place, and sees that it runs. The app is told before which version it is.
+    fn start_what_is_there(
+        &self,
+        updater: &Updater<'_>,
+        services: &[Service],
+    ) -> castoff::Result<()> {
+        if let Some(version) = updater.installed() {
+            self.config.record.tell(updater.folder(), &version);
+        }
+        let started = self.services.start(services);
+        started.and_then(|()| self.services.check(services))
     }
 
     /// Tells whoever is configured what an operation has come to. Nobody waits for it.
@@ -390,7 +416,37 @@ impl Agent {
         let of = |error: Error| failure_of(&error, "DOWNLOAD_FAILED");
         let updater = self.updater(&observer).map_err(of)?;
         let trusted = trusted(&updater, order).map_err(of)?;
-        let delivery = updater.fetch_handed(trusted).map_err(of)?;
+        let resumes = has_part(&updater);
+        let mut got = self.fetch_and_compare(&updater, &trusted, order)?;
+        if got.is_some() && resumes {
+            // A part may have lost something in a power cut, or was of another file.
+            got = self.fetch_and_compare(&updater, &trusted, order)?;
+        }
+        if let Some(got) = got {
+            return Err(Failure {
+                code: "MD5_MISMATCH",
+                problem: format!("expected {}, got {got}", order.package_md5),
+                message: "MD5 verification failed".to_owned(),
+                goes_on: false,
+            });
+        }
+        // Who cannot remember it would not find it again.
+        self.remember(|memory| {
+            memory.stage = Stage::ToInstall;
+            memory.verified_at = Some(Utc::now());
+        })
+        .map_err(of)
+    }
+
+    /// Fetches a package, and keeps it if it is the right one; else gives the MD5 that it has.
+    fn fetch_and_compare(
+        &self,
+        updater: &Updater<'_>,
+        trusted: &Trusted,
+        order: &Order,
+    ) -> Result<Option<String>, Failure> {
+        let of = |error: Error| failure_of(&error, "DOWNLOAD_FAILED");
+        let delivery = updater.fetch_handed(trusted.clone()).map_err(of)?;
         self.note(|memory| memory.stage = Stage::Verifying);
         self.board
             .write(Stage::Verifying, 0, "Verifying package integrity...");
@@ -398,16 +454,12 @@ impl Agent {
             .md5_of(delivery.file())
             .map_err(|error| of(Error::io("read", Path::new(&order.package_name))(error)))?;
         if got == order.package_md5 {
-            return delivery.accept().map_err(of);
+            return delivery.accept().map(|()| None).map_err(of);
         }
         if let Err(error) = delivery.refuse() {
             log::error!("{}", error.chain());
         }
-        Err(Failure {
-            code: "MD5_MISMATCH",
-            problem: format!("expected {}, got {got}", order.package_md5),
-            message: "MD5 verification failed".to_owned(),
-        })
+        Ok(Some(got))
     }
 
     fn md5_of(&self, mut file: &File) -> std::io::Result<String> {
@@ -450,44 +502,80 @@ impl Agent {
             .and_then(|updater| how(&updater.with_steward(&keeper)));
         let installation = keeper.installation();
         match result {
-            Ok(Outcome::UpToDate { version }) if !keeper.has_stopped() => {
-                Ok(format!("Version {version} is installed already"))
+            Ok(Outcome::UpToDate { version }) if !keeper.is_stopping() => {
+                let updater = self
+                    .asking()
+                    .map_err(|error| failure_of(&error, DEPLOYMENT))?;
+                let services = self.services_of(&installation);
+                match self.start_what_is_there(&updater, &services) {
+                    Ok(()) => Ok(format!("Version {version} is installed already")),
+                    Err(error) => Err(failure_of(&error, DEPLOYMENT)),
+                }
             }
             Ok(_) => self.finish(installation).map(|version| installed(&version)),
             Err(error) => {
-                let code = if keeper.stopping.load(Ordering::SeqCst)
-                    && error.code() == Code::ServicesFailed
-                {
+                let stopping = keeper.is_stopping();
+                let code = if stopping && error.code() == Code::ServicesFailed {
                     "PROCESS_KILL_FAILED"
                 } else {
-                    "DEPLOYMENT_FAILED"
+                    DEPLOYMENT
                 };
-                let mut failure = failure_of(&error, code);
-                if keeper.stopping.load(Ordering::SeqCst) {
-                    let services = self.services.of(&installation.wishes.services);
-                    let started = self.services.start(&services);
-                    if let Err(error) = started.and_then(|()| self.services.check(&services)) {
-                        failure.problem.push_str("; and the version before: ");
-                        failure.problem.push_str(&error.chain());
-                        self.services.alarm(&failure.problem);
-                    }
-                }
-                // Nothing was switched: the package waits on.
-                self.note(|memory| memory.installation = None);
-                Err(failure)
+                Err(self.call_off(&installation, failure_of(&error, code), stopping))
             }
         }
     }
 
+    /// After an installation that has failed before the switch, or was undone: what was stopped goes on, if
+    /// the version before is whole.
+    fn call_off(
+        &self,
+        installation: &Installation,
+        mut failure: Failure,
+        stopped: bool,
+    ) -> Failure {
+        if self.services.system_ends() {
+            return failure;
+        }
+        let settled = self.asking().and_then(|updater| {
+            updater.settle()?;
+            if stopped {
+                let services = self.services_of(installation);
+                return Ok(self.start_what_is_there(&updater, &services));
+            }
+            Ok(Ok(()))
+        });
+        match settled {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                failure.problem.push_str("; and the version before: ");
+                failure.problem.push_str(&error.chain());
+                self.services.alarm(&failure.problem);
+            }
+            Err(error) => {
+                // A mixture is not started.
+                failure.problem.push_str("; ");
+                failure.problem.push_str(&error.chain());
+                failure.goes_on = stopped;
+                self.services.alarm(&failure.problem);
+                return failure;
+            }
+        }
+        // Nothing was switched: the package waits on.
+        self.note(|memory| memory.installation = None);
+        failure
+    }
+
     /// Puts a backup back, and sees that it runs.
     fn restore_now(&self, name: &str) -> Result<String, Failure> {
-        let of = |error: Error| failure_of(&error, "DEPLOYMENT_FAILED");
+        // It has no version to be told from what is there: whatever that is, is started.
         let installation = Installation {
             level: Level::Previous,
-            ..Installation::of(name.to_owned())
+            ..Installation::of(String::new())
         };
         let keeper = Keeper::new(self, installation.clone());
-        let updater = self.updater(&castoff::progress::Silent).map_err(of)?;
+        let updater = self
+            .asking()
+            .map_err(|error| failure_of(&error, DEPLOYMENT))?;
         let gone_back = keeper.stop().and_then(|()| updater.roll_back(name, false));
         match gone_back {
             Ok(_) => {
@@ -495,13 +583,8 @@ impl Agent {
                 Ok(format!("Version {version} is restored"))
             }
             Err(error) => {
-                let mut failure = of(error);
-                // What was stopped goes on as it was.
-                if let Err(failed) = self.finish(installation) {
-                    failure.problem.push_str("; ");
-                    failure.problem.push_str(&failed.problem);
-                }
-                Err(failure)
+                let failure = failure_of(&error, DEPLOYMENT);
+                Err(self.call_off(&installation, failure, keeper.is_stopping()))
             }
         }
     }
@@ -509,30 +592,20 @@ impl Agent {
     /// From a switch that has been made, or was interrupted, to a version that runs.
     fn finish(&self, mut installation: Installation) -> Result<String, Failure> {
         let updater = self
-            .updater(&castoff::progress::Silent)
-            .map_err(|error| failure_of(&error, "DEPLOYMENT_FAILED"))?;
-        let services = self.services.of(&installation.wishes.services);
+            .asking()
+            .map_err(|error| failure_of(&error, DEPLOYMENT))?;
         if let Err(error) = updater.settle() {
             // What lies there may be a mixture: it is not started.
-            let failure = failure_of(&error, "DEPLOYMENT_FAILED");
+            let mut failure = failure_of(&error, DEPLOYMENT);
+            failure.goes_on = true;
             self.services.alarm(&failure.problem);
             return Err(failure);
         }
         let switched = updater.installed() == installation.version.parse().ok();
         if installation.level == Level::New && !switched {
-            // It was interrupted before the switch: the version before goes on.
             let problem = "it was interrupted".to_owned();
-            let started = self.services.start(&services);
-            let problem = match started.and_then(|()| self.services.check(&services)) {
-                Ok(()) => problem,
-                Err(error) => format!("{problem}; {}", error.chain()),
-            };
-            // The package waits on.
-            self.note(|memory| memory.installation = None);
-            return Err(Failure::deployment(
-                problem,
-                "The installation was interrupted",
-            ));
+            let failure = Failure::deployment(problem, "The installation was interrupted");
+            return Err(self.call_off(&installation, failure, true));
         }
         loop {
             let Err(error) = self.try_out(&updater, &mut installation) else {
@@ -540,11 +613,23 @@ impl Agent {
             };
             let problem = error.chain();
             log::error!("{:?}: {problem}", installation.level);
+            if self.services.system_ends() {
+                return Err(Failure::deployment(
+                    format!("the system is going down: {problem}"),
+                    "The installation goes on at the next start",
+                ));
+            }
             let first = installation
                 .why
                 .get_or_insert_with(|| problem.clone())
                 .clone();
-            if let Err(error) = self.services.stop(&services) {
+            if installation.level == Level::Previous {
+                // The factory version is of all of them.
+                let all = self.services.of(&self.memory().services);
+                if let Err(error) = self.services.stop(&all) {
+                    log::error!("{}", error.chain());
+                }
+            } else if let Err(error) = self.services.stop(&self.services_of(&installation)) {
                 log::error!("{}", error.chain());
             }
             installation.level = match installation.level {
@@ -578,14 +663,20 @@ impl Agent {
         updater: &Updater<'_>,
         installation: &mut Installation,
     ) -> castoff::Result<()> {
-        let services = self.services.of(&installation.wishes.services);
+        let services = self.services_of(installation);
         let write = |percent, message: &str| self.board.write(Stage::Rebooting, percent, message);
         let trial = updater.trial();
+        let is_new = updater.installed() == installation.version.parse().ok();
         match (installation.level, &trial) {
             (Level::New, Some(trial)) => {
-                if !updater.begin_trial(trial)? {
-                    let problem = "its starts were interrupted too often".to_owned();
-                    return Err(Error::ServicesFailed { problem });
+                match updater.begin_trial(trial) {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        let problem = "its starts were interrupted too often".to_owned();
+                        return Err(Error::ServicesFailed { problem });
+                    }
+                    // A disk that takes no count is no fault of the version.
+                    Err(error) => log::error!("{}", error.chain()),
                 }
                 run_commands(updater, &installation.wishes.commands)?;
             }
@@ -593,6 +684,10 @@ impl Agent {
                 write(80, "Rolling back to the version before...");
                 let why = installation.why.clone().unwrap_or_default();
                 updater.fail_trial(trial, &why)?;
+            }
+            (Level::Previous, None) if is_new => {
+                write(80, "Rolling back to the version before...");
+                updater.roll_back("previous", false)?;
             }
             (Level::Factory, _) => {
                 write(80, "Rolling back to the factory version...");
@@ -606,7 +701,12 @@ impl Agent {
             }
             (Level::New | Level::Previous, None) => {}
         }
+        if let Some(version) = updater.installed() {
+            // Before it starts: it may look only then.
+            self.config.record.tell(updater.folder(), &version);
+        }
         write(85, "Starting services...");
+        self.services.reload();
         self.services.start(&services)?;
         write(95, "Verifying deployment...");
         self.services.check(&services)?;
@@ -643,6 +743,7 @@ fn trusted(updater: &Updater<'_>, order: &Order) -> castoff::Result<Trusted> {
             launcher: None,
             critical_below: None,
             rollout: None,
+            handed: false,
             document: None,
             manifest: None,
         });
@@ -674,6 +775,13 @@ fn trusted(updater: &Updater<'_>, order: &Order) -> castoff::Result<Trusted> {
     })
 }
 
+/// Whether the beginning of a package lies there.
+fn has_part(updater: &Updater<'_>) -> bool {
+    let entries = std::fs::read_dir(updater.folder().downloads());
+    let mut entries = entries.into_iter().flatten().flatten();
+    entries.any(|entry| entry.path().extension().is_some_and(|end| end == "part"))
+}
+
 /// The commands that a package brings, in the folder of the version.
 fn run_commands(updater: &Updater<'_>, lines: &[String]) -> castoff::Result<()> {
     for line in lines {
@@ -691,9 +799,10 @@ fn run_commands(updater: &Updater<'_>, lines: &[String]) -> castoff::Result<()> 
 impl Failure {
     fn deployment(problem: String, message: &str) -> Self {
         Self {
-            code: "DEPLOYMENT_FAILED",
+            code: DEPLOYMENT,
             problem,
             message: message.to_owned(),
+            goes_on: false,
         }
     }
 }
@@ -719,7 +828,14 @@ fn failure_of(error: &Error, otherwise: &'static str) -> Failure {
         code,
         problem: error.chain(),
         message: message.to_owned(),
+        goes_on: false,
     }
+}
+
+/// The last word on what has failed.
+fn failed(failure: &Failure) -> Progress {
+    log::error!("{}: {}", failure.code, failure.problem);
+    Progress::failed(failure.code, &failure.problem, failure.message.clone())
 }
 
 fn installed(version: &str) -> String {
@@ -809,7 +925,6 @@ struct Keeper<'a> {
     agent: &'a Agent,
     installation: Mutex<Installation>,
     stopping: AtomicBool,
-    stopped: AtomicBool,
     downloading: Downloading<'a>,
     /// Whether it is still being fetched.
     fetching: AtomicBool,
@@ -826,7 +941,6 @@ impl<'a> Keeper<'a> {
             agent,
             installation: Mutex::new(installation),
             stopping: AtomicBool::new(false),
-            stopped: AtomicBool::new(false),
             downloading: Downloading::new(&agent.board, 0),
             fetching: AtomicBool::new(false),
             total: Mutex::new(0),
@@ -838,17 +952,19 @@ impl<'a> Keeper<'a> {
         kept.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn has_stopped(&self) -> bool {
-        self.stopped.load(Ordering::SeqCst)
+    /// Whether it has begun to stop services.
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
     }
 }
 
 impl Steward for Keeper<'_> {
-    fn arrange(&self, archive: Archive, release: &Release) -> castoff::Result<Archive> {
+    fn arrange(&self, archive: Archive, release: &mut Release) -> castoff::Result<Archive> {
         let rules = Rules {
             roots: &self.agent.roots(),
             commands: self.agent.config.packages.commands,
             signed: release.document.is_some(),
+            forbidden: &self.agent.files,
         };
         let (archive, wishes) = package::arrange(archive, release, rules)?;
         let mut kept = self
@@ -863,16 +979,20 @@ impl Steward for Keeper<'_> {
     fn stop(&self) -> castoff::Result<()> {
         let installation = self.installation();
         let services = self.agent.services.of(&installation.wishes.services);
+        // No version has what is not there. A package's own commands may still bring it.
+        if installation.wishes.commands.is_empty() {
+            self.agent.services.need(&services)?;
+        }
         // Whoever comes after a kill has to know what to start.
-        self.agent
-            .remember(|memory| memory.installation = Some(installation))?;
+        self.agent.remember(|memory| {
+            memory.know(&installation.wishes.services);
+            memory.installation = Some(installation);
+        })?;
         self.stopping.store(true, Ordering::SeqCst);
         self.agent
             .board
             .write(Stage::Installing, UNPACKING.1 + 5, "Stopping services...");
-        self.agent.services.stop(&services)?;
-        self.stopped.store(true, Ordering::SeqCst);
-        Ok(())
+        self.agent.services.stop(&services)
     }
 }
 
@@ -880,7 +1000,9 @@ impl Observer for Keeper<'_> {
     fn event(&self, event: &Event<'_>) {
         let write = |percent: u8, message: String| {
             let board = &self.agent.board;
-            if board.read().progress <= percent {
+            let now = board.read();
+            let is_news = (now.progress, &now.message) != (percent, &message);
+            if now.progress <= percent && is_news {
                 board.write(Stage::Installing, percent, message);
             }
         };

@@ -116,6 +116,45 @@ fn the_factory_version_is_the_second_way_back_and_then_there_is_an_alarm() {
 }
 
 #[test]
+fn a_service_that_nobody_knows_ends_an_installation_before_anything_stops() {
+    let mut world = World::new();
+    world.start();
+    world.bring("1.0.0");
+    world.faults(&["unknown worker any"]);
+    let failed = fail(&world);
+    assert!(error(&failed).contains("worker is no service"), "{failed}");
+    assert_eq!(world.calls(), [""; 0]);
+    assert_eq!(world.link("current").as_deref(), Some("v1.0.0"));
+    // The package waits on: when there is one, it can be installed.
+    world.faults(&[]);
+    world.install("1.1.0");
+    world.wait_for("success");
+}
+
+#[test]
+fn a_service_that_does_not_run_while_the_system_goes_down_is_no_verdict() {
+    let mut world = World::new();
+    world.start();
+    world.bring("1.0.0");
+    world.fetch("1.1.0", &world.app("1.1.0"));
+    // What systemd says to a start while it stops everything.
+    world.faults(&["refuses worker any"]);
+    world.system("stopping");
+    world.install("1.1.0");
+    let failed = world.wait_for("failed");
+    assert!(error(&failed).contains("going down"), "{failed}");
+    assert_eq!(world.link("current").as_deref(), Some("v1.1.0"));
+    assert_eq!(world.alarm(), None);
+    world.terminate();
+    world.faults(&[]);
+    world.system("running");
+    world.start();
+    world.wait_for("success");
+    assert_eq!(world.link("current").as_deref(), Some("v1.1.0"));
+    assert_eq!(world.state("device-api"), "active");
+}
+
+#[test]
 fn commands_of_a_package_need_a_signature_or_a_word() {
     let with = |world: &World, line: &str| {
         let mut module = api("1.0.0");
@@ -212,4 +251,55 @@ fn a_link_in_the_place_of_the_apps_folder_is_no_way_out() {
         "{failed}"
     );
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+}
+
+#[test]
+fn many_services_are_watched_side_by_side_and_the_app_has_to_answer() {
+    let mut world = World::new();
+    let health = world.server.url("/health");
+    let text = fs::read_to_string(world.opt().join("agent.toml")).unwrap();
+    let more = format!("{text}health_url = \"{health}\"\n").replace("steady = 50", "steady = 500");
+    fs::write(world.opt().join("agent.toml"), more).unwrap();
+    world
+        .server
+        .route("/health", castoff_testkit::http::Reply::json("{}"));
+    world.start();
+    let names: Vec<String> = (0..20).map(|number| format!("part-{number:02}")).collect();
+    let modules = |version: &str| -> Vec<Module<'_>> {
+        let modules = names.iter().zip(0..);
+        let module = |(name, order): (&'static str, i64)| Module {
+            name,
+            dst: "bin/x",
+            content: version.to_owned(),
+            service: Some((name, order)),
+            commands: Vec::new(),
+        };
+        modules
+            .map(|(name, order)| module((name.clone().leak(), order)))
+            .collect()
+    };
+    let mut all = modules("1.0.0");
+    for module in &mut all {
+        module.dst = format!("bin/{}", module.name).leak();
+    }
+    world.fetch("1.0.0", &world.package("1.0.0", &all));
+    world.install("1.0.0");
+    world.wait_for("success");
+    // One that runs and does not answer is no version to stay with.
+    world.server.unroute("/health");
+    world.server.route(
+        "/health",
+        castoff_testkit::http::Reply::status(503).times(30),
+    );
+    world
+        .server
+        .route("/health", castoff_testkit::http::Reply::json("{}"));
+    world.fetch("1.1.0", &world.app("1.1.0"));
+    world.install("1.1.0");
+    let failed = world.wait_for("failed");
+    assert!(
+        error(&failed).contains("does not answer with 200"),
+        "{failed}"
+    );
+    assert_eq!(world.link("current").as_deref(), Some("v1.0.0"));
 }

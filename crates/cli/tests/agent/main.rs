@@ -3,7 +3,9 @@
 #![cfg(unix)]
 
 mod cycle;
+mod doctor;
 mod failing;
+mod install;
 mod orders;
 mod otrs;
 mod world;

@@ -5,7 +5,7 @@ use castoff_testkit::sign::{Document, Signer};
 use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
 
-use crate::world::World;
+use crate::world::{World, api};
 
 #[test]
 fn a_wrong_order_is_refused_in_words() {
@@ -214,17 +214,90 @@ fn with_pinned_keys_an_order_has_to_be_signed() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_no_port() {
+fn what_must_not_be_served_is_not_started() {
+    let mut world = World::new();
+    let refused = |world: &World, args: &[&str], said: &str| {
+        let output = world.command(args).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            !output.status.success() && text.contains(said),
+            "{args:?}: {text}"
+        );
+    };
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().to_string();
+    refused(&world, &["agent", "--listen", &port], "cannot listen there");
+    // Whoever may call from elsewhere has to have a token, wherever the address was said.
+    refused(&world, &["agent", "--listen", "0.0.0.0:0"], "token_file");
+    // Nor is there another for the same folder, whatever its port.
+    world.start();
+    refused(&world, &["agent"], "UPDATE_RUNNING");
+}
+
+#[test]
+fn root_does_not_work_on_what_others_may_change() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let world = World::new();
+    if !is_root() {
+        return;
+    }
+    for name in ["", "agent.toml", "launcher.toml"] {
+        let path = world.opt().join(name);
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode | 0o022)).unwrap();
+        let output = world.command(&["agent"]).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(text.contains("TARGET_UNSAFE"), "{name}: {text}");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+}
+
+fn is_root() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    ids.is_some_and(|ids| ids.split_whitespace().nth(1) == Some("0"))
+}
+
+#[test]
+fn what_waits_is_for_the_word_alone_and_what_was_spoilt_is_not_installed() {
     let mut world = World::new();
     world.start();
-    let address = world.address().to_owned();
-    let second = world
-        .command(&["agent", "--listen", &address])
-        .output()
+    world.bring("1.0.0");
+    world.fetch("1.1.0", &world.app("1.1.0"));
+    // Who updates by hand asks the source, which is none.
+    let output = world.command(&["update"]).output().unwrap();
+    assert!(!output.status.success(), "{output:?}");
+    assert_eq!(world.link("current").as_deref(), Some("v1.0.0"));
+    assert_eq!(world.progress()["data"]["stage"], "toInstall");
+    let downloads = std::fs::read_dir(world.opt().join(".castoff/downloads")).unwrap();
+    let mut paths = downloads.map(|it| it.unwrap().path());
+    let package = paths
+        .find(|it| it.extension().is_some_and(|end| end == "package"))
         .unwrap();
-    assert!(!second.status.success());
-    let said = String::from_utf8_lossy(&second.stderr).into_owned();
-    assert!(said.contains("cannot listen there"), "{said}");
+    let mut bytes = std::fs::read(&package).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&package, bytes).unwrap();
+    world.calls();
+    world.install("1.1.0");
+    let failed = world.wait_for("failed");
+    assert!(
+        failed["data"]["error"]
+            .as_str()
+            .unwrap()
+            .starts_with("DEPLOYMENT_FAILED: "),
+        "{failed}"
+    );
+    assert_eq!(world.link("current").as_deref(), Some("v1.0.0"));
+    assert_eq!(world.calls(), [""; 0]);
+    world.bring("1.1.0");
+    // The same version in another make is one more, not the same.
+    let mut other = api("1.1.0");
+    other.content = "api 1.1.0, made again".to_owned();
+    world.fetch("1.1.0", &world.package("1.1.0", &[other]));
+    world.install("1.1.0");
+    world.wait_for("success");
+    assert_eq!(world.read("bin/device-api"), "api 1.1.0, made again");
 }
 
 #[test]

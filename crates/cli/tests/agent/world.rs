@@ -20,7 +20,8 @@ const REPORTS: &str = "/api/v1.0/ota/report";
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A `systemctl` that keeps its services in files: `run/NAME` holds how one is, `calls` what was asked.
-/// `faults` holds lines of `WHAT NAME VERSION`: what goes wrong with which service in which version.
+/// `faults` holds lines of `WHAT NAME VERSION`: what goes wrong with which service in which version. As with
+/// the real one, a service that has failed is not started before that is forgiven.
 const SYSTEMCTL: &str = r#"#!/bin/sh
 home=$(dirname "$0")
 echo "$1 $2" >> "$home/calls"
@@ -31,13 +32,21 @@ state() { cat "$home/run/$1" 2>/dev/null || echo inactive; }
 case $1 in
     stop)
         does hang "$2" && sleep 60
-        does stays "$2" || echo inactive > "$home/run/$2" ;;
+        does stays "$2" || [ "$(state "$2")" = failed ] || echo inactive > "$home/run/$2" ;;
+    reset-failed)
+        [ "$(state "$2")" != failed ] || echo inactive > "$home/run/$2" ;;
     start)
+        [ "$(state "$2")" != failed ] || { echo "$2 is started too often" >&2; exit 1; }
         does refuses "$2" && { echo "Job for $2 failed" >&2; exit 1; }
         if does dies "$2"; then echo failed > "$home/run/$2"; else echo active > "$home/run/$2"; fi ;;
     is-active)
         echo "$(state "$2")"
         [ "$(state "$2")" = active ] ;;
+    is-system-running)
+        cat "$home/system" 2>/dev/null || echo running ;;
+    show)
+        if does unknown "$2"; then echo LoadState=not-found; else echo LoadState=loaded; fi
+        echo UnitFileState=enabled ;;
 esac
 "#;
 
@@ -108,6 +117,26 @@ impl World {
             self.home().join("alarm").display(),
         );
         fs::write(self.opt().join("agent.toml"), text).unwrap();
+    }
+
+    /// Has the configuration name the services too, which packages do otherwise.
+    pub(crate) fn name_services(&self) {
+        self.reconfigure(
+            "[services]\n",
+            "[services]\nunits = [\"worker\", \"device-api\"]\n",
+        );
+    }
+
+    /// Has the configuration name an address to listen at.
+    pub(crate) fn listen_at(&self, address: &str) {
+        self.reconfigure("127.0.0.1:0", address);
+    }
+
+    fn reconfigure(&self, from: &str, to: &str) {
+        let path = self.opt().join("agent.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{text}");
+        fs::write(&path, text.replace(from, to)).unwrap();
     }
 
     pub(crate) fn home(&self) -> &Path {
@@ -356,12 +385,18 @@ impl World {
         fs::write(self.home().join("faults"), lines.join("\n") + "\n").unwrap();
     }
 
-    /// What `systemctl` was told to do, without the looks; forgotten then.
+    /// How the whole system is, as systemd would say it.
+    pub(crate) fn system(&self, word: &str) {
+        fs::write(self.home().join("system"), word).unwrap();
+    }
+
+    /// What `systemctl` was told to stop and to start; forgotten then.
     pub(crate) fn calls(&self) -> Vec<String> {
         let path = self.home().join("calls");
         let text = fs::read_to_string(&path).unwrap_or_default();
         let _ = fs::remove_file(path);
-        let told = text.lines().filter(|line| !line.starts_with("is-active"));
+        let changes = |line: &&str| line.starts_with("stop ") || line.starts_with("start ");
+        let told = text.lines().filter(changes);
         told.map(str::to_owned).collect()
     }
 

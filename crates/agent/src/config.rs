@@ -29,6 +29,8 @@ pub struct Config {
     pub packages: Packages,
     /// What runs.
     pub services: Services,
+    /// Which addresses there are.
+    pub web: Web,
 }
 
 impl Default for Config {
@@ -42,6 +44,26 @@ impl Default for Config {
             report_url: "http://localhost:9080/api/v1.0/ota/report".to_owned(),
             packages: Packages::default(),
             services: Services::default(),
+            web: Web::default(),
+        }
+    }
+}
+
+/// `[web]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Web {
+    /// Those of the TOP.E updater.
+    pub tope: bool,
+    /// Those of OTRS Web's upgrade, with its page.
+    pub upgrade: bool,
+}
+
+impl Default for Web {
+    fn default() -> Self {
+        Self {
+            tope: true,
+            upgrade: false,
         }
     }
 }

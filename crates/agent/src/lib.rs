@@ -11,13 +11,15 @@
 //! | [`services`] | stops, starts and looks at what runs |
 //! | [`report`] | tells another program of every step |
 //! | [`tope`] | the addresses of the TOP.E updater, field for field |
+//! | [`news`] | knows what the source says of releases |
+//! | [`otrs`] | the addresses of OTRS Web's upgrade, field for field, and its page |
 //! | [`access`] | who may call |
 //! | [`serve`] | the connections, and the end |
 //!
 //! Data flows one way: an address's handler asks [`board`] whether there is room, hands an operation to
 //! [`work`], and answers; the operation writes on the board, and the board is what everybody reads.
 //!
-//! Promises: no call waits for an operation; an operation that was interrupted is undone or finished at
+//! Promises: no call waits for an operation, but for the two of OTRS Web that promise its result; an operation that was interrupted is undone or finished at
 //! the next start; the version that was whole before runs again, or the factory version, or nothing and an
 //! alarm.
 
@@ -25,6 +27,8 @@ pub mod access;
 pub mod board;
 pub mod config;
 pub mod memory;
+pub mod news;
+pub mod otrs;
 pub mod package;
 pub mod report;
 pub mod serve;

@@ -60,6 +60,18 @@ pub struct Installation {
     pub why: Option<String>,
 }
 
+impl Installation {
+    /// One that asks for nothing yet.
+    pub fn of(version: &str, level: Level) -> Self {
+        Self {
+            version: version.to_owned(),
+            wishes: Wishes::default(),
+            level,
+            why: None,
+        }
+    }
+}
+
 /// The memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -19,7 +19,7 @@ use crate::access::Access;
 use crate::board::Stage;
 use crate::config::Config;
 use crate::work::Agent;
-use crate::{report, tope};
+use crate::{otrs, report, tope};
 
 /// The largest request: an order with a signed release document and keys.
 const MOST_ASKED: usize = 4 << 20;
@@ -51,6 +51,7 @@ pub fn run(
                 nearest: None,
             })?;
         let report_url = config.report_url.clone();
+        let web = config.web.clone();
         let (agent, _worker) = Agent::start(config, engine, client.to_path_buf())?;
         if !report_url.is_empty() {
             report::start(Arc::clone(&agent.board), report_url);
@@ -58,12 +59,24 @@ pub fn run(
         if let Ok(address) = listener.local_addr() {
             told(address);
         }
-        let router = Router::new()
-            .merge(tope::router())
+        let mut router = Router::new();
+        if web.tope {
+            router = router.merge(tope::router());
+        }
+        if web.upgrade {
+            router = router.merge(otrs::router());
+        }
+        let router = router
             .layer(DefaultBodyLimit::max(MOST_ASKED))
             .layer(middleware::from_fn_with_state(access, admit))
             .with_state(Arc::clone(&agent));
-        let served = axum::serve(listener, router).with_graceful_shutdown(end());
+        let board = Arc::clone(&agent.board);
+        let ended = async move {
+            end().await;
+            // A page that watches would keep its connection open for ever.
+            board.part();
+        };
+        let served = axum::serve(listener, router).with_graceful_shutdown(ended);
         if let Err(error) = served.await {
             log::error!("{error}");
         }

@@ -11,6 +11,7 @@
 //! factory version; when none runs, everything is stopped and the alarm is raised. What was interrupted
 //! goes on at the next start, from what is kept in [`memory`](crate::memory) and in the engine's journal.
 
+
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
@@ -29,12 +30,18 @@ use castoff::updater::{Outcome, Steward, Updater};
 use castoff::{Code, Error};
 use chrono::Utc;
 use md5::{Digest as _, Md5};
+use tokio::sync::oneshot;
 
-use crate::board::{Board, Busy, Progress, Stage, Turn};
+use crate::board::{Board, Busy, Progress, Stage, Turn, View};
 use crate::config::Config;
 use crate::memory::{Installation, Level, Memory, Order};
-use crate::package::{self, Rules, Wishes};
+use crate::news::News;
+use crate::package::{self, Rules};
 use crate::services::{self, Services};
+
+mod upgrade;
+
+pub use upgrade::Backup;
 
 /// For each command of a package, as the original has it.
 const COMMAND_LIMIT: Duration = Duration::from_secs(30);
@@ -69,6 +76,10 @@ pub enum Refusal {
 enum Job {
     Fetch(Order),
     Install(Installation),
+    /// Whatever the source offers.
+    Upgrade,
+    /// An older version that is kept under this name.
+    Restore(String),
     /// What an interrupted installation has left.
     GoOn(Installation),
 }
@@ -78,14 +89,19 @@ pub struct Agent {
     /// Of the updater.
     pub config: Config,
     /// Of the app.
-    engine: castoff::config::Config,
+    pub engine: castoff::config::Config,
     client: PathBuf,
     /// What is under way.
     pub board: Arc<Board>,
     services: Services,
     memory: Mutex<Memory>,
-    jobs: mpsc::Sender<(Turn, Job)>,
+    jobs: mpsc::Sender<(Turn, Job, Told)>,
+    /// What the source has said.
+    pub news: News,
 }
+
+/// Whoever waits for what an operation comes to.
+type Told = Option<oneshot::Sender<View>>;
 
 impl Agent {
     /// Starts the thread that works, with what an earlier process has left undone.
@@ -96,7 +112,8 @@ impl Agent {
         engine: castoff::config::Config,
         client: PathBuf,
     ) -> castoff::Result<(Arc<Self>, JoinHandle<()>)> {
-        let board = Arc::new(Board::new(!config.report_url.is_empty()));
+        let file = config.web.upgrade.then(|| upgrade::log_file(&client));
+        let board = Arc::new(Board::new(!config.report_url.is_empty(), file));
         let (jobs, todo) = mpsc::channel();
         let services = Services::new(&config.services);
         let agent = Self {
@@ -107,6 +124,7 @@ impl Agent {
             services,
             memory: Mutex::default(),
             jobs,
+            news: News::default(),
         };
         let memory = {
             let updater = Updater::new(&agent.engine, &agent.client, &castoff::progress::Silent)?;
@@ -117,9 +135,14 @@ impl Agent {
         let worker = {
             let agent = Arc::clone(&agent);
             thread::spawn(move || {
-                while let Ok((turn, job)) = todo.recv() {
+                while let Ok((turn, job, told)) = todo.recv() {
                     agent.work(job);
+                    let end = told.map(|told| (told, agent.board.view(0, 0)));
                     drop(turn);
+                    if let Some((told, view)) = end {
+                        // Whoever waited may have gone.
+                        let _ = told.send(view);
+                    }
                 }
             })
         };
@@ -149,7 +172,7 @@ impl Agent {
 
     fn send(&self, stage: Stage, message: &str, job: Job) {
         if let Ok(turn) = self.board.begin(stage, message) {
-            let _ = self.jobs.send((turn, job));
+            let _ = self.jobs.send((turn, job, None));
         }
     }
 
@@ -157,7 +180,8 @@ impl Agent {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn updater<'a>(&'a self, observer: &'a dyn Observer) -> castoff::Result<Updater<'a>> {
+    /// The engine, on the app's folder.
+    pub(crate) fn updater<'a>(&'a self, observer: &'a dyn Observer) -> castoff::Result<Updater<'a>> {
         Updater::new(&self.engine, &self.client, observer)
     }
 
@@ -222,7 +246,7 @@ impl Agent {
             self.fail(&failure_of(&error, "DOWNLOAD_FAILED"));
             Refusal::Disk(error)
         })?;
-        let _ = self.jobs.send((turn, Job::Fetch(order)));
+        let _ = self.jobs.send((turn, Job::Fetch(order), None));
         Ok(())
     }
 
@@ -239,13 +263,8 @@ impl Agent {
             None => Refusal::NotFound,
             Some(_) if self.is_expired(&memory) => Refusal::Expired,
             Some(_) => {
-                let installation = Installation {
-                    version: version.to_owned(),
-                    wishes: Wishes::default(),
-                    level: Level::New,
-                    why: None,
-                };
-                let _ = self.jobs.send((turn, Job::Install(installation)));
+                let installation = Installation::of(version, Level::New);
+                let _ = self.jobs.send((turn, Job::Install(installation), None));
                 return Ok(());
             }
         };
@@ -288,6 +307,8 @@ impl Agent {
                 }
             },
             Job::Install(installation) => self.end(self.install_now(installation)),
+            Job::Upgrade => self.end(self.upgrade_now()),
+            Job::Restore(name) => self.end(self.restore_now(&name)),
             Job::GoOn(installation) => self.end(self.finish(installation)),
         }
     }
@@ -313,11 +334,7 @@ impl Agent {
     }
 
     fn fetch_now(&self, order: &Order) -> Result<(), Failure> {
-        let observer = Downloading {
-            board: &self.board,
-            written: Mutex::new((0, Instant::now())),
-            total: Mutex::new(order.package_size),
-        };
+        let observer = Downloading::new(&self.board, order.package_size);
         let of = |error: Error| failure_of(&error, "DOWNLOAD_FAILED");
         let updater = self.updater(&observer).map_err(of)?;
         let trusted = trusted(&updater, order).map_err(of)?;
@@ -370,16 +387,19 @@ impl Agent {
     }
 
     fn install_now(&self, installation: Installation) -> Result<String, Failure> {
-        let keeper = Keeper {
-            agent: self,
-            installation: Mutex::new(installation),
-            stopping: AtomicBool::new(false),
-            stopped: AtomicBool::new(false),
-            total: Mutex::new(0),
-        };
+        let keeper = Keeper::new(self, installation);
         let result = self
             .updater(&keeper)
             .and_then(|updater| updater.with_steward(&keeper).install_handed());
+        self.come_to(result, &keeper)
+    }
+
+    /// What becomes of an installation by the engine: it is tried out, or what was stopped starts again.
+    fn come_to(
+        &self,
+        result: castoff::Result<Outcome>,
+        keeper: &Keeper<'_>,
+    ) -> Result<String, Failure> {
         let installation = keeper.installation();
         match result {
             Ok(Outcome::UpToDate { version }) if !keeper.has_stopped() => Ok(version.to_string()),
@@ -651,7 +671,15 @@ struct Downloading<'a> {
     total: Mutex<u64>,
 }
 
-impl Downloading<'_> {
+impl<'a> Downloading<'a> {
+    fn new(board: &'a Board, size: u64) -> Self {
+        Self {
+            board,
+            written: Mutex::new((0, Instant::now())),
+            total: Mutex::new(size),
+        }
+    }
+
     fn comes_to(&self, done: u64) {
         let total = *self.total.lock().unwrap_or_else(PoisonError::into_inner);
         let now = percent(done, total);
@@ -703,7 +731,17 @@ struct Keeper<'a> {
 /// Where unpacking begins and ends, in per cent of an installation.
 const UNPACKING: (u8, u8) = (5, 75);
 
-impl Keeper<'_> {
+impl<'a> Keeper<'a> {
+    fn new(agent: &'a Agent, installation: Installation) -> Self {
+        Self {
+            agent,
+            installation: Mutex::new(installation),
+            stopping: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            total: Mutex::new(0),
+        }
+    }
+
     fn installation(&self) -> Installation {
         let kept = self.installation.lock();
         kept.unwrap_or_else(PoisonError::into_inner).clone()
@@ -727,6 +765,7 @@ impl Steward for Keeper<'_> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         kept.wishes = wishes;
+        kept.version = release.version.to_string();
         Ok(archive)
     }
 

@@ -11,7 +11,6 @@
 //! factory version; when none runs, everything is stopped and the alarm is raised. What was interrupted
 //! goes on at the next start, from what is kept in [`memory`](crate::memory) and in the engine's journal.
 
-
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
@@ -181,7 +180,10 @@ impl Agent {
     }
 
     /// The engine, on the app's folder.
-    pub(crate) fn updater<'a>(&'a self, observer: &'a dyn Observer) -> castoff::Result<Updater<'a>> {
+    pub(crate) fn updater<'a>(
+        &'a self,
+        observer: &'a dyn Observer,
+    ) -> castoff::Result<Updater<'a>> {
         Updater::new(&self.engine, &self.client, observer)
     }
 

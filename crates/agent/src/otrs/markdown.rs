@@ -9,7 +9,8 @@ use pulldown_cmark::{CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, 
 
 /// The notes, with headings that fit below those of the page.
 pub(super) fn render(notes: &str) -> Markup {
-    let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
+    let options =
+        Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
     let events = Parser::new_ext(notes, options).filter_map(safe);
     let mut text = String::new();
     html::push_html(&mut text, events);
@@ -31,13 +32,15 @@ fn safe(event: Event<'_>) -> Option<Event<'_>> {
             attrs: Vec::new(),
         }),
         Event::End(TagEnd::Heading(level)) => Event::End(TagEnd::Heading(lower(level))),
-        Event::Start(Tag::Link { dest_url, .. }) => own(match fetch::resolve(&dest_url, &dest_url) {
-            Ok(address) => format!(
-                "<a href=\"{}\" rel=\"noopener noreferrer nofollow\" target=\"_blank\">",
-                address.render().into_string()
-            ),
-            Err(_) => "<a>".to_owned(),
-        }),
+        Event::Start(Tag::Link { dest_url, .. }) => {
+            own(match fetch::resolve(&dest_url, &dest_url) {
+                Ok(address) => format!(
+                    "<a href=\"{}\" rel=\"noopener noreferrer nofollow\" target=\"_blank\">",
+                    address.render().into_string()
+                ),
+                Err(_) => "<a>".to_owned(),
+            })
+        }
         Event::End(TagEnd::Link) => own("</a>".to_owned()),
         other => other,
     })
@@ -67,7 +70,9 @@ mod tests {
 
     #[test]
     fn what_is_written_is_shown() {
-        let text = html("# New\n\n- **fast**\n- `code` & [more](https://a.example/x?a=1&b=2)\n\n|a|b|\n|-|-|\n|1|2|");
+        let text = html(
+            "# New\n\n- **fast**\n- `code` & [more](https://a.example/x?a=1&b=2)\n\n|a|b|\n|-|-|\n|1|2|",
+        );
         for part in [
             "<h4>New</h4>",
             "<strong>fast</strong>",
@@ -106,7 +111,9 @@ mod tests {
         ] {
             let text = html(notes);
             let lower = text.to_ascii_lowercase();
-            for bad in ["<script", "<img", "<svg", "<iframe", "<style", "<b ", "<!--"] {
+            for bad in [
+                "<script", "<img", "<svg", "<iframe", "<style", "<b ", "<!--",
+            ] {
                 assert!(!lower.contains(bad), "{notes}: {text}");
             }
             // Every tag has the attributes that we give, and no other.

@@ -142,7 +142,14 @@ fn see_other(to: &str) -> Response {
 fn foreign(headers: &HeaderMap, reader: Reader) -> Option<Response> {
     let fetched = headers.get("sec-fetch-site");
     let own = headers.contains_key(ORIGIN) || fetched.is_some_and(|it| it == "same-origin");
-    (!own).then(|| problem(StatusCode::FORBIDDEN, reader, reader.t.refused, "../upgrade"))
+    (!own).then(|| {
+        problem(
+            StatusCode::FORBIDDEN,
+            reader,
+            reader.t.refused,
+            "../upgrade",
+        )
+    })
 }
 
 /// `POST /upgrade/check`.
@@ -234,7 +241,12 @@ async fn restore(
         return refusal;
     }
     let Some(backup) = backup(&agent, &wanted.name).await else {
-        return problem(StatusCode::NOT_FOUND, reader, reader.t.nothing, "../upgrade");
+        return problem(
+            StatusCode::NOT_FOUND,
+            reader,
+            reader.t.nothing,
+            "../upgrade",
+        );
     };
     let _ = agent.restore(&backup.name);
     see_other(&format!("../upgrade{}", reader.query))
@@ -247,7 +259,10 @@ async fn events(
     headers: HeaderMap,
 ) -> impl IntoResponse {
     let reader = Reader::of(&asked, &headers);
-    let headers = [("x-accel-buffering", "no"), ("x-content-type-options", "nosniff")];
+    let headers = [
+        ("x-accel-buffering", "no"),
+        ("x-content-type-options", "nosniff"),
+    ];
     let stream = changes(agent, reader.lang);
     (headers, Sse::new(stream).keep_alive(KeepAlive::default()))
 }

@@ -83,7 +83,10 @@ pub(super) fn fill(text: &str, name: &str, value: &str) -> String {
 /// What the board says, in Chinese: the text, in which `*` stands for anything.
 const BOARD: &[(&str, &str)] = &[
     ("Updater ready", "更新程序就绪"),
-    ("Downloading the version that the source offers...", "正在下载最新版本……"),
+    (
+        "Downloading the version that the source offers...",
+        "正在下载最新版本……",
+    ),
     ("Downloading version *...", "正在下载版本 *……"),
     ("Downloading package... *", "正在下载更新包：*"),
     ("Verifying package integrity...", "正在校验更新包……"),
@@ -95,11 +98,23 @@ const BOARD: &[(&str, &str)] = &[
     ("Stopping services...", "正在停止服务……"),
     ("Starting services...", "正在启动服务……"),
     ("Verifying deployment...", "正在检查运行状态……"),
-    ("Rolling back to the version before...", "正在回退到上一版本……"),
-    ("Rolling back to the factory version...", "正在回退到出厂版本……"),
-    ("Successfully installed version *", "版本 * 已安装并正常运行"),
+    (
+        "Rolling back to the version before...",
+        "正在回退到上一版本……",
+    ),
+    (
+        "Rolling back to the factory version...",
+        "正在回退到出厂版本……",
+    ),
+    (
+        "Successfully installed version *",
+        "版本 * 已安装并正常运行",
+    ),
     ("Update failed, version * is back", "升级失败，已恢复版本 *"),
-    ("Update failed, and no version runs", "升级失败，没有可以运行的版本"),
+    (
+        "Update failed, and no version runs",
+        "升级失败，没有可以运行的版本",
+    ),
     ("The installation was interrupted", "安装被中断"),
     ("The disk is full", "磁盘空间不足"),
     ("The package is not usable", "更新包无法使用"),
@@ -132,7 +147,10 @@ mod tests {
     fn what_the_board_says_is_said_in_chinese() {
         let zh = |text| said(text, Lang::ZhCn);
         assert_eq!(zh("Installing version 1.1.0..."), "正在安装版本 1.1.0……");
-        assert_eq!(zh("Downloading package... 1.0 MB / 2.0 MB"), "正在下载更新包：1.0 MB / 2.0 MB");
+        assert_eq!(
+            zh("Downloading package... 1.0 MB / 2.0 MB"),
+            "正在下载更新包：1.0 MB / 2.0 MB"
+        );
         assert_eq!(zh("something else"), "something else");
         assert_eq!(said("The disk is full", Lang::En), "The disk is full");
     }

@@ -77,7 +77,7 @@ impl Agent {
             LayoutKind::Snapshot => folder.versions(),
         };
         let kept = layout::list(folder).into_iter().map(|kept| Backup {
-            path: place.join(&kept.name),
+            path: whole(place.join(&kept.name)),
             version: kept.version.map(|version| version.file_name()),
             created: kept.created.with_timezone(&Local),
             size: kept.size,
@@ -142,6 +142,11 @@ impl Agent {
     }
 }
 
+/// A path as people write it: absolute, and without `.` in it.
+fn whole(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
+}
+
 /// The folders `backup_YYYYMMDD_HHMMSS` of the app that updated itself.
 fn foreign(root: &Path) -> Vec<Backup> {
     let entries = std::fs::read_dir(root.join(FOREIGN)).into_iter().flatten();
@@ -157,7 +162,7 @@ fn foreign(root: &Path) -> Vec<Backup> {
             created: Local.from_local_datetime(&time).earliest()?,
             version: None,
             size: disk::size_below(&entry.path()),
-            path: entry.path(),
+            path: whole(entry.path()),
             ours: false,
             name,
         })
@@ -192,12 +197,15 @@ impl Observer for Course<'_> {
             Event::Found {
                 installed, offered, ..
             } => {
-                let installed = installed.map_or_else(String::new, |it| format!(", {it} is installed"));
+                let installed =
+                    installed.map_or_else(String::new, |it| format!(", {it} is installed"));
                 note(&format!("The source offers version {offered}{installed}"));
             }
             Event::Recovered { version } => {
                 let version = version.map_or_else(|| "none".to_owned(), ToString::to_string);
-                note(&format!("An interrupted update was undone: version {version} is back"));
+                note(&format!(
+                    "An interrupted update was undone: version {version} is back"
+                ));
             }
             Event::Warning(error) => board.note(LogLevel::Warn, &error.chain()),
             Event::Retry {

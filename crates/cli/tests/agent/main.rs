@@ -5,4 +5,6 @@
 mod cycle;
 mod failing;
 mod orders;
+mod otrs;
+mod page;
 mod world;

@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const SYSTEMCTL: &str = r#"#!/bin/sh
 home=$(dirname "$0")
 echo "$1 $2" >> "$home/calls"
-now=$(readlink "$home/opt/versions/current")
+now=$(readlink "$home/opt/versions/current" || cat "$home/opt/VERSION")
 does() { grep -q -x -e "$1 $2 $now" -e "$1 $2 any" "$home/faults" 2>/dev/null; }
 state() { cat "$home/run/$1" 2>/dev/null || echo inactive; }
 case $1 in
@@ -49,6 +49,14 @@ pub(crate) struct World {
 struct Running {
     child: Child,
     address: String,
+}
+
+/// An answer as it came; the names of its headers in lower case.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
 }
 
 /// A module of a package: name, where it goes, content, service and order.
@@ -90,9 +98,14 @@ impl World {
             "app = \"org.castoff.device\"\nclient_dir = \".\"\nlayout = \"snapshot\"\nlog_dir = \"../logs\"\n\
              log_level = \"debug\"\nsource.kind = \"pushed\"\nnetwork.retries = 1\n{launcher}\n"
         );
-        fs::write(self.opt().join("launcher.toml"), text).unwrap();
+        self.write(&text, agent, "");
+    }
+
+    /// Writes launcher.toml, and agent.toml with more for it and its services.
+    pub(crate) fn write(&self, launcher: &str, agent: &str, services: &str) {
+        fs::write(self.opt().join("launcher.toml"), launcher).unwrap();
         let text = format!(
-            "listen = \"127.0.0.1:0\"\nreport_url = \"{}\"\n{agent}\n[services]\nsystemctl = \"{}\"\n\
+            "listen = \"127.0.0.1:0\"\nreport_url = \"{}\"\n{agent}\n[services]\n{services}\nsystemctl = \"{}\"\n\
              stop_timeout = 2\nstart_timeout = 5\nsteady = 50\nalarm = \"echo $CASTOFF_REASON > {}\"\n",
             self.server.url(REPORTS),
             self.home().join("systemctl").display(),
@@ -186,24 +199,35 @@ impl World {
 
     /// Status and document of an answer.
     pub(crate) fn call(&self, method: &str, path: &str, body: Option<&str>) -> (u16, Value) {
+        let headers = ["Content-Type: application/json"];
+        let answer = self.send(method, path, &headers, body.unwrap_or_default());
+        let document = serde_json::from_str(&answer.body);
+        let document = document.unwrap_or_else(|error| panic!("{error}: {answer:?}"));
+        (answer.status, document)
+    }
+
+    /// Sends a request, and gives what is answered until the connection ends.
+    pub(crate) fn send(&self, method: &str, path: &str, headers: &[&str], body: &str) -> Answer {
         use std::io::{Read as _, Write as _};
         let address = self.address();
         let mut stream = std::net::TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let body = body.unwrap_or_default();
+        let headers: String = headers.iter().map(|it| format!("{it}\r\n")).collect();
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
-             Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            "{method} {path} HTTP/1.1\r\nHost: {address}\r\n{headers}Content-Length: {}\r\n\
+             Connection: close\r\n\r\n{body}",
             body.len()
         );
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-        let document =
-            serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"));
-        (status, document)
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        Answer {
+            status,
+            head: head.to_ascii_lowercase(),
+            body: body.to_owned(),
+        }
     }
 
     pub(crate) fn progress(&self) -> Value {

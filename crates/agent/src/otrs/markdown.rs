@@ -11,13 +11,16 @@ use pulldown_cmark::{CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, 
 pub(super) fn render(notes: &str) -> Markup {
     let options =
         Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
-    let events = Parser::new_ext(notes, options).filter_map(safe);
+    // Links do not contain links.
+    let mut is_link = false;
+    let events = Parser::new_ext(notes, options).filter_map(|event| safe(event, &mut is_link));
     let mut text = String::new();
     html::push_html(&mut text, events);
     PreEscaped(text)
 }
 
-fn safe(event: Event<'_>) -> Option<Event<'_>> {
+/// What becomes of an event; `is_link`: the link that it is in is one here.
+fn safe<'a>(event: Event<'a>, is_link: &mut bool) -> Option<Event<'a>> {
     Some(match event {
         Event::Html(_)
         | Event::InlineHtml(_)
@@ -33,15 +36,15 @@ fn safe(event: Event<'_>) -> Option<Event<'_>> {
         }),
         Event::End(TagEnd::Heading(level)) => Event::End(TagEnd::Heading(lower(level))),
         Event::Start(Tag::Link { dest_url, .. }) => {
-            own(match fetch::resolve(&dest_url, &dest_url) {
-                Ok(address) => format!(
-                    "<a href=\"{}\" rel=\"noopener noreferrer nofollow\" target=\"_blank\">",
-                    address.render().into_string()
-                ),
-                Err(_) => "<a>".to_owned(),
-            })
+            let address = fetch::resolve(&dest_url, &dest_url).ok();
+            *is_link = address.is_some();
+            let address = address?.render().into_string();
+            own(format!(
+                "<a href=\"{address}\" rel=\"noopener noreferrer nofollow\" target=\"_blank\">"
+            ))
         }
-        Event::End(TagEnd::Link) => own("</a>".to_owned()),
+        Event::End(TagEnd::Link) if *is_link => own("</a>".to_owned()),
+        Event::End(TagEnd::Link) => return None,
         other => other,
     })
 }

@@ -320,8 +320,9 @@ async fn show(
     let t = reader.t;
     let body = html! {
         (ended(&view, reader))
-        (versions(&shown.checked, &view, reader))
-        (under_way(&view, reader))
+        @if view.busy { (under_way(&view, reader)) }
+        (versions(&shown.checked, view.busy, reader))
+        @if !view.busy { (under_way(&view, reader)) }
         section {
             h2 { (t.history) }
             @if shown.history.is_empty() { p.empty { (t.no_history) } }
@@ -354,7 +355,7 @@ fn ended(view: &View, reader: Reader) -> Markup {
         @if !view.busy {
             @match (&now.error, now.stage) {
                 (Some(error), _) => div.notice.error role="alert" {
-                    p { b { (reader.t.failed) ": " (said(&now.message, reader.lang)) } }
+                    p { b { (said(&now.message, reader.lang)) } }
                     p lang="en" { (error) }
                 },
                 (None, Stage::Success) => p.notice.done role="status" {
@@ -367,25 +368,31 @@ fn ended(view: &View, reader: Reader) -> Markup {
 }
 
 /// What is installed, what is offered, and the button.
-fn versions(checked: &Checked, view: &View, reader: Reader) -> Markup {
+fn versions(checked: &Checked, busy: bool, reader: Reader) -> Markup {
     let t = reader.t;
     let here = checked.installed.as_ref().map(plain);
     let offered = checked.offered.as_ref().ok();
     let latest = offered.map(|release| plain(&release.version));
+    let is_same = offered.is_some_and(|it| checked.installed.as_ref() == Some(&it.version));
     let (class, state) = match offered {
         None => ("bad", t.unreachable),
         Some(_) if checked.is_newer() => ("news", t.available),
-        Some(release) if checked.installed.as_ref() == Some(&release.version) => ("good", t.same),
+        Some(_) if is_same => ("good", t.same),
         Some(_) => ("off", t.older),
     };
     let details = checked.details.as_ref();
     let published = details.and_then(|it| it.published.as_deref());
+    let version = |name: &str, version: Option<&str>, or: &str| {
+        html! { div { span.label { (name) } strong.large { bdi { (version.unwrap_or(or)) } } } }
+    };
     html! {
         section.sheet.offer {
-            div.pairs {
-                div.pair-item { span.label { (t.current) } strong.number-large { bdi { (here.as_deref().unwrap_or(t.none)) } } }
-                div.arrow aria-hidden="true" { "→" }
-                div.pair-item { span.label { (t.latest) } strong.number-large { bdi { (latest.as_deref().unwrap_or(t.unknown)) } } }
+            div.versions {
+                (version(t.current, here.as_deref(), t.none))
+                @if !is_same {
+                    div.arrow aria-hidden="true" { "→" }
+                    (version(t.latest, latest.as_deref(), t.unknown))
+                }
                 div.state {
                     span.badge.(class) { (state) }
                     @if let Some(published) = published {
@@ -396,20 +403,20 @@ fn versions(checked: &Checked, view: &View, reader: Reader) -> Markup {
                     }
                 }
             }
-            @if let (Err(problem), false) = (&checked.offered, view.busy) {
-                p.faint lang="en" { (problem) }
-            }
-            div.buttons {
-                @if let (Some(latest), true) = (&latest, checked.is_newer()) {
-                    form method="post" action={ "upgrade/start" (reader.query) } {
-                        button.main disabled[view.busy] { (fill(t.upgrade, "version", latest)) }
+            @if let Err(problem) = &checked.offered { p.faint lang="en" { (problem) } }
+            @if !busy {
+                div.buttons {
+                    @if let (Some(latest), true) = (&latest, checked.is_newer()) {
+                        form method="post" action={ "upgrade/start" (reader.query) } {
+                            button.main { (fill(t.upgrade, "version", latest)) }
+                        }
+                    }
+                    form method="post" action={ "upgrade/check" (reader.query) } {
+                        button { (t.check) }
                     }
                 }
-                form method="post" action={ "upgrade/check" (reader.query) } {
-                    button disabled[view.busy] { (t.check) }
-                }
             }
-            @if let (Some(release), true) = (offered, checked.is_newer()) {
+            @if let (Some(release), true, false) = (offered, checked.is_newer(), busy) {
                 div.whats-new {
                     h2 { (t.whats_new) }
                     (notes(&release.notes, t))

@@ -60,7 +60,6 @@ texts! {
     hours: "{n} h", "{n} 小时";
     always: "at every opportunity", "每次都检查";
     kept: "Backups that stay", "保留的备份数";
-    failed: "It failed", "操作失败";
     nothing: "There is no such backup", "没有这个备份";
     refused: "This form came from another page", "此表单来自其他页面";
     back: "Back", "返回";

@@ -8,6 +8,9 @@ if (live) {
   const bar = live.querySelector("progress");
   const said = live.querySelector("output");
   const log = live.querySelector(".log ol");
+  if (log) {
+    log.scrollTop = log.scrollHeight;
+  }
   const events = new EventSource(live.dataset.events);
 
   events.onmessage = ({ data }) => {

@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const SYSTEMCTL: &str = r#"#!/bin/sh
 home=$(dirname "$0")
 echo "$1 $2" >> "$home/calls"
-now=$(readlink "$home/opt/versions/current" || cat "$home/opt/VERSION")
+now=$(readlink "$home/opt/versions/current" || cat "$home/opt/VERSION" 2>/dev/null)
 does() { grep -q -x -e "$1 $2 $now" -e "$1 $2 any" "$home/faults" 2>/dev/null; }
 state() { cat "$home/run/$1" 2>/dev/null || echo inactive; }
 case $1 in

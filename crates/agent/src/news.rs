@@ -17,18 +17,20 @@ use castoff::version::Version;
 use crate::work::Agent;
 
 /// How long an answer holds at least, and a failure.
-const LEAST: Duration = Duration::from_mins(1);
+pub const LEAST: Duration = Duration::from_mins(1);
 
 /// How many releases are asked for at least.
 const USUAL: usize = 10;
 
-/// What was heard, when, and whether it was an error.
+/// When something was heard, and what, or why nothing was.
 type Heard<T> = Option<(Instant, Result<T, String>)>;
 
 /// What was heard.
 #[derive(Default)]
 pub struct News {
-    heard: Mutex<(Heard<Release>, Heard<Vec<Announced>>, usize)>,
+    offer: Mutex<Heard<Release>>,
+    /// The releases, and how many were asked for.
+    history: Mutex<(Heard<Vec<Announced>>, usize)>,
 }
 
 /// What the source offers, seen from what is installed.
@@ -60,10 +62,8 @@ impl Checked {
     }
 }
 
-impl News {
-    fn heard(&self) -> MutexGuard<'_, (Heard<Release>, Heard<Vec<Announced>>, usize)> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(heard: &Mutex<T>) -> MutexGuard<'_, T> {
+    heard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Agent {
@@ -72,7 +72,7 @@ impl Agent {
     /// Fails where the state of the app cannot be read.
     pub fn check(&self, force: bool) -> castoff::Result<Checked> {
         let updater = self.updater(&Silent)?;
-        let heard = self.news.heard().0.clone();
+        let heard = lock(&self.news.offer).clone();
         let heard = heard.filter(|(at, _)| !force && at.elapsed() < LEAST);
         let kept = || updater.kept_offer().filter(|_| !force);
         let offered = if let Some((_, offered)) = heard {
@@ -86,7 +86,7 @@ impl Agent {
             if let Err(problem) = &asked {
                 log::warn!("the source was asked in vain: {problem}");
             }
-            self.news.heard().0 = Some((Instant::now(), asked.clone()));
+            *lock(&self.news.offer) = Some((Instant::now(), asked.clone()));
             asked
         };
         let details = match &offered {
@@ -106,25 +106,19 @@ impl Agent {
     /// The releases that the source tells of, the newest first, `count` at most; with `force` it is asked.
     pub fn history(&self, count: usize, force: bool) -> Result<Vec<Announced>, String> {
         let interval = self.engine.update.interval.max(LEAST);
-        let known = {
-            let heard = self.news.heard();
-            let enough = heard.2 >= count && !force;
-            heard.1.clone().filter(|(at, told)| {
-                let holds = if told.is_ok() { interval } else { LEAST };
-                enough && at.elapsed() < holds
-            })
-        };
-        let mut told = if let Some((_, told)) = known {
+        let (heard, asked) = lock(&self.news.history).clone();
+        let heard = heard.filter(|(at, told)| {
+            let holds = if told.is_ok() { interval } else { LEAST };
+            asked >= count && !force && at.elapsed() < holds
+        });
+        let mut told = if let Some((_, told)) = heard {
             told?
         } else {
             let wanted = count.max(USUAL);
             let updater = self.updater(&Silent);
             let told = updater.and_then(|updater| updater.releases(wanted));
             let told = told.map_err(|error| error.chain());
-            let mut heard = self.news.heard();
-            heard.1 = Some((Instant::now(), told.clone()));
-            heard.2 = wanted;
-            drop(heard);
+            *lock(&self.news.history) = (Some((Instant::now(), told.clone())), wanted);
             told?
         };
         told.truncate(count);

@@ -6,11 +6,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Json, Response};
+use castoff::config::When;
 use castoff::{Error, Result};
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -19,10 +21,13 @@ use crate::access::Access;
 use crate::board::Stage;
 use crate::config::Config;
 use crate::work::Agent;
-use crate::{otrs, report, tope};
+use crate::{news, otrs, report, tope};
 
 /// The largest request: an order with a signed release document and keys.
 const MOST_ASKED: usize = 4 << 20;
+
+/// How often it is looked whether the source is to be asked again.
+const LOOK_OUT: Duration = Duration::from_hours(1);
 
 /// Runs the updater of the app in `client` until it is told to end. `told` is called with the address once
 /// it listens.
@@ -65,6 +70,7 @@ pub fn run(
         }
         if web.upgrade {
             router = router.merge(otrs::router());
+            tokio::spawn(look_out(Arc::clone(&agent)));
         }
         let router = router
             .layer(DefaultBodyLimit::max(MOST_ASKED))
@@ -101,6 +107,24 @@ async fn admit(State(access): State<Arc<Access>>, request: Request, next: Next) 
             let body = json!({"code": status.as_u16(), "msg": problem});
             (status, Json(body)).into_response()
         }
+    }
+}
+
+/// Asks the source every `update.interval`, where that is to be done, so that the news is there before
+/// somebody asks for it.
+async fn look_out(agent: Arc<Agent>) {
+    let update = &agent.engine.update;
+    if update.when == When::Manual || update.interval.is_zero() {
+        return;
+    }
+    loop {
+        let asking = Arc::clone(&agent);
+        let checked = tokio::task::spawn_blocking(move || asking.check(false)).await;
+        if let Ok(Err(error)) = checked {
+            log::warn!("no check: {}", error.chain());
+        }
+        // What was said before a restart holds until its own time is over.
+        tokio::time::sleep(update.interval.clamp(news::LEAST, LOOK_OUT)).await;
     }
 }
 

@@ -28,6 +28,10 @@ pub struct Browser {
 
 impl Browser {
     /// Starts one, in which scripts run or do not. `None`: there is none on this machine, which is said.
+    ///
+    /// # Panics
+    ///
+    /// When there is one, and it does not start.
     #[expect(
         clippy::print_stderr,
         reason = "what is left out is said where tests say it"
@@ -135,6 +139,10 @@ impl Browser {
 
     /// Waits until it shows what is wanted, and gives that. The page that a click leads to may come a
     /// moment after the click, and what was found before is then gone.
+    ///
+    /// # Panics
+    ///
+    /// When it does not come.
     #[track_caller]
     pub fn await_shown(&self, selector: &str, wanted: impl Fn(&str) -> bool) -> String {
         let deadline = Instant::now() + PATIENCE;
@@ -202,6 +210,10 @@ impl Browser {
     }
 
     /// Draws the whole page into a PNG of this name, if that is wanted.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be drawn or written.
     pub fn draw(&self, name: &str) {
         let Some(folder) = std::env::var_os("CASTOFF_SCREENSHOTS") else {
             return;
@@ -217,6 +229,10 @@ impl Browser {
 
     /// Looks whether the page needs to be scrolled sideways at any of these widths; draws it in each,
     /// light and dark. In the end it is as wide as the first.
+    ///
+    /// # Panics
+    ///
+    /// When it does.
     #[track_caller]
     pub fn look(&self, name: &str, widths: [u32; 2]) {
         let name: String = name

@@ -22,10 +22,11 @@ pub(super) fn render(notes: &str) -> Markup {
 /// What becomes of an event; `is_link`: the link that it is in is one here.
 fn safe<'a>(event: Event<'a>, is_link: &mut bool) -> Option<Event<'a>> {
     Some(match event {
+        Event::End(TagEnd::Link) if *is_link => own("</a>".to_owned()),
         Event::Html(_)
         | Event::InlineHtml(_)
         | Event::Start(Tag::HtmlBlock | Tag::Image { .. })
-        | Event::End(TagEnd::HtmlBlock | TagEnd::Image) => return None,
+        | Event::End(TagEnd::HtmlBlock | TagEnd::Image | TagEnd::Link) => return None,
         // As forges show notes.
         Event::SoftBreak => Event::HardBreak,
         Event::Start(Tag::Heading { level, .. }) => Event::Start(Tag::Heading {
@@ -43,8 +44,6 @@ fn safe<'a>(event: Event<'a>, is_link: &mut bool) -> Option<Event<'a>> {
                 "<a href=\"{address}\" rel=\"noopener noreferrer nofollow\" target=\"_blank\">"
             ))
         }
-        Event::End(TagEnd::Link) if *is_link => own("</a>".to_owned()),
-        Event::End(TagEnd::Link) => return None,
         other => other,
     })
 }

@@ -433,19 +433,18 @@ fn notes(notes: &str, t: &Texts) -> Markup {
     }
 }
 
-/// The steps of an operation: their names, and the stages in which each is under way.
-const STEPS: [(&str, fn(&Texts) -> &'static str); 4] = [
-    ("downloading", |t| t.step_download),
-    ("verifying toInstall", |t| t.step_verify),
-    ("installing", |t| t.step_install),
-    ("rebooting", |t| t.step_start),
-];
-
 /// How far the operation is, and its log.
 fn under_way(view: &View, reader: Reader) -> Markup {
     let t = reader.t;
     let now = &view.now;
-    let at = STEPS
+    // The stages in which each step is under way, and what it is called.
+    let steps = [
+        ("downloading", t.step_download),
+        ("verifying toInstall", t.step_verify),
+        ("installing", t.step_install),
+        ("rebooting", t.step_start),
+    ];
+    let at = steps
         .iter()
         .position(|(stages, _)| stages.split(' ').any(|it| it == now.stage.as_str()));
     html! {
@@ -455,10 +454,10 @@ fn under_way(view: &View, reader: Reader) -> Markup {
                 div.sheet.progress {
                     h2 { (t.working) }
                     ol.steps {
-                        @for (number, (stages, name)) in STEPS.iter().enumerate() {
+                        @for (number, (stages, name)) in steps.iter().enumerate() {
                             li data-stages=(stages)
                                 .done[at.is_some_and(|at| number < at)]
-                                .now[at == Some(number)] { (name(t)) }
+                                .now[at == Some(number)] { (name) }
                         }
                     }
                     progress max="100" value=(now.progress) {}

@@ -120,15 +120,13 @@ impl Agent {
         let services = self.services.of(&[]);
         let write = |percent, message: &str| self.board.write(Stage::Installing, percent, message);
         write(20, "Stopping services...");
-        let stopped = self.services.stop(&services);
-        let mut failure = match stopped {
-            Err(error) => failure_of(&error, "PROCESS_KILL_FAILED"),
-            Ok(()) => {
-                write(50, "Putting the files back...");
-                match updater.roll_back(name, false) {
-                    Ok(_) => return self.finish(installation),
-                    Err(error) => of(error),
-                }
+        let mut failure = if let Err(error) = self.services.stop(&services) {
+            failure_of(&error, "PROCESS_KILL_FAILED")
+        } else {
+            write(50, "Putting the files back...");
+            match updater.roll_back(name, false) {
+                Ok(_) => return self.finish(installation),
+                Err(error) => of(error),
             }
         };
         let started = self.services.start(&services);

@@ -23,8 +23,8 @@ pub(crate) fn installation(launcher: &str) -> World {
     let text = format!(
         "app = \"org.castoff.otrs\"\nname = \"OTRS Web\"\nclient_dir = \".\"\nlayout = \"in-place\"\n\
          log_dir = \"../logs\"\nlog_level = \"debug\"\ninstalled_version = \"1.0.0\"\nnetwork.retries = 1\n\
-         {launcher}\n[source]\nkind = \"github\"\nurl = \"{}\"\nrepo = \"owner/otrs\"\n\
-         [update]\npreserve = [\".env\", \"uploads/\"]\ninterval = \"24 h\"\n",
+         update.preserve = [\".env\", \"uploads/\"]\nupdate.interval = \"24 h\"\n{launcher}\n\
+         [source]\nkind = \"github\"\nurl = \"{}\"\nrepo = \"owner/otrs\"\n",
         world.server.url("")
     );
     world.write(&text, "[web]\nupgrade = true", "units = [\"otrs\"]");
@@ -122,7 +122,7 @@ fn lines(answer: &Value) -> Vec<&str> {
 
 #[test]
 fn a_check_says_what_there_is_and_asks_only_when_it_has_to() {
-    let mut world = installation("");
+    let mut world = installation("update.when = \"manual\"");
     offer(&world, &["1.1.0", "1.0.0"]);
     world.start();
     let checked = world.get("/upgrade/api/check-update?force=true");
@@ -165,6 +165,20 @@ fn a_check_says_what_there_is_and_asks_only_when_it_has_to() {
     assert_eq!(dead, (200, json!({"success": true, "data": data})));
     let page = world.send("GET", "/upgrade?lang=en", &[], "");
     assert!(page.body.contains("The source does not answer"));
+}
+
+#[test]
+fn the_source_is_asked_without_being_told_to() {
+    let mut world = installation("");
+    offer(&world, &["1.1.0"]);
+    world.start();
+    let latest = format!("{RELEASES}/latest");
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while !world.server.requests().iter().any(|it| it.path() == latest) {
+        assert!(Instant::now() < deadline, "nobody asks");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_app(&world, "1.0.0");
 }
 
 #[test]
@@ -440,7 +454,7 @@ fn what_is_not_of_the_source_is_refused_and_so_is_what_is_no_backup() {
 
 #[test]
 fn a_form_of_another_page_does_nothing() {
-    let mut world = installation("");
+    let mut world = installation("update.when = \"manual\"");
     offer(&world, &["1.1.0"]);
     world.start();
     let form = "Content-Type: application/x-www-form-urlencoded";

@@ -212,7 +212,9 @@ impl World {
         let address = self.address();
         let mut stream = std::net::TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let headers: String = headers.iter().map(|it| format!("{it}\r\n")).collect();
+        let headers = headers
+            .iter()
+            .fold(String::new(), |all, it| all + it + "\r\n");
         let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: {address}\r\n{headers}Content-Length: {}\r\n\
              Connection: close\r\n\r\n{body}",

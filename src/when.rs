@@ -95,7 +95,7 @@ pub fn is_due(interval: Duration, last: Option<DateTime<Utc>>, now: DateTime<Utc
         .is_none_or(|age| age >= interval)
 }
 
-fn is_quiet(config: &UpdateConfig, clock: Clock) -> bool {
+pub(crate) fn is_quiet(config: &UpdateConfig, clock: Clock) -> bool {
     config
         .quiet_hours
         .is_some_and(|hours| hours.hold(clock.minute))

@@ -225,6 +225,22 @@ impl SourceKind {
         }
     }
 
+    /// The word in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Check => "check",
+            Self::Index => "index",
+            Self::Folder => "folder",
+            Self::CheckFiles => "check-files",
+            Self::Github => "github",
+            Self::Codeup => "codeup",
+            Self::Gitlab => "gitlab",
+            Self::Gitee => "gitee",
+            Self::Gitea => "gitea",
+            Self::Pushed => "pushed",
+        }
+    }
+
     fn of(word: &str) -> Self {
         match word {
             "check-files" => Self::CheckFiles,

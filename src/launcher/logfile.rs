@@ -40,7 +40,7 @@ const KEPT: u32 = 3;
 /// Libraries are heard from `Warn` on only: their chatter helps nobody, and may hold a token.
 /// The second call in a process changes nothing.
 pub fn install(folder: &Path, level: LevelFilter) -> PathBuf {
-    let log = LogFile::new(folder);
+    let log = LogFile::new(folder, FILE_NAME);
     let path = log.path();
     let _ = OPEN.set(Mutex::new(log));
     // It fails when there is a logger already, as in a program that brought its own.
@@ -115,9 +115,11 @@ fn line(time: DateTime<Utc>, level: Level, process: u32, origin: &str, message: 
     line
 }
 
-/// The log as something to write to. Each `write` is one whole line.
-struct LogFile {
+/// A log as something to write to. Each `write` is one whole line, and none of them fails: a log that
+/// cannot be written is given up.
+pub struct LogFile {
     folder: PathBuf,
+    name: &'static str,
     largest: u64,
     /// The file, and its size as far as this process knows.
     open: Option<(File, u64)>,
@@ -126,9 +128,11 @@ struct LogFile {
 }
 
 impl LogFile {
-    fn new(folder: &Path) -> Self {
+    /// The log of this name in `folder`. Nothing is created yet.
+    pub fn new(folder: &Path, name: &'static str) -> Self {
         Self {
             folder: folder.to_path_buf(),
+            name,
             largest: LARGEST,
             open: None,
             given_up: false,
@@ -136,7 +140,7 @@ impl LogFile {
     }
 
     fn path(&self) -> PathBuf {
-        self.folder.join(FILE_NAME)
+        self.folder.join(self.name)
     }
 
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
@@ -235,7 +239,7 @@ mod tests {
     #[test]
     fn a_full_log_is_set_aside_and_three_are_kept() {
         let folder = tempfile::tempdir().unwrap();
-        let mut log = LogFile::new(folder.path());
+        let mut log = LogFile::new(folder.path(), FILE_NAME);
         log.largest = 10;
         for number in 0..12 {
             log.write_all(format!("line {number:02}\n").as_bytes())
@@ -254,7 +258,7 @@ mod tests {
     #[test]
     fn a_log_that_another_launcher_set_aside_is_left() {
         let folder = tempfile::tempdir().unwrap();
-        let [mut one, mut other] = [(); 2].map(|()| LogFile::new(folder.path()));
+        let [mut one, mut other] = [(); 2].map(|()| LogFile::new(folder.path(), FILE_NAME));
         (one.largest, other.largest) = (10, 10);
         one.write_all(b"one, long\n").unwrap();
         other.write_all(b"other\n").unwrap();
@@ -274,7 +278,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         thread::scope(|threads| {
             for writer in 0..4 {
-                let mut log = LogFile::new(folder.path());
+                let mut log = LogFile::new(folder.path(), FILE_NAME);
                 threads.spawn(move || {
                     for number in 0..200 {
                         let line = format!("{writer} {number:03} whole\n");
@@ -292,7 +296,7 @@ mod tests {
     fn nothing_is_created_before_the_first_line_and_the_folder_with_it() {
         let folder = tempfile::tempdir().unwrap();
         let logs = folder.path().join("deep/logs");
-        let mut log = LogFile::new(&logs);
+        let mut log = LogFile::new(&logs, FILE_NAME);
         assert!(!folder.path().join("deep").exists());
         log.write_all(b"line\n").unwrap();
         assert_eq!(files(&logs)["castoff.log"], "line\n");
@@ -303,7 +307,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();
-        let mut log = LogFile::new(&file);
+        let mut log = LogFile::new(&file, FILE_NAME);
         log.write_all(b"line\n").unwrap();
         assert!(log.given_up);
         log.write_all(b"line\n").unwrap();

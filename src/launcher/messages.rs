@@ -58,7 +58,7 @@ impl Lang {
 
     /// The language of a tag such as `zh-CN`, `zh_TW.UTF-8`, `en` or `C`; `None` where there is no
     /// catalogue for it.
-    fn from_tag(tag: &str) -> Option<Self> {
+    pub fn from_tag(tag: &str) -> Option<Self> {
         let language = tag.split(['-', '_', '.', '@']).next().unwrap_or(tag);
         // `C` and `POSIX` are a choice too: that of programs which read our lines.
         if ["en", "c", "posix"]
@@ -71,6 +71,23 @@ impl Lang {
         } else {
             None
         }
+    }
+
+    /// The one of an `Accept-Language` (RFC 9110, section 12.5.4) that is liked best; English when it
+    /// names none that there is a catalogue for.
+    pub fn accepted(header: &str) -> Self {
+        let mut best = (Self::En, 0.0);
+        for item in header.split(',') {
+            let (tag, weight) = item.split_once(';').unwrap_or((item, "q=1"));
+            let weight = weight.trim().strip_prefix("q=");
+            let weight = weight.and_then(|it| it.parse::<f32>().ok()).unwrap_or(0.0);
+            if let Some(lang) = Self::from_tag(tag.trim())
+                && weight > best.1
+            {
+                best = (lang, weight);
+            }
+        }
+        best.0
     }
 
     /// The language's tag (BCP 47).

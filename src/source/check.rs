@@ -129,6 +129,7 @@ fn read_history(answer: &Answer, names: &FieldNames, count: usize) -> Result<Vec
                 notes: text(&names.notes)?,
                 published: Some(text("upload_time")?).filter(|time| !time.is_empty()),
                 page: None,
+                archives: [None, None],
             }),
             Err(error) => record::info!("passed over: {}", error.chain()),
         }

@@ -232,7 +232,10 @@ impl Candidate {
     }
 
     fn announced(self) -> Announced {
+        let archives = [&self.found.tarball, &self.found.zipball]
+            .map(|link| self.address(link.as_ref()?).ok());
         Announced {
+            archives,
             version: self.version,
             name: self.found.name,
             notes: self.found.notes,

@@ -119,6 +119,8 @@ pub struct Announced {
     pub published: Option<String>,
     /// The page about it, for a browser.
     pub page: Option<String>,
+    /// The archives that a forge makes of its tag: `.tar.gz` and `.zip`.
+    pub archives: [Option<String>; 2],
 }
 
 impl Announced {
@@ -130,6 +132,7 @@ impl Announced {
             notes: release.notes.clone(),
             published: None,
             page: None,
+            archives: [None, None],
         }]
     }
 }

@@ -10,6 +10,7 @@ use super::{
     Outcome, Phase, Release, Result, Trial, Trust, Trusted, UPDATE_PATIENCE, Updater, Utc, Version,
     Whence, disk, fetch, when,
 };
+use crate::config::When;
 use crate::layout;
 use crate::record;
 use crate::when::Clock;
@@ -200,15 +201,18 @@ impl<'a> Updater<'a> {
         Ok(back)
     }
 
-    /// Whether it is time to look for updates unasked: the configuration wants that, the interval is over
+    /// Whether it is time to look for updates unasked: `update.when` is not `manual`, the interval is over
     /// (`usual`, where none is configured), and no quiet hours hold.
     pub fn is_time(&self, usual: Duration) -> bool {
-        let state = self.folder.load_state();
-        let installed = self.current_version();
         let config = &self.config.update;
-        let over =
-            !config.interval.is_zero() || when::is_due(usual, when::last_asked(&state), Utc::now());
-        over && when::in_background(config, &state, installed.as_ref(), Clock::system())
+        let interval = match config.interval {
+            Duration::ZERO => usual,
+            interval => interval,
+        };
+        let last = when::last_asked(&self.folder.load_state());
+        config.when != When::Manual
+            && !when::is_quiet(config, Clock::system())
+            && when::is_due(interval, last, Utc::now())
     }
 
     /// Keeps what was learnt of keys.

@@ -1,14 +1,22 @@
 //! What is under way: the one place where it is written, and from which everybody reads.
 //!
+//! What is written becomes lines of a log too: those of the last operation are kept here, and all are
+//! added to a file, where there is one.
+//!
 //! Promises: to read takes a lock that nobody holds for longer than it takes to copy a few words; there is
 //! one operation at a time, and the right to it is given and taken here.
 
 use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use castoff::launcher::logfile::LogFile;
 use chrono::Local;
+use log::Level;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 /// How long a success is shown before the updater is ready again, as the original shows it.
 const SHOWN: Duration = Duration::from_secs(65);
@@ -16,11 +24,11 @@ const SHOWN: Duration = Duration::from_secs(65);
 /// How many reports wait for a receiver that is slow. Beyond, those between two stages are dropped.
 const MOST_REPORTS: usize = 128;
 
-/// How many lines of an operation are kept.
-const MOST_LINES: usize = 500;
-
 /// Reports are made at every step of so many per cent.
 const REPORT_STEP: u8 = 5;
+
+/// How many lines of an operation are kept. An update has thirty; beyond, the oldest go.
+const MOST_LINES: usize = 1000;
 
 /// How far an operation is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,18 +105,31 @@ impl Progress {
 #[derive(Clone, Debug)]
 pub struct Busy(pub Progress);
 
+/// The board, with the lines of the last operation from one of them on.
+#[derive(Clone, Debug, Serialize)]
+pub struct View {
+    /// What is under way.
+    pub now: Progress,
+    /// Whether anything is.
+    pub busy: bool,
+    /// Counts the operations.
+    pub operation: u64,
+    /// The number of the first of `lines` in its operation.
+    pub from: usize,
+    /// `[2026-11-21 02:45:35] [INFO] what happened`
+    pub lines: Vec<String>,
+}
+
 struct Inner {
     now: Progress,
     since: Instant,
     taken: bool,
-    /// What the last operation has said, with the time.
+    operation: u64,
     lines: VecDeque<String>,
-    /// How many lines there have been.
-    said: u64,
+    /// How many lines of the operation have gone.
+    gone: usize,
     /// What has to be reported; none where nobody is to be told.
     reports: Option<VecDeque<Progress>>,
-    /// Counts the changes.
-    count: u64,
     ended: bool,
 }
 
@@ -116,6 +137,9 @@ struct Inner {
 pub struct Board {
     inner: Mutex<Inner>,
     changed: Condvar,
+    /// Whether those who watch are to go; marked as changed with everything that is written.
+    watched: watch::Sender<bool>,
+    file: Option<Mutex<LogFile>>,
 }
 
 /// The right to the one operation; it ends when this is dropped.
@@ -124,20 +148,22 @@ pub struct Turn(Arc<Board>);
 
 impl Board {
     /// A board on which nothing is under way. With `reporting`, what is written is kept for
-    /// [`Board::next_reports`].
-    pub fn new(reporting: bool) -> Self {
+    /// [`Board::next_reports`]; with a `file`, its lines go there too.
+    pub fn new(reporting: bool, file: Option<LogFile>) -> Self {
         Self {
             inner: Mutex::new(Inner {
                 now: Progress::ready(),
                 since: Instant::now(),
                 taken: false,
-                lines: VecDeque::new(),
-                said: 0,
                 reports: reporting.then(VecDeque::new),
-                count: 0,
+                operation: 0,
+                lines: VecDeque::new(),
+                gone: 0,
                 ended: false,
             }),
             changed: Condvar::new(),
+            watched: watch::Sender::new(false),
+            file: file.map(Mutex::new),
         }
     }
 
@@ -152,22 +178,40 @@ impl Board {
         inner.now.clone()
     }
 
-    /// What is under way, and how often the board was written; where that is not more than `known`, waits
-    /// for a change as long as `patience`.
-    pub fn read_after(&self, known: u64, patience: Duration) -> (Progress, u64) {
+    /// What is under way, and the lines of `operation` after the first `known`; all of them where another
+    /// has begun since.
+    pub fn view(&self, operation: u64, known: usize) -> View {
         let mut inner = self.lock();
-        let deadline = Instant::now() + patience;
-        loop {
-            inner.grow_old();
-            let left = deadline.saturating_duration_since(Instant::now());
-            if inner.count > known || inner.ended || left.is_zero() {
-                return (inner.now.clone(), inner.count);
-            }
-            inner = self
-                .changed
-                .wait_timeout(inner, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+        inner.grow_old();
+        inner.view(operation, known)
+    }
+
+    /// Tells of every change. `true`: this is the end, and whoever watches goes.
+    pub fn watch(&self) -> watch::Receiver<bool> {
+        self.watched.subscribe()
+    }
+
+    /// Sends away whoever watches.
+    pub fn part(&self) {
+        self.watched.send_replace(true);
+    }
+
+    /// Adds a line to the log alone.
+    pub fn note(&self, level: Level, text: &str) {
+        let mut inner = self.lock();
+        let line = inner.add(level, text);
+        drop(inner);
+        self.tell(Some(line));
+    }
+
+    /// Wakes whoever waits, and writes a line to the file.
+    fn tell(&self, line: Option<String>) {
+        self.changed.notify_all();
+        self.watched.send_modify(|_| ());
+        if let (Some(line), Some(file)) = (line, &self.file) {
+            let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+            // It does not fail.
+            let _ = file.write_all(format!("{line}\n").as_bytes());
         }
     }
 
@@ -179,7 +223,6 @@ impl Board {
             return Err(Busy(inner.now.clone()));
         }
         inner.taken = true;
-        inner.lines.clear();
         Ok(Turn(Arc::clone(self)))
     }
 
@@ -188,35 +231,14 @@ impl Board {
         self.lock().taken
     }
 
-    /// What the last operation has said, line by line: `[2026-11-21 02:45:35] [INFO] ...`.
-    pub fn lines(&self) -> Vec<String> {
-        self.lock().lines.iter().cloned().collect()
-    }
-
-    /// The lines after the first `known` of all, and how many there have been. Those that are gone by now
-    /// are left out.
-    pub fn lines_after(&self, known: u64) -> (Vec<String>, u64) {
-        let inner = self.lock();
-        let news = usize::try_from(inner.said.saturating_sub(known)).unwrap_or(usize::MAX);
-        let skipped = inner.lines.len().saturating_sub(news);
-        (
-            inner.lines.iter().skip(skipped).cloned().collect(),
-            inner.said,
-        )
-    }
-
-    /// Says something about the operation that does not change how far it is.
-    pub fn say(&self, level: &str, text: &str) {
+    /// Writes the first line of an operation, with which a new log begins.
+    pub fn begin(&self, stage: Stage, message: impl Into<String>) {
         let mut inner = self.lock();
-        inner.say(level, text);
-        inner.count += 1;
+        inner.operation += 1;
+        inner.lines.clear();
+        inner.gone = 0;
         drop(inner);
-        self.changed.notify_all();
-    }
-
-    /// Whether nothing is written any more.
-    pub fn has_ended(&self) -> bool {
-        self.lock().ended
+        self.write(stage, 0, message);
     }
 
     /// Writes how far it is.
@@ -226,9 +248,11 @@ impl Board {
 
     fn put(&self, now: Progress) {
         let mut inner = self.lock();
+        let line = inner.told(&now);
+        let line = line.map(|(level, text)| inner.add(level, &text));
         inner.put(now);
         drop(inner);
-        self.changed.notify_all();
+        self.tell(line);
     }
 
     /// Waits until there is something to report, and takes all of it. `None`: nothing comes any more.
@@ -275,36 +299,28 @@ impl Board {
 
 impl Turn {
     /// Writes what came of it, and gives the right back in the same instant: whoever reads that it has ended
-    /// can begin the next.
-    pub fn finish(self, last: Progress) {
+    /// can begin the next. Returns the board as it is then.
+    pub fn finish(self, last: Progress) -> View {
         let mut inner = self.0.lock();
+        let line = inner.told(&last);
+        let line = line.map(|(level, text)| inner.add(level, &text));
         inner.put(last);
         inner.taken = false;
+        let view = inner.view(inner.operation, 0);
+        drop(inner);
+        self.0.tell(line);
+        view
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
         self.0.lock().taken = false;
-        self.0.changed.notify_all();
+        self.0.tell(None);
     }
 }
 
 impl Inner {
-    fn say(&mut self, level: &str, text: &str) {
-        let now = Local::now().format("%Y-%m-%d %H:%M:%S");
-        // One line is one line, whatever a package calls its modules.
-        let text: String = text
-            .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect();
-        if self.lines.len() >= MOST_LINES {
-            self.lines.pop_front();
-        }
-        self.lines.push_back(format!("[{now}] [{level}] {text}"));
-        self.said += 1;
-    }
-
     fn put(&mut self, now: Progress) {
         let worth = now.stage != self.now.stage
             || now.error != self.now.error
@@ -318,17 +334,55 @@ impl Inner {
             }
             reports.push_back(now.clone());
         }
-        let is_tick = now.stage == self.now.stage && now.stage == Stage::Downloading;
-        if let Some(error) = &now.error {
-            self.say("ERROR", error);
-        }
-        if now.message != self.now.message && !is_tick && now.stage != Stage::Idle {
-            let level = if now.error.is_some() { "ERROR" } else { "INFO" };
-            self.say(level, &now.message);
-        }
         self.now = now;
         self.since = Instant::now();
-        self.count += 1;
+    }
+
+    fn view(&self, operation: u64, known: usize) -> View {
+        let known = if operation == self.operation {
+            known.max(self.gone)
+        } else {
+            self.gone
+        };
+        View {
+            now: self.now.clone(),
+            busy: self.taken,
+            operation: self.operation,
+            from: known,
+            lines: self.lines.iter().skip(known - self.gone).cloned().collect(),
+        }
+    }
+
+    /// What the log says of it, if that is news: not how far a download is.
+    fn told(&self, now: &Progress) -> Option<(Level, String)> {
+        let (old, new) = (&self.now, now);
+        let goes_on = new.stage == Stage::Downloading && old.stage == Stage::Downloading;
+        if let Some(error) = &new.error {
+            return Some((Level::Error, format!("{}: {error}", new.message)));
+        }
+        let is_news = old.message != new.message || self.lines.is_empty();
+        (self.taken && is_news && (!goes_on || self.lines.is_empty()))
+            .then(|| (Level::Info, new.message.clone()))
+    }
+
+    /// Adds a line, and returns it.
+    fn add(&mut self, level: Level, text: &str) -> String {
+        let time = Local::now().format("%Y-%m-%d %H:%M:%S");
+        let mut line = format!("[{time}] [{level}] ");
+        for c in text.trim_end().chars() {
+            // One line each: no text from outside can forge another.
+            if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') {
+                let _ = write!(line, "{}", c.escape_default());
+            } else {
+                line.push(c);
+            }
+        }
+        self.lines.push_back(line.clone());
+        if self.lines.len() > MOST_LINES {
+            self.lines.pop_front();
+            self.gone += 1;
+        }
+        line
     }
 
     /// A success is shown for a while, as long as nothing newer is there.
@@ -345,7 +399,7 @@ mod tests {
 
     #[test]
     fn there_is_one_operation_at_a_time() {
-        let board = Arc::new(Board::new(false));
+        let board = Arc::new(Board::new(false, None));
         let turn = board.take().ok().unwrap();
         board.write(Stage::Downloading, 9, "Downloading package...");
         let Err(Busy(now)) = board.take() else {
@@ -358,7 +412,7 @@ mod tests {
 
     #[test]
     fn every_stage_and_every_fifth_per_cent_is_reported() {
-        let board = Board::new(true);
+        let board = Board::new(true, None);
         for percent in 0..=100 {
             board.write(Stage::Downloading, percent, format!("{percent}"));
         }
@@ -374,7 +428,7 @@ mod tests {
 
     #[test]
     fn a_receiver_that_does_not_come_costs_no_memory_and_no_stage() {
-        let board = Board::new(true);
+        let board = Board::new(true, None);
         let stages = [Stage::Downloading, Stage::Verifying, Stage::ToInstall];
         for round in 0..30 {
             for percent in 0..=100 {

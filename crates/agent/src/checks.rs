@@ -1,5 +1,5 @@
-//! Looks for updates unasked, where `update.when` in launcher.toml is `background`: at `update.interval`, not
-//! in `update.quiet_hours`, and never at the same moment as all others.
+//! Looks for updates unasked, unless `update.when` in launcher.toml is `manual`: at `update.interval`, not in
+//! `update.quiet_hours`, and never at the same moment as all others.
 //!
 //! What is found is installed, or waits for a person's word, as `[checks]` says. A version that has failed
 //! here before is left alone.
@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crate::otrs;
 use crate::work::Agent;
 
 /// The interval where none is configured, as the original has it.
@@ -22,25 +21,29 @@ const LOOK: Duration = Duration::from_mins(1);
 /// The delay that is added to an interval, in parts of it: enough that thousands do not ask at once.
 const JITTER: u32 = 10;
 
+/// The same for the first time after a start, at most: somebody may have waited for it.
+const FIRST: Duration = Duration::from_secs(30);
+
 /// Looks as long as the process lives.
 pub fn start(agent: Arc<Agent>) {
     thread::spawn(move || {
-        let configured = agent.app().update.interval;
+        let configured = agent.engine.update.interval;
         let interval = if configured.is_zero() {
             USUAL
         } else {
             configured
         };
+        let mut jitter = (interval / JITTER).min(FIRST);
         loop {
+            if is_time(&agent) {
+                thread::sleep(random_part(jitter));
+                jitter = interval / JITTER;
+                // Somebody may have looked meanwhile.
+                if is_time(&agent) && !agent.board.is_taken() {
+                    look(&agent);
+                }
+            }
             thread::sleep(LOOK.min(interval / 4).max(Duration::from_millis(100)));
-            if !is_time(&agent) {
-                continue;
-            }
-            thread::sleep(random_part(interval / JITTER));
-            // Somebody may have looked meanwhile.
-            if is_time(&agent) && !agent.board.is_taken() {
-                look(&agent);
-            }
         }
     });
 }
@@ -50,15 +53,19 @@ fn is_time(agent: &Agent) -> bool {
 }
 
 fn look(agent: &Agent) {
-    match otrs::offered(agent, true) {
-        Ok(offered) if offered.problem.is_none() => {
-            let latest = offered.latest.map(|it| it.version);
-            if agent.config.checks.install && latest.is_some() && latest != offered.current {
+    match agent.check(true) {
+        Ok(checked) => {
+            let offered = checked
+                .offered
+                .as_ref()
+                .ok()
+                .map(|release| &release.version);
+            let is_news = offered.is_some() && offered != checked.installed.as_ref();
+            if agent.config.checks.install && is_news {
                 // Who is busy by now looks again.
                 let _ = agent.upgrade(false);
             }
         }
-        Ok(_) => {}
         Err(error) => log::warn!("{}", error.chain()),
     }
 }

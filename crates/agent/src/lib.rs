@@ -13,7 +13,8 @@
 //! | [`ledger`] | tells the app which version it is |
 //! | [`report`] | tells another program of every step |
 //! | [`tope`] | the addresses of the TOP.E updater, field for field |
-//! | [`otrs`] | those of OTRS Web |
+//! | [`otrs`] | those of OTRS Web, with its page |
+//! | [`news`] | what the source says, as it was last heard |
 //! | [`access`] | who may call |
 //! | [`ownership`] | whether others may change what it works on |
 //! | [`serve`] | the connections, and the end |
@@ -35,6 +36,7 @@ pub mod doctor;
 pub mod install;
 pub mod ledger;
 pub mod memory;
+pub mod news;
 pub mod otrs;
 pub mod ownership;
 pub mod package;

@@ -1,17 +1,14 @@
-//! Tells of every step: another program, the stage whenever it changes and the progress every five per cent;
-//! and a file, line by line.
+//! Tells another program of every step: the stage whenever it changes, the progress every five per cent; and
+//! another one of outcomes.
 //!
 //! Promises: the work never waits for it. A receiver that is slow or not there costs reports, and nothing
 //! else; its answer is not read.
 
-use std::io::Write as _;
-use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use castoff::fetch::Client;
-use castoff::{Result, disk};
 
 use crate::board::Board;
 
@@ -71,50 +68,4 @@ pub fn tell(client: Client, url: String, document: &serde_json::Value) {
             }
         }
     });
-}
-
-/// The log of updates, in the app's folder.
-const LOG: &str = "logs/update.log";
-
-/// The size at which it is set aside, in bytes.
-const LARGEST: u64 = 10 << 20;
-
-/// How long the board is waited for at once.
-const WAIT: Duration = Duration::from_secs(5);
-
-/// Writes what is said on the board to `logs/update.log` in the app's folder, until the board ends. A file
-/// that cannot be written is none.
-pub fn write_log(board: Arc<Board>, folder: &Path) {
-    let path = folder.join(LOG);
-    thread::spawn(move || {
-        let (mut seen, mut said) = (0, 0);
-        loop {
-            let ended = board.has_ended();
-            let (lines, all) = board.lines_after(said);
-            said = all;
-            if !lines.is_empty()
-                && let Err(error) = append(&path, &lines)
-            {
-                log::debug!("{}", error.chain());
-            }
-            if ended {
-                return;
-            }
-            seen = board.read_after(seen, WAIT).1;
-        }
-    });
-}
-
-fn append(path: &Path, lines: &[String]) -> Result<()> {
-    if let Some(parent) = path.parent() {
-        disk::create_folders(parent)?;
-    }
-    if std::fs::metadata(path).is_ok_and(|found| found.len() >= LARGEST) {
-        disk::rename(path, &path.with_added_extension("1"))?;
-    }
-    let mut file = disk::open_to_append(path)?;
-    let mut text = lines.join("\n");
-    text.push('\n');
-    file.write_all(text.as_bytes())
-        .map_err(castoff::Error::io("write", path))
 }

@@ -15,14 +15,14 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Json, Response};
-use castoff::config::When;
+use castoff::config::{SourceKind, When};
 use castoff::{Error, Result, disk};
 use castoff_web::tls::{self, TlsAcceptor};
 use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::access::Access;
-use crate::board::Stage;
+use crate::board::{Board, Stage};
 use crate::config::{self, Config};
 use crate::work::Agent;
 use crate::{checks, otrs, ownership, report, tope};
@@ -89,16 +89,14 @@ async fn serve(
     let (agent, _worker) = Agent::start(config, engine, home, client.to_path_buf())?;
     let reporter =
         (!report_url.is_empty()).then(|| report::start(Arc::clone(&agent.board), report_url));
-    if agent.config.web.upgrade {
-        report::write_log(Arc::clone(&agent.board), &agent.place());
-    }
-    if agent.app().update.when == When::Background {
+    let nobody = agent.engine.source.kind == SourceKind::Pushed;
+    if !nobody && agent.engine.update.when != When::Manual {
         checks::start(Arc::clone(&agent));
     }
     if let Ok(address) = listener.local_addr() {
         told(address);
     }
-    if let Err(error) = until_the_end(listener, tls, router(&agent, access)).await {
+    if let Err(error) = until_the_end(listener, tls, router(&agent, access), &agent.board).await {
         log::error!("{error}");
     }
     let at_work = matches!(
@@ -140,10 +138,14 @@ async fn until_the_end(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
     router: Router,
+    board: &Arc<Board>,
 ) -> std::io::Result<()> {
     let (ends, is_end) = tokio::sync::watch::channel(false);
+    let board = Arc::clone(board);
     tokio::spawn(async move {
         end().await;
+        // A page that watches would keep its connection open.
+        board.part();
         let _ = ends.send(true);
     });
     let ending = |mut is_end: tokio::sync::watch::Receiver<bool>| async move {
@@ -166,6 +168,15 @@ async fn until_the_end(
             tokio::select! { served = served.into_future() => served, late = late => late }
         }
     }
+}
+
+/// Does what may wait for a disk or for the source, while others are answered.
+pub(crate) async fn blocking<T: Send + 'static>(
+    agent: &Arc<Agent>,
+    work: impl FnOnce(&Agent) -> T + Send + 'static,
+) -> Option<T> {
+    let agent = Arc::clone(agent);
+    tokio::task::spawn_blocking(move || work(&agent)).await.ok()
 }
 
 /// Makes this the one updater of a folder, as long as the file lives: another one on another port would

@@ -17,15 +17,15 @@ use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::response::Json;
 use axum::routing::{get, post};
-use castoff::fetch;
 use castoff::version::Version;
+use castoff::{Error, fetch};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::board::{Progress, Stage};
 use crate::memory::Order;
-use crate::otrs;
+use crate::serve::blocking;
 use crate::work::{Agent, Refusal};
 
 /// Its addresses.
@@ -45,10 +45,7 @@ async fn download(State(agent): State<Arc<Agent>>, body: Body) -> Json<Value> {
         return invalid(&problem);
     }
     let version = order.version.clone();
-    answer(
-        otrs::aside(&agent, |agent| agent.fetch(order)).await,
-        &version,
-    )
+    answer(blocking(&agent, |agent| agent.fetch(order)).await, &version)
 }
 
 async fn update(State(agent): State<Arc<Agent>>, body: Body) -> Json<Value> {
@@ -65,7 +62,7 @@ async fn update(State(agent): State<Arc<Agent>>, body: Body) -> Json<Value> {
     }
     let wanted = version.clone();
     answer(
-        otrs::aside(&agent, move |agent| agent.install(&wanted)).await,
+        blocking(&agent, move |agent| agent.install(&wanted)).await,
         &version,
     )
 }
@@ -96,27 +93,30 @@ fn told(now: &Progress) -> Value {
     })
 }
 
-fn answer(result: castoff::Result<Result<(), Refusal>>, version: &str) -> Json<Value> {
-    Json(
-        match result.unwrap_or_else(|error| Err(Refusal::Disk(error))) {
-            Ok(()) => json!({"code": 200, "msg": "success", "data": null}),
-            Err(Refusal::Busy(now)) => json!({
-                "code": 409,
-                "msg": format!("Operation already in progress: {}", now.stage.as_str()),
-                "stage": now.stage,
-                "progress": now.progress,
-            }),
-            Err(Refusal::NotFound) => {
-                json!({"code": 404, "msg": format!("Package not found: {version}")})
-            }
-            Err(Refusal::Expired) => json!({
-                "code": 410,
-                "msg": format!("PACKAGE_EXPIRED: the package of {version} was verified too long ago; fetch it again"),
-                "stage": Stage::Failed,
-            }),
-            Err(Refusal::Disk(error)) => json!({"code": 500, "msg": error.chain()}),
-        },
-    )
+fn answer(result: Option<Result<(), Refusal>>, version: &str) -> Json<Value> {
+    let broken = || {
+        Err(Refusal::Disk(Error::Internal {
+            what: "it was broken off".to_owned(),
+        }))
+    };
+    Json(match result.unwrap_or_else(broken) {
+        Ok(()) => json!({"code": 200, "msg": "success", "data": null}),
+        Err(Refusal::Busy(now)) => json!({
+            "code": 409,
+            "msg": format!("Operation already in progress: {}", now.stage.as_str()),
+            "stage": now.stage,
+            "progress": now.progress,
+        }),
+        Err(Refusal::NotFound) => {
+            json!({"code": 404, "msg": format!("Package not found: {version}")})
+        }
+        Err(Refusal::Expired) => json!({
+            "code": 410,
+            "msg": format!("PACKAGE_EXPIRED: the package of {version} was verified too long ago; fetch it again"),
+            "stage": Stage::Failed,
+        }),
+        Err(Refusal::Disk(error)) => json!({"code": 500, "msg": error.chain()}),
+    })
 }
 
 fn invalid(problem: &str) -> Json<Value> {

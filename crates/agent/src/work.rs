@@ -31,13 +31,19 @@ use castoff::updater::{Outcome, Steward, Updater};
 use castoff::{Code, Error};
 use chrono::Utc;
 use md5::{Digest as _, Md5};
+use tokio::sync::oneshot;
 
-use crate::board::{Board, Busy, Progress, Stage, Turn};
+use crate::board::{Board, Busy, Progress, Stage, Turn, View};
 use crate::config::Config;
 use crate::memory::{Installation, Level, Memory, Order};
+use crate::news::News;
 use crate::package::{self, Rules};
 use crate::report;
 use crate::services::{self, Service, Services};
+
+mod upgrade;
+
+pub use upgrade::Backup;
 
 /// The code of what fails when a version is put in place.
 const DEPLOYMENT: &str = "DEPLOYMENT_FAILED";
@@ -92,16 +98,21 @@ pub struct Agent {
     /// Of the updater.
     pub config: Config,
     /// Of the app.
-    engine: castoff::config::Config,
+    pub engine: castoff::config::Config,
     client: PathBuf,
     /// What is under way.
     pub board: Arc<Board>,
     services: Services,
     memory: Mutex<Memory>,
-    jobs: mpsc::Sender<(Turn, Job)>,
+    jobs: mpsc::Sender<(Turn, Job, Told)>,
+    /// What the source has said.
+    pub news: News,
     /// What says what it does: no package may bring it.
     files: Vec<PathBuf>,
 }
+
+/// Whoever waits for what an operation comes to.
+type Told = Option<oneshot::Sender<View>>;
 
 impl Agent {
     /// Starts the thread that works, with what an earlier process has left undone.
@@ -113,7 +124,8 @@ impl Agent {
         home: &Path,
         client: PathBuf,
     ) -> castoff::Result<(Arc<Self>, JoinHandle<()>)> {
-        let board = Arc::new(Board::new(!config.report_url.is_empty()));
+        let file = config.web.upgrade.then(|| upgrade::log_file(&client));
+        let board = Arc::new(Board::new(!config.report_url.is_empty(), file));
         let (jobs, todo) = mpsc::channel();
         let services = Services::new(&config.services);
         let files = config.files(home);
@@ -125,6 +137,7 @@ impl Agent {
             services,
             memory: Mutex::default(),
             jobs,
+            news: News::default(),
             files,
         };
         let memory = {
@@ -136,13 +149,17 @@ impl Agent {
         let worker = {
             let agent = Arc::clone(&agent);
             thread::spawn(move || {
-                while let Ok((turn, job)) = todo.recv() {
+                while let Ok((turn, job, told)) = todo.recv() {
                     let Ok(last) = catch_unwind(AssertUnwindSafe(|| agent.work(job))) else {
                         // The next process takes up what this one has left.
                         log::error!("the work has panicked");
                         std::process::abort();
                     };
-                    turn.finish(last);
+                    let view = turn.finish(last);
+                    if let Some(told) = told {
+                        // Whoever waited may have gone.
+                        let _ = told.send(view);
+                    }
                 }
             })
         };
@@ -172,8 +189,8 @@ impl Agent {
 
     fn send(&self, stage: Stage, message: &str, job: Job) {
         if let Ok(turn) = self.board.take() {
-            self.board.write(stage, 0, message);
-            let _ = self.jobs.send((turn, job));
+            self.board.begin(stage, message);
+            let _ = self.jobs.send((turn, job, None));
         }
     }
 
@@ -181,7 +198,11 @@ impl Agent {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn updater<'a>(&'a self, observer: &'a dyn Observer) -> castoff::Result<Updater<'a>> {
+    /// The engine, on the app's folder.
+    pub(crate) fn updater<'a>(
+        &'a self,
+        observer: &'a dyn Observer,
+    ) -> castoff::Result<Updater<'a>> {
         Updater::new(&self.engine, &self.client, observer)
     }
 
@@ -237,7 +258,7 @@ impl Agent {
         }
         let turn = self.take()?;
         let message = format!("Downloading version {}...", order.version);
-        self.board.write(Stage::Downloading, 0, message);
+        self.board.begin(Stage::Downloading, message);
         let noted = self.remember(|memory| {
             memory.rest();
             memory.order = Some(order.clone());
@@ -247,7 +268,7 @@ impl Agent {
             turn.finish(failed(&failure_of(&error, "DOWNLOAD_FAILED")));
             return Err(Refusal::Disk(error));
         }
-        let _ = self.jobs.send((turn, Job::Fetch(order)));
+        let _ = self.jobs.send((turn, Job::Fetch(order), None));
         Ok(())
     }
 
@@ -265,38 +286,10 @@ impl Agent {
             return Err(Refusal::Expired);
         }
         let message = format!("Installing version {version}...");
-        self.board.write(Stage::Installing, 0, message);
+        self.board.begin(Stage::Installing, message);
         let installation = Installation::of(version.to_owned());
-        let _ = self.jobs.send((turn, Job::Install(installation)));
+        let _ = self.jobs.send((turn, Job::Install(installation), None));
         Ok(())
-    }
-
-    /// Begins to bring the app up to date with its source. `force`: also to what failed here before.
-    pub fn upgrade(&self, force: bool) -> Result<(), Refusal> {
-        let turn = self.take()?;
-        self.board
-            .write(Stage::Downloading, 0, "Asking for the new version...");
-        let _ = self.jobs.send((turn, Job::Upgrade { force }));
-        Ok(())
-    }
-
-    /// Begins to put a backup back, by its name.
-    pub fn restore(&self, name: &str) -> Result<(), Refusal> {
-        let turn = self.take()?;
-        let message = format!("Restoring {name}...");
-        self.board.write(Stage::Installing, 0, message);
-        let _ = self.jobs.send((turn, Job::Restore(name.to_owned())));
-        Ok(())
-    }
-
-    /// The configuration of the app.
-    pub fn app(&self) -> &castoff::config::Config {
-        &self.engine
-    }
-
-    /// The folder of the app.
-    pub fn place(&self) -> PathBuf {
-        self.client.clone()
     }
 
     /// An updater that nobody watches, for questions.
@@ -325,14 +318,8 @@ impl Agent {
                     failed(&failure)
                 }
             },
-            Job::Install(installation) => {
-                self.end(self.install_now(installation, &|updater| updater.install_handed()))
-            }
-            Job::Upgrade { force } => {
-                // Which version it is, the source has still to say.
-                let installation = Installation::of(String::new());
-                self.end(self.install_now(installation, &|updater| updater.update(force)))
-            }
+            Job::Install(installation) => self.end(self.install_now(installation)),
+            Job::Upgrade { force } => self.end(self.upgrade_now(force)),
             Job::Restore(name) => self.end(self.restore_now(&name)),
             Job::GoOn(installation) => {
                 // At its start the system may have started what is about to be undone.
@@ -490,16 +477,21 @@ impl Agent {
         Ok(text)
     }
 
-    /// Installs a version, in the way that `how` says, and sees that it runs.
-    fn install_now(
-        &self,
-        installation: Installation,
-        how: &dyn Fn(&Updater<'_>) -> castoff::Result<Outcome>,
-    ) -> Result<String, Failure> {
+    /// Installs what was handed over, and sees that it runs.
+    fn install_now(&self, installation: Installation) -> Result<String, Failure> {
         let keeper = Keeper::new(self, installation);
         let result = self
             .updater(&keeper)
-            .and_then(|updater| how(&updater.with_steward(&keeper)));
+            .and_then(|updater| updater.with_steward(&keeper).install_handed());
+        self.come_to(result, &keeper)
+    }
+
+    /// What becomes of an installation by the engine: it is tried out, or what was stopped starts again.
+    fn come_to(
+        &self,
+        result: castoff::Result<Outcome>,
+        keeper: &Keeper<'_>,
+    ) -> Result<String, Failure> {
         let installation = keeper.installation();
         match result {
             Ok(Outcome::UpToDate { version }) if !keeper.is_stopping() => {
@@ -563,30 +555,6 @@ impl Agent {
         // Nothing was switched: the package waits on.
         self.note(|memory| memory.installation = None);
         failure
-    }
-
-    /// Puts a backup back, and sees that it runs.
-    fn restore_now(&self, name: &str) -> Result<String, Failure> {
-        // It has no version to be told from what is there: whatever that is, is started.
-        let installation = Installation {
-            level: Level::Previous,
-            ..Installation::of(String::new())
-        };
-        let keeper = Keeper::new(self, installation.clone());
-        let updater = self
-            .asking()
-            .map_err(|error| failure_of(&error, DEPLOYMENT))?;
-        let gone_back = keeper.stop().and_then(|()| updater.roll_back(name, false));
-        match gone_back {
-            Ok(_) => {
-                let version = self.finish(installation)?;
-                Ok(format!("Version {version} is restored"))
-            }
-            Err(error) => {
-                let failure = failure_of(&error, DEPLOYMENT);
-                Err(self.call_off(&installation, failure, keeper.is_stopping()))
-            }
-        }
     }
 
     /// From a switch that has been made, or was interrupted, to a version that runs.
@@ -925,9 +893,6 @@ struct Keeper<'a> {
     agent: &'a Agent,
     installation: Mutex<Installation>,
     stopping: AtomicBool,
-    downloading: Downloading<'a>,
-    /// Whether it is still being fetched.
-    fetching: AtomicBool,
     /// Bytes to unpack.
     total: Mutex<u64>,
 }
@@ -941,8 +906,6 @@ impl<'a> Keeper<'a> {
             agent,
             installation: Mutex::new(installation),
             stopping: AtomicBool::new(false),
-            downloading: Downloading::new(&agent.board, 0),
-            fetching: AtomicBool::new(false),
             total: Mutex::new(0),
         }
     }
@@ -1008,33 +971,7 @@ impl Observer for Keeper<'_> {
         };
         let mut total = self.total.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
-            Event::Phase(Phase::Fetch) => self.fetching.store(true, Ordering::SeqCst),
-            Event::Phase(Phase::Verify) if self.fetching.swap(false, Ordering::SeqCst) => {
-                let message = "Verifying package integrity...";
-                self.agent.board.write(Stage::Verifying, 0, message);
-            }
-            Event::Phase(Phase::Plan) => {
-                self.fetching.store(false, Ordering::SeqCst);
-                *total = 0;
-                let message = format!("Installing version {}...", self.installation().version);
-                let board = &self.agent.board;
-                if board.read().stage != Stage::Installing {
-                    board.write(Stage::Installing, 0, message);
-                }
-            }
-            Event::Total { .. } | Event::Position(_) | Event::Retry { .. }
-                if self.fetching.load(Ordering::SeqCst) =>
-            {
-                self.downloading.event(event);
-            }
-            Event::Found { offered, .. } => {
-                let message = format!("Downloading version {offered}...");
-                let board = &self.agent.board;
-                if board.read().stage == Stage::Downloading {
-                    board.write(Stage::Downloading, 0, message);
-                }
-            }
-            Event::Warning(error) => self.agent.board.say("WARNING", &error.chain()),
+            Event::Phase(Phase::Plan) => *total = 0,
             Event::Total { bytes, .. } => *total = bytes.unwrap_or(0),
             Event::Position(done) if *total > 0 => {
                 let kept = self

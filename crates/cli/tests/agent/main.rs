@@ -8,4 +8,6 @@ mod failing;
 mod install;
 mod orders;
 mod otrs;
+mod page;
+mod unasked;
 mod world;

@@ -1,371 +1,599 @@
-//! A server's app that follows the releases of a repository, by the addresses of OTRS Web.
+//! OTRS Web's upgrade: its addresses as its pages call them, and its page.
 
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use castoff_testkit::http::Reply;
-use castoff_testkit::package::{Package, sha256};
+use castoff_testkit::package::Package;
+use castoff_testkit::tar::gzip;
 use serde_json::{Value, json};
 
 use crate::world::World;
 
-const REPO: &str = "/repos/owner/otrs";
+const RELEASES: &str = "/repos/owner/otrs/releases";
 
-/// An app in 1.2.9 that its own updater has left here, and GitHub's API.
-fn world(launcher: &str, agent: &str) -> World {
-    let world = World::bare();
-    let source = format!(
-        "app = \"org.castoff.otrs\"\ninstalled_version = \"1.2.9\"\n\
-         update.preserve = [\".env\", \"uploads/\", \"database_backups/\", \"logs/\"]\n{launcher}\n\
-         [source]\nkind = \"github\"\nurl = \"{}\"\nrepo = \"owner/otrs\"",
+/// What may not run in notes.
+const NOTES: &str = "# New\n\n* **faster** lists\n* see [the manual](https://docs.example/otrs)\n\n\
+    <script>document.title = 'taken'</script>\n\n[click](javascript:alert(1)) ![x](https://evil.example/x.png)";
+
+/// An installation of version 1.0.0 as the app that updated itself has left it.
+pub(crate) fn installation(launcher: &str) -> World {
+    let world = World::new();
+    let text = format!(
+        "app = \"org.castoff.otrs\"\nname = \"OTRS Web\"\nclient_dir = \".\"\nlayout = \"in-place\"\n\
+         log_dir = \"../logs\"\nlog_level = \"debug\"\ninstalled_version = \"1.0.0\"\nnetwork.retries = 1\n\
+         update.preserve = [\".env\", \"uploads/\"]\nupdate.interval = \"24 h\"\n{launcher}\n\
+         [source]\nkind = \"github\"\nurl = \"{}\"\nrepo = \"owner/otrs\"\n",
         world.server.url("")
     );
-    let own = format!("web = {{ upgrade = true }}\n{agent}");
-    world.configure(&source, &own, "units = [\"otrs\"]");
-    for (path, text) in [
-        ("app.py", "app 1.2.9"),
-        ("gone.py", "only in 1.2.9"),
-        (".env", "SECRET=1\nAPP_VERSION=1.2.9\nDEBUG=0\n"),
-        ("uploads/letter.txt", "mine"),
-        ("run-state", ""),
-    ] {
+    world.write(&text, "[web]\nupgrade = true", "units = [\"otrs\"]");
+    let write = |path: &str, text: &str| {
         let path = world.opt().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
-    }
-    fs::write(world.home().join("run/otrs"), "active").unwrap();
+    };
+    write("VERSION", "1.0.0");
+    write("app.py", "VERSION = '1.0.0'\n");
+    write(".env", "SECRET=mine\n");
+    write("uploads/mine.xlsx", "mine");
+    write("upgrade_backups/backup_20261121_024535/app.py", "old\n");
+    write("upgrade_backups/not_a_backup/app.py", "old\n");
+    fs::write(world.home().join("run/otrs"), "active\n").unwrap();
     world
 }
 
-fn package(version: &str) -> Package {
-    Package::new(version)
-        .file("app.py", format!("app {version}"))
-        .file(".env", "APP_VERSION=0\n")
-        .file(&format!("only-{version}.py"), "x")
-}
-
-/// Makes a version the latest release, with these notes.
-fn release(world: &World, version: &str, notes: &str) -> Value {
-    let bytes = package(version).list().build().bytes;
-    let path = format!("/owner/otrs/releases/download/v{version}/otrs.zip");
-    world.server.unroute(&path);
-    world.server.route(&path, Reply::file(&bytes));
-    let release = json!({
-        "id": 1, "tag_name": format!("v{version}"), "name": format!("v{version}"), "draft": false,
-        "prerelease": false, "body": notes, "published_at": "2025-10-17T10:00:00Z",
-        "html_url": format!("https://github.example/owner/otrs/releases/tag/v{version}"),
-        "tarball_url": world.server.url("/tarball"), "zipball_url": world.server.url("/zipball"),
-        "assets": [{
-            "name": "otrs.zip", "size": bytes.len(), "digest": format!("sha256:{}", sha256(&bytes)),
-            "url": world.server.url(&format!("{REPO}/releases/assets/1")),
-            "browser_download_url": world.server.url(&path),
-        }],
-    });
-    let latest = format!("{REPO}/releases/latest");
-    let list = format!("{REPO}/releases");
-    for path in [&latest, &list] {
+/// Offers versions, the newest first.
+pub(crate) fn offer(world: &World, versions: &[&str]) {
+    let releases: Vec<_> = versions.iter().map(|it| release(world, it)).collect();
+    let latest = format!("{RELEASES}/latest");
+    for (path, answer) in [(&*latest, releases[0].clone()), (RELEASES, json!(releases))] {
         world.server.unroute(path);
+        world.server.route(path, Reply::json(&answer.to_string()));
     }
-    world
-        .server
-        .route(&latest, Reply::json(&release.to_string()));
-    world
-        .server
-        .route(&list, Reply::json(&json!([release]).to_string()));
-    release
+}
+
+/// The package of a version, and where it lies.
+pub(crate) fn tarball(version: &str) -> (String, Vec<u8>) {
+    let package = Package::new(version)
+        .file("VERSION", version)
+        .file("app.py", format!("VERSION = '{version}'\n"))
+        .file(".env", "SECRET=of the repository\n")
+        .file("uploads/.gitkeep", "")
+        .file(&format!("only_in_{version}.py"), "x = 1\n");
+    let built = package.build_tar("owner-otrs-0123abc/", gzip);
+    (format!("/repos/owner/otrs/tarball/v{version}"), built.bytes)
+}
+
+fn release(world: &World, version: &str) -> Value {
+    let (tarball, package) = tarball(version);
+    world.server.unroute(&tarball);
+    world.server.route(&tarball, Reply::file(&package));
+    json!({
+        "tag_name": format!("v{version}"), "name": format!("OTRS Web {version}"), "body": NOTES,
+        "draft": false, "prerelease": false, "published_at": "2025-10-17T10:00:00Z", "assets": [],
+        "html_url": format!("https://github.example/owner/otrs/releases/tag/v{version}"),
+        "tarball_url": world.server.url(&tarball),
+        "zipball_url": world.server.url(&format!("/repos/owner/otrs/zipball/v{version}")),
+    })
+}
+
+/// Asks for an upgrade as the page of the original does.
+fn upgrade(world: &World) -> Value {
+    let url = world.server.url("/repos/owner/otrs/tarball/v1.1.0");
+    let wanted = json!({"download_url": url, "is_tarball": true});
+    let (status, answer) = world.call(
+        "POST",
+        "/upgrade/api/start-upgrade",
+        Some(&wanted.to_string()),
+    );
+    assert_eq!(status, 200, "{answer}");
+    answer
+}
+
+/// Presses the button of the page, which nobody waits for.
+fn press(world: &World) {
+    let origin = format!("Origin: http://{}", world.address());
+    let answer = world.send("POST", "/upgrade/start?lang=en", &[&origin], "");
+    assert_eq!(answer.status, 303, "{answer:?}");
+    assert!(answer.head.contains("location: ../upgrade?lang=en"));
 }
 
 fn read(world: &World, path: &str) -> String {
     fs::read_to_string(world.opt().join(path)).unwrap_or_default()
 }
 
-fn check(world: &World) -> Value {
-    let answer = world.get("/upgrade/api/check-update?force=true");
-    assert_eq!(answer["success"], true);
-    answer["data"].clone()
-}
-
-/// Upgrades to what is offered, as the page does.
-fn upgrade(world: &World) -> Value {
-    let url = check(world)["zipball_url"].clone();
-    world.post(
-        "/upgrade/api/start-upgrade",
-        &json!({"download_url": url, "is_tarball": false}),
-    )
-}
-
-#[test]
-fn an_app_is_upgraded_and_told_which_version_it_is() {
-    let mut world = world("", "record = { env_file = \".env\" }");
-    release(&world, "1.3.0", "* faster");
-    world.start();
-    let data = check(&world);
-    assert_eq!(data["current_version"], "1.2.9");
-    assert_eq!(data["latest_version"], "v1.3.0");
-    for (field, wanted) in [
-        ("update_available", true),
-        ("is_newer", true),
-        ("is_same", false),
-        ("is_older", false),
-    ] {
-        assert_eq!(data[field], wanted, "{field}");
-    }
-    assert_eq!(data["release_name"], "v1.3.0");
-    assert_eq!(data["release_notes"], "* faster");
-    assert_eq!(data["published_at"], "2025-10-17T10:00:00Z");
-    assert_eq!(
-        data["download_url"],
-        "https://github.example/owner/otrs/releases/tag/v1.3.0"
-    );
-    assert_eq!(data["source"], "github");
-
-    let done = upgrade(&world);
-    assert_eq!(done["success"], true, "{done}");
-    let log = done["log"].as_array().unwrap();
-    let line = log[0].as_str().unwrap();
-    assert!(
-        line.starts_with("[20") && line.contains("] [INFO] "),
-        "{line}"
-    );
-    assert_eq!(read(&world, "app.py"), "app 1.3.0");
-    assert_eq!(read(&world, "uploads/letter.txt"), "mine");
-    // What was there without a list is the user's; what they keep stays but for one line.
-    assert_eq!(read(&world, "gone.py"), "only in 1.2.9");
-    let now = read(&world, ".env").replace("=v", "=");
-    assert_eq!(now, "SECRET=1\nAPP_VERSION=1.3.0\nDEBUG=0\n");
-    assert_eq!(world.calls(), ["stop otrs", "start otrs"]);
-    assert_eq!(world.get("/upgrade/api/upgrade-log")["log"], done["log"]);
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !read(&world, "logs/update.log").contains("Successfully installed version") {
-        assert!(
-            Instant::now() < deadline,
-            "{}",
-            read(&world, "logs/update.log")
-        );
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    let data = check(&world);
-    assert_eq!(
-        (&data["is_same"], &data["update_available"]),
-        (&json!(true), &json!(false))
-    );
-
-    // And back.
-    let list = world.get("/upgrade/api/backup-list")["data"].clone();
-    let backup = &list[0];
-    assert!(backup["path"].as_str().unwrap().starts_with('/'), "{list}");
-    assert!(backup["size"].as_u64().unwrap() > 0);
-    let back = world.post(
-        "/upgrade/api/restore-backup",
-        &json!({"backup_path": backup["path"]}),
-    );
-    assert_eq!(back, json!({"success": true, "message": "Backup restored"}));
-    assert_eq!(read(&world, "app.py"), "app 1.2.9");
-    assert_eq!(world.calls(), ["stop otrs", "start otrs"]);
-    assert!(read(&world, ".env").contains("APP_VERSION=1.2.9\n"));
+/// The app is whole in a version, runs, and what is the user's is there.
+#[track_caller]
+pub(crate) fn assert_app(world: &World, version: &str) {
+    assert_eq!(read(world, "VERSION"), version, "{}", world.log());
+    assert_eq!(read(world, "app.py"), format!("VERSION = '{version}'\n"));
+    let new = world.opt().join("only_in_1.1.0.py").exists();
+    assert_eq!(new, version == "1.1.0");
+    assert_eq!(read(world, ".env"), "SECRET=mine\n");
+    assert_eq!(read(world, "uploads/mine.xlsx"), "mine");
     assert_eq!(world.state("otrs"), "active");
 }
 
+fn lines(answer: &Value) -> Vec<&str> {
+    let lines = answer["log"].as_array().unwrap();
+    lines.iter().map(|it| it.as_str().unwrap()).collect()
+}
+
 #[test]
-fn what_a_server_says_of_its_releases_and_itself() {
-    let mut world = world("", "");
-    release(&world, "1.3.0", "<script>alert(1)</script>");
+fn a_check_says_what_there_is_and_asks_only_when_it_has_to() {
+    let mut world = installation("update.when = \"manual\"");
+    offer(&world, &["1.1.0", "1.0.0"]);
     world.start();
-    let history = world.get("/upgrade/api/version-history?limit=10");
+    let checked = world.get("/upgrade/api/check-update?force=true");
     assert_eq!(
-        history,
-        json!({"success": true, "data": [{
-            "version": "v1.3.0", "name": "v1.3.0", "body": "<script>alert(1)</script>",
+        checked,
+        json!({"success": true, "data": {
+            "current_version": "1.0.0", "latest_version": "1.1.0", "update_available": true,
+            "is_newer": true, "is_same": false, "is_older": false,
+            "release_name": "OTRS Web 1.1.0", "release_notes": NOTES,
             "published_at": "2025-10-17T10:00:00Z",
-            "html_url": "https://github.example/owner/otrs/releases/tag/v1.3.0",
-        }]})
+            "download_url": "https://github.example/owner/otrs/releases/tag/v1.1.0",
+            "tarball_url": world.server.url("/repos/owner/otrs/tarball/v1.1.0"),
+            "zipball_url": world.server.url("/repos/owner/otrs/zipball/v1.1.0"),
+            "source": "github",
+        }})
     );
+    let asked = world.server.requests().len();
+    assert_eq!(world.get("/upgrade/api/check-update"), checked);
+    assert_eq!(world.server.requests().len(), asked);
+
+    // The other two ways to lie to the installed one.
+    for (version, same, older) in [("1.0.0", true, false), ("0.9.0", false, true)] {
+        offer(&world, &[version]);
+        let data = &world.get("/upgrade/api/check-update?force=true")["data"];
+        let got = ["is_newer", "is_same", "is_older", "update_available"].map(|it| &data[it]);
+        assert_eq!(
+            got,
+            [&json!(false), &json!(same), &json!(older), &json!(false)]
+        );
+    }
+
+    let latest = format!("{RELEASES}/latest");
+    world.server.unroute(&latest);
+    world.server.route(&latest, Reply::status(500));
+    let dead = world.call("GET", "/upgrade/api/check-update?force=true", None);
+    let data = json!({
+        "current_version": "1.0.0", "latest_version": null, "update_available": false,
+        "error": "Unable to fetch latest version information",
+    });
+    assert_eq!(dead, (200, json!({"success": true, "data": data})));
+    let page = world.send("GET", "/upgrade?lang=en", &[], "");
+    assert!(page.body.contains("The source does not answer"));
+}
+
+#[test]
+fn the_source_is_asked_without_being_told_to() {
+    let mut world = installation("");
+    offer(&world, &["1.1.0"]);
+    world.start();
+    let latest = format!("{RELEASES}/latest");
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while !world.server.requests().iter().any(|it| it.path() == latest) {
+        assert!(Instant::now() < deadline, "nobody asks");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_app(&world, "1.0.0");
+}
+
+#[test]
+fn what_is_configured_and_what_there_was_is_told() {
+    let mut world = installation("");
+    offer(&world, &["1.1.0", "1.0.0", "0.9.0"]);
+    world.start();
+    let history = world.get("/upgrade/api/version-history?limit=2");
+    assert_eq!(history["success"], true);
+    let page = |version: &str| format!("https://github.example/owner/otrs/releases/tag/v{version}");
+    let entry = |version: &str| {
+        json!({
+            "version": version, "name": format!("OTRS Web {version}"), "body": NOTES,
+            "published_at": "2025-10-17T10:00:00Z", "html_url": page(version),
+        })
+    };
+    assert_eq!(history["data"], json!([entry("1.1.0"), entry("1.0.0")]));
+    let all = world.get("/upgrade/api/version-history");
+    assert_eq!(all["data"].as_array().unwrap().len(), 3);
     assert_eq!(
         world.get("/upgrade/api/config"),
         json!({"success": true, "data": {
-            "auto_check_enabled": true, "check_interval_hours": 0, "github_repo": "owner/otrs",
+            "auto_check_enabled": true, "check_interval_hours": 24, "github_repo": "owner/otrs",
             "update_source": "github", "yunxiao_repo": "",
         }})
     );
-    world.server.unroute(&format!("{REPO}/releases/latest"));
-    world
-        .server
-        .route(&format!("{REPO}/releases/latest"), Reply::status(500));
+    let backups = world.get("/upgrade/api/backup-list");
+    let path = world.opt().join("upgrade_backups/backup_20261121_024535");
     assert_eq!(
-        check(&world),
-        json!({
-            "current_version": "1.2.9", "error": "Unable to fetch latest version information",
-            "latest_version": null, "update_available": false,
-        })
+        backups,
+        json!({"success": true, "data": [{
+            "name": "backup_20261121_024535", "path": path, "created_at": "2026-11-21 02:45:35",
+            "size": 4,
+        }]})
+    );
+    assert_eq!(
+        world.get("/upgrade/api/upgrade-log"),
+        json!({"success": true, "log": []})
     );
 }
 
 #[test]
-fn addresses_and_backups_that_nobody_has_named_are_refused() {
-    let mut world = world("", "");
-    release(&world, "1.3.0", "");
-    let foreign = world.opt().join("upgrade_backups/backup_20261121_024535");
-    fs::create_dir_all(&foreign).unwrap();
-    fs::write(foreign.join("app.py"), "app 1.2.8").unwrap();
+fn an_upgrade_brings_the_new_version_and_a_backup_of_the_old_which_can_be_restored() {
+    let mut world = installation("");
+    offer(&world, &["1.1.0", "1.0.0"]);
     world.start();
-    let post = |path: &str, body: &Value| world.call("POST", path, Some(&body.to_string()));
-    let start = "/upgrade/api/start-upgrade";
-    assert_eq!(
-        post(start, &json!({})),
-        (
-            400,
-            json!({"success": false, "error": "Download URL is required"})
-        )
-    );
-    for url in [
-        "https://evil.example/otrs.zip",
-        "https://github.example/owner/otrs/releases/tag/v1.2.0",
-        "file:///etc/passwd",
-        "x",
-    ] {
-        let (status, answer) = post(start, &json!({"download_url": url}));
-        assert_eq!(
-            (status, &answer["success"]),
-            (400, &json!(false)),
-            "{url}: {answer}"
-        );
+    world.calls();
+    let answer = upgrade(&world);
+    assert_eq!(answer["success"], true, "{answer}");
+    assert_eq!(answer["message"], "Successfully installed version v1.1.0");
+    assert_app(&world, "1.1.0");
+    assert_eq!(world.calls(), ["stop otrs", "start otrs"]);
+
+    // Each line is as the original has it, and in its file.
+    let log = lines(&answer);
+    for line in &log {
+        let (time, rest) = line.split_at(22);
+        let pattern = time.replace(|c: char| c.is_ascii_digit(), "0");
+        assert_eq!(pattern, "[0000-00-00 00:00:00] ");
+        assert!(rest.starts_with("[INFO] "), "{line}");
     }
-    let restore = "/upgrade/api/restore-backup";
-    assert_eq!(post(restore, &json!({})).0, 400);
-    for path in [
-        "/etc",
-        "../..",
-        "/",
-        foreign.parent().unwrap().to_str().unwrap(),
+    for text in [
+        "[INFO] The source offers version v1.1.0, 1.0.0 is installed",
+        "[INFO] Installing version v1.1.0...",
+        "[INFO] Stopping services...",
+        "[INFO] Starting services...",
     ] {
-        assert_eq!(
-            post(restore, &json!({"backup_path": path})).0,
-            404,
-            "{path}"
-        );
+        assert!(log.iter().any(|it| it.ends_with(text)), "{text}: {log:#?}");
     }
-    let list = world.get("/upgrade/api/backup-list")["data"].clone();
-    assert_eq!(
-        list,
-        json!([{
-            "name": "backup_20261121_024535", "path": foreign, "created_at": "2026-11-21 02:45:35", "size": 9,
-        }])
+    let told = world.get("/upgrade/api/upgrade-log");
+    assert_eq!(told["log"], answer["log"]);
+    let written = read(&world, "logs/update.log");
+    assert_eq!(written.lines().collect::<Vec<_>>(), log);
+
+    let checked = world.get("/upgrade/api/check-update");
+    assert_eq!(checked["data"]["is_same"], true, "{checked}");
+    let backups = world.get("/upgrade/api/backup-list");
+    let backup = backups["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|it| it["name"] == "1.0.0");
+    let backup = backup.unwrap_or_else(|| panic!("{backups}"));
+    assert!(Path::new(backup["path"].as_str().unwrap()).is_dir());
+    assert!(backup["size"].as_u64().unwrap() > 0);
+
+    let (status, answer) = world.call(
+        "POST",
+        "/upgrade/api/restore-backup",
+        Some(&json!({"backup_path": backup["path"]}).to_string()),
     );
-    let (status, answer) = post(restore, &json!({"backup_path": foreign}));
-    assert_eq!(status, 400, "{answer}");
-    assert_eq!(read(&world, "app.py"), "app 1.2.9");
-    assert_eq!(world.calls(), [""; 0]);
+    assert_eq!(
+        (status, answer),
+        (200, json!({"success": true, "message": "Backup restored"}))
+    );
+    assert_app(&world, "1.0.0");
+    assert_eq!(world.calls(), ["stop otrs", "start otrs"]);
+    // Somebody who asks for it gets it again.
+    assert_eq!(upgrade(&world)["success"], true);
+    assert_app(&world, "1.1.0");
 }
 
 #[test]
-fn a_service_or_a_migration_that_fails_brings_the_version_before_back() {
-    let migration =
-        "hooks.after_commit = [\"grep -q 1.2.9 app.py || { echo no such table; exit 3; }\"]";
-    for (launcher, fault) in [("", "dies otrs v1.3.0"), (migration, "")] {
-        let mut world = world(launcher, "record = { env_file = \".env\" }");
-        release(&world, "1.3.0", "");
-        world.faults(&[fault]);
-        world.start();
-        let done = upgrade(&world);
-        assert_eq!(done["success"], false, "{done}");
-        assert!(done["log"].to_string().contains("[ERROR]"), "{done}");
-        assert_eq!(read(&world, "app.py"), "app 1.2.9", "{done}");
-        assert_eq!(world.state("otrs"), "active", "{done}");
-        assert!(read(&world, ".env").contains("APP_VERSION=1.2.9\n"));
-        assert_eq!(world.alarm(), None);
-        // It is the person's word that counts, when the reason is gone.
-        world.faults(&[]);
-        if launcher.is_empty() {
-            assert_eq!(upgrade(&world)["success"], true);
-            assert_eq!(read(&world, "app.py"), "app 1.3.0");
-        }
-    }
+fn a_service_that_does_not_run_in_the_new_version_brings_the_old_one_back() {
+    let mut world = installation("");
+    offer(&world, &["1.1.0"]);
+    world.start();
+    world.faults(&["dies otrs 1.1.0"]);
+    let answer = upgrade(&world);
+    assert_eq!(answer["success"], false);
+    let message = answer["message"].as_str().unwrap();
+    assert!(
+        message.starts_with(
+            "Update failed, version 1.0.0 is back: DEPLOYMENT_FAILED: otrs has failed"
+        ),
+        "{message}"
+    );
+    assert!(lines(&answer).last().unwrap().contains("[ERROR]"));
+    assert_app(&world, "1.0.0");
+    world.faults(&[]);
+    assert_eq!(upgrade(&world)["success"], true);
+    assert_app(&world, "1.1.0");
 }
 
 #[test]
-fn a_kill_in_the_middle_of_an_upgrade_is_finished_or_undone() {
-    for step in [
-        "commit.journalled",
-        "commit.rename",
-        "commit.trial",
-        "commit.done",
+fn a_migration_that_fails_brings_the_old_version_back() {
+    let mut world = installation(
+        "hooks.after_commit = [\"echo x > migrated; echo 'no such table' >&2; exit 3\"]",
+    );
+    offer(&world, &["1.1.0"]);
+    world.start();
+    let answer = upgrade(&world);
+    assert_eq!(answer["success"], false);
+    assert!(world.opt().join("migrated").exists());
+    assert!(
+        answer["message"].as_str().unwrap().contains("after_commit"),
+        "{answer}"
+    );
+    assert_app(&world, "1.0.0");
+    assert_eq!(world.alarm(), None);
+}
+
+#[test]
+fn a_kill_in_the_middle_leaves_a_version_that_is_whole_and_runs() {
+    for (step, version, stage) in [
+        ("fetch.verified", "1.0.0", "idle"),
+        ("commit.rename", "1.0.0", "failed"),
+        ("commit.versioned", "1.0.0", "failed"),
+        ("commit.done", "1.1.0", "success"),
     ] {
-        let mut world = world("", "");
-        release(&world, "1.3.0", "");
+        let mut world = installation("");
+        offer(&world, &["1.1.0"]);
         world.start_with(&[("CASTOFF_FAIL", &format!("{step}=kill"))]);
-        let url = check(&world)["zipball_url"].clone();
-        let body = json!({"download_url": url}).to_string();
-        let _answer = world.send("POST", "/upgrade/api/start-upgrade", &body);
+        press(&world);
         world.wait_for_end();
         world.start();
-        let deadline = Instant::now() + Duration::from_secs(30);
-        let end = loop {
-            let now = world.progress();
-            let stage = now["data"]["stage"].as_str().unwrap().to_owned();
-            if !matches!(stage.as_str(), "installing" | "rebooting") {
-                break stage;
-            }
-            assert!(Instant::now() < deadline, "{step}: {now}");
-            std::thread::sleep(Duration::from_millis(20));
-        };
-        let wanted = if end == "success" {
-            "app 1.3.0"
-        } else {
-            "app 1.2.9"
-        };
-        assert_eq!(read(&world, "app.py"), wanted, "{step}: {end}");
-        assert_eq!(world.state("otrs"), "active", "{step}: {end}");
-        assert_eq!(upgrade(&world)["success"], true, "{step}");
-        assert_eq!(read(&world, "app.py"), "app 1.3.0");
+        world.wait_for(stage);
+        assert_app(&world, version);
+        let answer = upgrade(&world);
+        assert_eq!(answer["success"], true, "{step}: {answer}");
+        assert_app(&world, "1.1.0");
     }
 }
 
 #[test]
-fn what_is_found_unasked_waits_for_a_word_or_is_installed_and_the_outcome_is_told() {
-    let often = "update.when = \"background\"\nupdate.interval = 1";
-    let mut waits = world(often, "");
-    release(&waits, "1.3.0", "");
-    waits.start();
-    let asked = |world: &World| {
-        let requests = world.server.requests();
-        let latest = format!("{REPO}/releases/latest");
-        requests.iter().filter(|it| it.path() == latest).count()
-    };
-    let until = |what: &dyn Fn() -> bool, world: &World| {
-        let deadline = Instant::now() + Duration::from_mins(1);
-        while !what() {
-            assert!(Instant::now() < deadline, "{}", world.log());
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    };
-    until(&|| asked(&waits) >= 2, &waits);
-    assert_eq!(read(&waits, "app.py"), "app 1.2.9");
+fn a_restore_that_is_killed_is_finished_or_begins_anew() {
+    for step in ["undo.journalled", "undo.path", "undo.done"] {
+        let mut world = installation("");
+        offer(&world, &["1.1.0"]);
+        world.start();
+        assert_eq!(upgrade(&world)["success"], true);
+        world.kill();
+        world.start_with(&[("CASTOFF_FAIL", &format!("{step}=kill"))]);
+        let origin = format!("Origin: http://{}", world.address());
+        let form = "Content-Type: application/x-www-form-urlencoded";
+        let answer = world.send("POST", "/upgrade/restore", &[&origin, form], "name=1.0.0");
+        assert_eq!(answer.status, 303, "{answer:?}");
+        world.wait_for_end();
+        world.start();
+        world.wait_for("success");
+        assert_app(&world, "1.0.0");
+    }
+}
 
-    let mut world = world(often, "checks = { install = true }");
-    world.server.route("/outcome", Reply::json("{}"));
-    let text = fs::read_to_string(world.opt().join("agent.toml")).unwrap();
-    let outcome = format!("outcome_url = \"{}\"\n{text}", world.server.url("/outcome"));
-    fs::write(world.opt().join("agent.toml"), outcome).unwrap();
-    release(&world, "1.3.0", "");
-    world.faults(&["dies otrs v1.3.0"]);
+#[test]
+fn what_is_not_of_the_source_is_refused_and_so_is_what_is_no_backup() {
+    let mut world = installation("");
+    offer(&world, &["1.1.0"]);
     world.start();
-    let outcomes = || {
-        let requests = world.server.requests();
-        let told = requests.iter().filter(|it| it.path() == "/outcome");
-        told.map(|it| serde_json::from_slice(&it.body).unwrap())
-            .collect::<Vec<Value>>()
+    let post = |path: &str, body: &str| world.call("POST", path, Some(body));
+    for body in [
+        "{}",
+        "",
+        "[]",
+        "{\"download_url\": 1}",
+        "{\"download_url\": \" \"}",
+    ] {
+        assert_eq!(
+            post("/upgrade/api/start-upgrade", body),
+            (
+                400,
+                json!({"success": false, "error": "Download URL is required"})
+            )
+        );
+    }
+    let server = world.server.url("");
+    for url in [
+        "https://evil.example/owner/otrs/x.tar.gz",
+        "file:///etc/passwd",
+        "javascript:alert(1)",
+        "not an address",
+        &format!("{server}/repos/evil/otrs/tarball/v1.1.0"),
+        &format!("{server}/repos/owner/otrs/../../evil/x"),
+        &format!("{server}/repos/owner/otrs-2/tarball/v1.1.0"),
+        "https://github.example/owner/otrs/releases/tag/v9.9.9",
+        "https://github.example@evil.example/owner/otrs/releases/tag/v1.1.0",
+    ] {
+        let (status, answer) = post(
+            "/upgrade/api/start-upgrade",
+            &json!({"download_url": url}).to_string(),
+        );
+        assert_eq!(status, 400, "{url}: {answer}");
+        assert_eq!(
+            answer["error"],
+            "Download URL is not one of the configured source"
+        );
+    }
+    for (path, status) in [
+        (String::new(), 400),
+        ("/etc".to_owned(), 404),
+        ("1.0.0".to_owned(), 404),
+        (world.opt().join("uploads").display().to_string(), 404),
+        (
+            world
+                .opt()
+                .join("upgrade_backups/backup_20261121_024535/../not_a_backup")
+                .display()
+                .to_string(),
+            404,
+        ),
+        (
+            world
+                .opt()
+                .join("upgrade_backups/backup_20261121_024535")
+                .display()
+                .to_string(),
+            409,
+        ),
+    ] {
+        let (got, answer) = post(
+            "/upgrade/api/restore-backup",
+            &json!({"backup_path": path}).to_string(),
+        );
+        assert_eq!((got, &answer["success"]), (status, &json!(false)), "{path}");
+        assert!(answer["error"].is_string());
+    }
+    assert_eq!(post("/upgrade/api/restore-backup", "{}").0, 400);
+    assert_app(&world, "1.0.0");
+    assert_eq!(world.calls(), [""; 0]);
+    // The page of the release is one of its addresses.
+    let page = "https://github.example/owner/otrs/releases/tag/v1.1.0";
+    let (status, answer) = post(
+        "/upgrade/api/start-upgrade",
+        &json!({"download_url": page}).to_string(),
+    );
+    assert_eq!(
+        (status, &answer["success"]),
+        (200, &json!(true)),
+        "{answer}"
+    );
+    assert_app(&world, "1.1.0");
+}
+
+#[test]
+fn a_form_of_another_page_does_nothing() {
+    let mut world = installation("update.when = \"manual\"");
+    offer(&world, &["1.1.0"]);
+    world.start();
+    let form = "Content-Type: application/x-www-form-urlencoded";
+    for (headers, status) in [
+        (vec![form], 403),
+        (vec![form, "Origin: https://evil.example"], 403),
+        (vec![form, "Origin: null"], 403),
+        (vec![form, "Sec-Fetch-Site: cross-site"], 403),
+    ] {
+        for path in ["/upgrade/start", "/upgrade/check", "/upgrade/restore"] {
+            let answer = world.send("POST", path, &headers, "name=1.0.0");
+            assert_eq!(answer.status, status, "{path} {headers:?}");
+        }
+    }
+    assert_app(&world, "1.0.0");
+    assert_eq!(world.server.requests().len(), 0);
+}
+
+#[test]
+fn the_page_shows_notes_without_what_would_run_and_links_that_are_relative() {
+    let mut world = installation("");
+    offer(&world, &["1.1.0", "1.0.0"]);
+    world.start();
+    for (headers, title) in [
+        (vec!["Accept-Language: en"], "Upgrade to 1.1.0"),
+        (
+            vec!["Accept-Language: zh-CN,zh;q=0.9,en;q=0.8"],
+            "升级到 1.1.0",
+        ),
+    ] {
+        let page = world.send("GET", "/upgrade", &headers, "");
+        assert_eq!(page.status, 200);
+        let policy =
+            "content-security-policy: default-src 'none'; style-src 'self'; script-src 'self'";
+        assert!(page.head.contains(policy), "{}", page.head);
+        assert!(!page.head.contains("unsafe"));
+        let body = &page.body;
+        for part in [
+            title,
+            "<strong>faster</strong>",
+            "href=\"https://docs.example/otrs\" rel=\"noopener",
+            "href=\"https://github.example/owner/otrs/releases/tag/v1.1.0\"",
+        ] {
+            assert!(body.contains(part), "{part}: {body}");
+        }
+        for part in ["taken", "javascript:", "evil.example", "style=", "onclick"] {
+            assert!(!body.contains(part), "{part}: {body}");
+        }
+        // Under the path of another server they lead to the same places.
+        for link in ["href=\"", "src=\"", "action=\""] {
+            for target in body.split(link).skip(1) {
+                assert!(!target.starts_with('/'), "{target:.40}");
+            }
+        }
+    }
+    let both = world.send("GET", "/upgrade?lang=zh-CN", &["Accept-Language: en"], "");
+    assert!(both.body.contains("<html lang=\"zh-CN\">"));
+    assert!(both.body.contains("action=\"upgrade/start?lang=zh-CN\""));
+    for name in ["style.css", "upgrade.css", "upgrade.js", "icon.svg"] {
+        let file = world.send("GET", &format!("/upgrade/files/{name}"), &[], "");
+        assert_eq!(file.status, 200);
+    }
+    assert_eq!(
+        world.send("GET", "/upgrade/files/../x", &[], "").status,
+        404
+    );
+}
+
+#[test]
+fn events_tell_of_an_upgrade_as_it_happens_and_end_with_the_updater() {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    let mut world = installation("");
+    offer(&world, &["1.1.0"]);
+    world.start();
+    let address = world.address().to_owned();
+    let mut stream = std::net::TcpStream::connect(&address).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_mins(1)))
+        .unwrap();
+    write!(
+        stream,
+        "GET /upgrade/events?lang=zh-CN HTTP/1.1\r\nHost: {address}\r\n\r\n"
+    )
+    .unwrap();
+    let mut events = BufReader::new(stream).lines().map_while(Result::ok);
+    let mut next = || -> Value {
+        let line = events.find(|line| line.starts_with("data: ")).unwrap();
+        serde_json::from_str(&line["data: ".len()..]).unwrap()
     };
-    until(&|| !outcomes().is_empty(), &world);
-    let told = &outcomes()[0];
-    let wanted = (&json!("failed"), &json!("1.2.9"));
-    assert_eq!((&told["outcome"], &told["version"]), wanted, "{told}");
-    assert_eq!(told["code"], "DEPLOYMENT_FAILED");
-    // What has failed here is not tried again by itself.
-    world.faults(&[]);
-    let before = asked(&world);
-    until(&|| asked(&world) >= before + 3, &world);
-    assert_eq!(read(&world, "app.py"), "app 1.2.9");
-    // The next version is.
-    release(&world, "1.4.0", "");
-    until(&|| read(&world, "app.py") == "app 1.4.0", &world);
+    assert_eq!(next()["busy"], false);
+    press(&world);
+    let mut seen = Vec::new();
+    let mut log = Vec::new();
+    loop {
+        let now = next();
+        assert_eq!(now["from"], log.len(), "no line twice, none left out");
+        log.extend(now["lines"].as_array().unwrap().clone());
+        seen.push(now["stage"].as_str().unwrap().to_owned());
+        if now["busy"] == false {
+            assert_eq!(now["message"], "版本 v1.1.0 已安装并正常运行");
+            break;
+        }
+    }
+    seen.dedup();
+    assert_eq!(seen.last().unwrap(), "success");
+    assert!(seen.contains(&"installing".to_owned()), "{seen:?}");
+    assert_eq!(json!(log), world.get("/upgrade/api/upgrade-log")["log"]);
+    // An open page keeps nobody from ending.
+    let begun = Instant::now();
+    world.terminate();
+    assert!(begun.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn a_second_one_is_told_that_one_is_under_way() {
+    let mut world = installation("");
+    offer(&world, &["1.1.0"]);
+    let tarball = "/repos/owner/otrs/tarball/v1.1.0";
+    world.server.unroute(tarball);
+    world.server.route(tarball, Reply::status(200).silent());
+    world.start();
+    press(&world);
+    let url = world.server.url(tarball);
+    let (status, answer) = world.call(
+        "POST",
+        "/upgrade/api/start-upgrade",
+        Some(&json!({"download_url": url}).to_string()),
+    );
+    assert_eq!(
+        (status, answer),
+        (
+            409,
+            json!({"success": false, "error": "Operation already in progress: downloading"})
+        )
+    );
+    let page = world.send("GET", "/upgrade?lang=en", &[], "").body;
+    assert!(
+        page.contains("<noscript><meta http-equiv=\"refresh\""),
+        "{page}"
+    );
+    assert!(!page.contains("<button class=\"main\""), "{page}");
 }

@@ -1,7 +1,8 @@
 //! A device: its folder, its services, and the updater that runs there.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -25,7 +26,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const SYSTEMCTL: &str = r#"#!/bin/sh
 home=$(dirname "$0")
 echo "$1 $2" >> "$home/calls"
-now=$(readlink "$home/opt/versions/current" ||
+now=$(readlink "$home/opt/versions/current" || cat "$home/opt/VERSION" 2>/dev/null ||
     sed -n 's/.*"version": *"v\{0,1\}\([^"]*\)".*/v\1/p' "$home/opt/local_version.json" 2>/dev/null)
 does() { grep -q -x -e "$1 $2 $now" -e "$1 $2 any" "$home/faults" 2>/dev/null; }
 state() { cat "$home/run/$1" 2>/dev/null || echo inactive; }
@@ -59,6 +60,14 @@ pub(crate) struct World {
 struct Running {
     child: Child,
     address: String,
+}
+
+/// An answer as it came; the names of its headers in lower case.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
 }
 
 /// A module of a package: name, where it goes, content, service and order.
@@ -103,12 +112,17 @@ impl World {
         world
     }
 
-    /// Writes launcher.toml and agent.toml, the latter with more of `[services]` at its end.
+    /// Writes launcher.toml, with what every device of the tests has, and agent.toml.
     pub(crate) fn configure(&self, launcher: &str, agent: &str, services: &str) {
         let text = format!(
             "client_dir = \".\"\nlog_dir = \"../logs\"\nlog_level = \"debug\"\nnetwork.retries = 1\n{launcher}\n"
         );
-        fs::write(self.opt().join("launcher.toml"), text).unwrap();
+        self.write(&text, agent, services);
+    }
+
+    /// Writes launcher.toml, and agent.toml with more for it and its services.
+    pub(crate) fn write(&self, launcher: &str, agent: &str, services: &str) {
+        fs::write(self.opt().join("launcher.toml"), launcher).unwrap();
         let text = format!(
             "listen = \"127.0.0.1:0\"\nreport_url = \"{}\"\n{agent}\n[services]\nsystemctl = \"{}\"\n\
              stop_timeout = 2\nstart_timeout = 5\nsteady = 50\nalarm = \"echo $CASTOFF_REASON > {}\"\n{services}\n",
@@ -231,16 +245,40 @@ impl World {
     }
 
     /// Sends a request and does not wait for its answer, which comes by what is returned.
-    pub(crate) fn send(&self, method: &str, path: &str, body: &str) -> std::net::TcpStream {
-        use std::io::Write as _;
+    pub(crate) fn begin(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[&str],
+        body: &str,
+    ) -> TcpStream {
         let address = self.address();
-        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let headers = headers
+            .iter()
+            .fold(String::new(), |all, it| all + it + "\r\n");
         let length = body.len();
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {length}\r\n\r\n{body}"
+            "{method} {path} HTTP/1.1\r\nHost: {address}\r\n{headers}Content-Length: {length}\r\n\
+             Connection: close\r\n\r\n{body}"
         );
         stream.write_all(request.as_bytes()).unwrap();
         stream
+    }
+
+    /// Sends a request, and gives what is answered until the connection ends.
+    pub(crate) fn send(&self, method: &str, path: &str, headers: &[&str], body: &str) -> Answer {
+        let mut answer = String::new();
+        let mut stream = self.begin(method, path, headers, body);
+        stream.read_to_string(&mut answer).unwrap();
+        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        Answer {
+            status,
+            head: head.to_ascii_lowercase(),
+            body: body.to_owned(),
+        }
     }
 
     /// Status and document of an answer.
@@ -256,25 +294,12 @@ impl World {
         body: Option<&str>,
         authorization: &str,
     ) -> (u16, Value) {
-        use std::io::{Read as _, Write as _};
-        let address = self.address();
-        let mut stream = std::net::TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let body = body.unwrap_or_default();
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
-             Authorization: {authorization}\r\n\
-             Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
-            body.len()
-        );
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-        let document =
-            serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"));
-        (status, document)
+        let authorization = format!("Authorization: {authorization}");
+        let headers = ["Content-Type: application/json", &authorization];
+        let answer = self.send(method, path, &headers, body.unwrap_or_default());
+        let document = serde_json::from_str(&answer.body);
+        let document = document.unwrap_or_else(|error| panic!("{error}: {answer:?}"));
+        (answer.status, document)
     }
 
     pub(crate) fn progress(&self) -> Value {

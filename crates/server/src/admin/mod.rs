@@ -52,7 +52,7 @@ const FILES: [(&str, &str, &str); 3] = [
     (
         "style.css",
         "text/css; charset=utf-8",
-        include_str!("style.css"),
+        include_str!("../../../../assets/style.css"),
     ),
     (
         "upload.js",

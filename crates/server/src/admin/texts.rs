@@ -1,5 +1,7 @@
 //! What the pages say, both languages side by side: no text is there in one alone.
 
+use castoff::launcher::messages;
+
 use crate::Error;
 
 /// A language of the pages.
@@ -57,18 +59,10 @@ impl Lang {
 
     /// The one of an `Accept-Language` that is liked best; English when it names neither.
     pub(super) fn accepted(header: &str) -> Self {
-        let mut best = (Self::En, 0.0);
-        for item in header.split(',') {
-            let (tag, weight) = item.split_once(';').unwrap_or((item, "q=1"));
-            let weight = weight.trim().strip_prefix("q=");
-            let weight = weight.and_then(|it| it.parse::<f32>().ok()).unwrap_or(0.0);
-            if let Some(lang) = Self::of_tag(tag)
-                && weight > best.1
-            {
-                best = (lang, weight);
-            }
+        match messages::Lang::accepted(header) {
+            messages::Lang::En => Self::En,
+            messages::Lang::ZhCn => Self::Zh,
         }
-        best.0
     }
 }
 

@@ -6,21 +6,16 @@ use std::path::PathBuf;
 
 use castoff_server::publishing;
 use castoff_server::registry::{App, Role};
+use castoff_testkit::browser::Browser;
 use castoff_testkit::package::Package;
-use serde_json::Value;
 
 use crate::site::Site;
-use crate::webdriver::Browser;
 
 /// Bytes of a package that takes a while to upload.
 const LARGE: usize = 6 << 20;
 
-/// The narrowest phone that is in use, in CSS pixels.
-const PHONE: u32 = 320;
-
-fn screenshots() -> Option<PathBuf> {
-    std::env::var_os("CASTOFF_SCREENSHOTS").map(PathBuf::from)
-}
+/// A screen, and the narrowest phone that is in use, in CSS pixels.
+const WIDTHS: [u32; 2] = [1280, 320];
 
 fn site_with_app() -> (Site, App) {
     let site = Site::start();
@@ -110,9 +105,7 @@ fn a_package_is_uploaded_activated_and_withdrawn_with_scripts() {
     browser.slow_uploads(LARGE as u64 / 20);
     browser.click("button.main");
     browser.await_text("output", " % ");
-    if let Some(folder) = screenshots() {
-        browser.draw(&folder.join("uploading.png"));
-    }
+    browser.draw("uploading");
     browser.click("[data-cancel]");
     browser.await_text("output", "The upload was cancelled.");
     browser.slow_uploads(LARGE as u64 * 2);
@@ -187,7 +180,7 @@ fn every_page_fits_on_a_phone() {
     browser.resize(1280);
     for page in ["sign-in", "sign-in?lang=zh"] {
         browser.open(&site.url(&format!("/admin/{page}")));
-        look(&browser, page);
+        browser.look(page, WIDTHS);
     }
     browser.open(&site.url("/admin/?lang=en"));
     sign_in(&site, &browser, Role::Admin);
@@ -238,45 +231,18 @@ fn every_page_fits_on_a_phone() {
         ] {
             let mark = if page.contains('?') { '&' } else { '?' };
             browser.open(&site.url(&format!("/admin/{page}{mark}lang={lang}")));
-            look(&browser, &format!("{page}-{lang}"));
+            browser.look(&format!("{page}-{lang}"), WIDTHS);
         }
         // Errors, and the token that is shown once.
         browser.open(&wrong);
         browser.run("document.querySelector('[name=channel]').value = 'not a channel'");
         browser.click("form[action$='/activate'] button");
         browser.await_shown(".error", |text| text.contains("REQUEST_INVALID"));
-        look(&browser, &format!("error-{lang}"));
+        browser.look(&format!("error-{lang}"), WIDTHS);
         browser.open(&site.url("/admin/tokens"));
         browser.enter("input[name=name]", &format!("the builder {lang}"));
         browser.click("button.main");
         browser.await_shown(".secret", |text| text.starts_with("ct_"));
-        look(&browser, &format!("token-{lang}"));
+        browser.look(&format!("token-{lang}"), WIDTHS);
     }
-}
-
-/// Looks whether the page needs to be scrolled sideways; draws it, wide and narrow, light and dark.
-fn look(browser: &Browser, name: &str) {
-    let name: String = name
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
-        .take(60)
-        .collect();
-    for width in [1280, PHONE] {
-        browser.resize(width);
-        let widths = browser.run("return [document.documentElement.scrollWidth, innerWidth]");
-        let widths: Vec<_> = widths
-            .as_array()
-            .unwrap()
-            .iter()
-            .filter_map(Value::as_u64)
-            .collect();
-        assert_eq!(widths, [u64::from(width), u64::from(width)], "{name}");
-        for colours in ["light", "dark"] {
-            if let Some(folder) = screenshots() {
-                browser.colour(colours);
-                browser.draw(&folder.join(format!("{name}-{width}-{colours}.png")));
-            }
-        }
-    }
-    browser.resize(1280);
 }

@@ -7,5 +7,4 @@ mod native;
 mod registry;
 mod s3;
 mod site;
-mod webdriver;
 mod zghmvp;

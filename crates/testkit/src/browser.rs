@@ -1,4 +1,6 @@
 //! A real browser, driven by chromedriver as W3C's WebDriver says. Without them tests are left out.
+//!
+//! With `CASTOFF_SCREENSHOTS=DIR` in the environment, pages that are looked at are drawn into that folder.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -17,7 +19,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 /// A browser with one window. Dropped, it ends.
-pub(crate) struct Browser {
+pub struct Browser {
     driver: Child,
     agent: Agent,
     /// The address of its session.
@@ -26,11 +28,15 @@ pub(crate) struct Browser {
 
 impl Browser {
     /// Starts one, in which scripts run or do not. `None`: there is none on this machine, which is said.
+    ///
+    /// # Panics
+    ///
+    /// When there is one, and it does not start.
     #[expect(
         clippy::print_stderr,
         reason = "what is left out is said where tests say it"
     )]
-    pub(crate) fn start(with_scripts: bool) -> Option<Self> {
+    pub fn start(with_scripts: bool) -> Option<Self> {
         let chromium = ["chromium", "google-chrome", "chromium-browser"];
         let found = chromium.iter().find_map(|name| on_path(name));
         let (Some(chromium), Some(driver)) = (found, on_path("chromedriver")) else {
@@ -105,7 +111,7 @@ impl Browser {
 
     /// Opens a page.
     #[track_caller]
-    pub(crate) fn open(&self, address: &str) {
+    pub fn open(&self, address: &str) {
         self.tell("/url", &json!({"url": address}));
     }
 
@@ -119,22 +125,26 @@ impl Browser {
 
     /// Clicks it, and waits for the page that this opens.
     #[track_caller]
-    pub(crate) fn click(&self, selector: &str) {
+    pub fn click(&self, selector: &str) {
         let element = self.find(selector);
         self.tell(&format!("/element/{element}/click"), &json!({}));
     }
 
     /// Types into it; into a choice of files, a file's path.
     #[track_caller]
-    pub(crate) fn enter(&self, selector: &str, text: &str) {
+    pub fn enter(&self, selector: &str, text: &str) {
         let element = self.find(selector);
         self.tell(&format!("/element/{element}/value"), &json!({"text": text}));
     }
 
     /// Waits until it shows what is wanted, and gives that. The page that a click leads to may come a
     /// moment after the click, and what was found before is then gone.
+    ///
+    /// # Panics
+    ///
+    /// When it does not come.
     #[track_caller]
-    pub(crate) fn await_shown(&self, selector: &str, wanted: impl Fn(&str) -> bool) -> String {
+    pub fn await_shown(&self, selector: &str, wanted: impl Fn(&str) -> bool) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let element = self.find(selector);
@@ -156,19 +166,19 @@ impl Browser {
 
     /// Waits until an element of this name shows something with this in it.
     #[track_caller]
-    pub(crate) fn await_text(&self, name: &str, text: &str) {
+    pub fn await_text(&self, name: &str, text: &str) {
         let wanted = format!("//{name}[contains(., '{text}')]");
         self.tell("/element", &json!({"using": "xpath", "value": wanted}));
     }
 
     /// What a script gives.
     #[track_caller]
-    pub(crate) fn run(&self, script: &str) -> Value {
+    pub fn run(&self, script: &str) -> Value {
         self.tell("/execute/sync", &json!({"script": script, "args": []}))
     }
 
     /// Makes uploads as slow as so many bytes a second.
-    pub(crate) fn slow_uploads(&self, bytes: u64) {
+    pub fn slow_uploads(&self, bytes: u64) {
         let conditions = json!({
             "offline": false, "latency": 0, "download_throughput": -1, "upload_throughput": bytes,
         });
@@ -177,7 +187,7 @@ impl Browser {
     }
 
     /// Makes the page as wide as this, in CSS pixels.
-    pub(crate) fn resize(&self, width: u32) {
+    pub fn resize(&self, width: u32) {
         let is_phone = width < 600;
         self.develop(
             "Emulation.setDeviceMetricsOverride",
@@ -191,7 +201,7 @@ impl Browser {
     }
 
     /// Makes the system light or dark.
-    pub(crate) fn colour(&self, scheme: &str) {
+    pub fn colour(&self, scheme: &str) {
         let feature = json!({"name": "prefers-color-scheme", "value": scheme});
         self.develop(
             "Emulation.setEmulatedMedia",
@@ -199,14 +209,47 @@ impl Browser {
         );
     }
 
-    /// Draws the whole page into a PNG.
-    pub(crate) fn draw(&self, path: &Path) {
+    /// Draws the whole page into a PNG of this name, if that is wanted.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be drawn or written.
+    pub fn draw(&self, name: &str) {
+        let Some(folder) = std::env::var_os("CASTOFF_SCREENSHOTS") else {
+            return;
+        };
         let drawn = self.develop(
             "Page.captureScreenshot",
             &json!({"format": "png", "captureBeyondViewport": true}),
         );
         let drawn = BASE64_STANDARD.decode(drawn["data"].as_str().unwrap());
+        let path = Path::new(&folder).join(format!("{name}.png"));
         std::fs::write(path, drawn.unwrap()).unwrap();
+    }
+
+    /// Looks whether the page needs to be scrolled sideways at any of these widths; draws it in each,
+    /// light and dark. In the end it is as wide as the first.
+    ///
+    /// # Panics
+    ///
+    /// When it does.
+    #[track_caller]
+    pub fn look(&self, name: &str, widths: [u32; 2]) {
+        let name: String = name
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+            .take(60)
+            .collect();
+        for width in widths {
+            self.resize(width);
+            let got = self.run("return [document.documentElement.scrollWidth, innerWidth]");
+            assert_eq!(got, json!([width, width]), "{name}");
+            for colours in ["light", "dark"] {
+                self.colour(colours);
+                self.draw(&format!("{name}-{width}-{colours}"));
+            }
+        }
+        self.resize(widths[0]);
     }
 
     /// Sends a command of Chromium's own.

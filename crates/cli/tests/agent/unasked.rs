@@ -1,0 +1,192 @@
+//! What an app is told of its version, and what becomes of versions that are looked for unasked.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use castoff_testkit::http::Reply;
+use castoff_testkit::package::{Package, sha256};
+use serde_json::{Value, json};
+
+use crate::world::World;
+
+const REPO: &str = "/repos/owner/otrs";
+
+/// An app in 1.2.9 that its own updater has left here, and GitHub's API.
+fn world(launcher: &str, agent: &str) -> World {
+    let world = World::bare();
+    let source = format!(
+        "app = \"org.castoff.otrs\"\ninstalled_version = \"1.2.9\"\n\
+         update.preserve = [\".env\", \"uploads/\", \"database_backups/\", \"logs/\"]\n{launcher}\n\
+         [source]\nkind = \"github\"\nurl = \"{}\"\nrepo = \"owner/otrs\"",
+        world.server.url("")
+    );
+    let own = format!("web = {{ upgrade = true }}\n{agent}");
+    world.configure(&source, &own, "units = [\"otrs\"]");
+    for (path, text) in [
+        ("app.py", "app 1.2.9"),
+        ("gone.py", "only in 1.2.9"),
+        (".env", "SECRET=1\nAPP_VERSION=1.2.9\nDEBUG=0\n"),
+        ("uploads/letter.txt", "mine"),
+        ("run-state", ""),
+    ] {
+        let path = world.opt().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    fs::write(world.home().join("run/otrs"), "active").unwrap();
+    world
+}
+
+fn package(version: &str) -> Package {
+    Package::new(version)
+        .file("app.py", format!("app {version}"))
+        .file(".env", "APP_VERSION=0\n")
+        .file(&format!("only-{version}.py"), "x")
+}
+
+/// Makes a version the latest release, with these notes.
+fn release(world: &World, version: &str, notes: &str) -> Value {
+    let bytes = package(version).list().build().bytes;
+    let path = format!("/owner/otrs/releases/download/v{version}/otrs.zip");
+    world.server.unroute(&path);
+    world.server.route(&path, Reply::file(&bytes));
+    let release = json!({
+        "id": 1, "tag_name": format!("v{version}"), "name": format!("v{version}"), "draft": false,
+        "prerelease": false, "body": notes, "published_at": "2025-10-17T10:00:00Z",
+        "html_url": format!("https://github.example/owner/otrs/releases/tag/v{version}"),
+        "tarball_url": world.server.url("/tarball"), "zipball_url": world.server.url("/zipball"),
+        "assets": [{
+            "name": "otrs.zip", "size": bytes.len(), "digest": format!("sha256:{}", sha256(&bytes)),
+            "url": world.server.url(&format!("{REPO}/releases/assets/1")),
+            "browser_download_url": world.server.url(&path),
+        }],
+    });
+    let latest = format!("{REPO}/releases/latest");
+    let list = format!("{REPO}/releases");
+    for path in [&latest, &list] {
+        world.server.unroute(path);
+    }
+    world
+        .server
+        .route(&latest, Reply::json(&release.to_string()));
+    world
+        .server
+        .route(&list, Reply::json(&json!([release]).to_string()));
+    release
+}
+
+fn read(world: &World, path: &str) -> String {
+    fs::read_to_string(world.opt().join(path)).unwrap_or_default()
+}
+
+fn check(world: &World) -> Value {
+    let answer = world.get("/upgrade/api/check-update?force=true");
+    assert_eq!(answer["success"], true);
+    answer["data"].clone()
+}
+
+/// Upgrades to what is offered, as the page does.
+fn upgrade(world: &World) -> Value {
+    let url = check(world)["zipball_url"].clone();
+    world.post(
+        "/upgrade/api/start-upgrade",
+        &json!({"download_url": url, "is_tarball": false}),
+    )
+}
+
+#[test]
+fn an_app_is_upgraded_and_told_which_version_it_is() {
+    let mut world = world("", "record = { env_file = \".env\" }");
+    release(&world, "1.3.0", "* faster");
+    world.start();
+    let done = upgrade(&world);
+    assert_eq!(done["success"], true, "{done}");
+    let log = done["log"].as_array().unwrap();
+    let line = log[0].as_str().unwrap();
+    assert!(
+        line.starts_with("[20") && line.contains("] [INFO] "),
+        "{line}"
+    );
+    assert_eq!(read(&world, "app.py"), "app 1.3.0");
+    assert_eq!(read(&world, "uploads/letter.txt"), "mine");
+    // What was there without a list is the user's; what they keep stays but for one line.
+    assert_eq!(read(&world, "gone.py"), "only in 1.2.9");
+    let now = read(&world, ".env").replace("=v", "=");
+    assert_eq!(now, "SECRET=1\nAPP_VERSION=1.3.0\nDEBUG=0\n");
+    assert_eq!(world.calls(), ["stop otrs", "start otrs"]);
+    assert_eq!(world.get("/upgrade/api/upgrade-log")["log"], done["log"]);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !read(&world, "logs/update.log").contains("Successfully installed version") {
+        assert!(
+            Instant::now() < deadline,
+            "{}",
+            read(&world, "logs/update.log")
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+
+    // And back.
+    let list = world.get("/upgrade/api/backup-list")["data"].clone();
+    let backup = &list[0];
+    assert!(backup["path"].as_str().unwrap().starts_with('/'), "{list}");
+    assert!(backup["size"].as_u64().unwrap() > 0);
+    let back = world.post(
+        "/upgrade/api/restore-backup",
+        &json!({"backup_path": backup["path"]}),
+    );
+    assert_eq!(back, json!({"success": true, "message": "Backup restored"}));
+    assert_eq!(read(&world, "app.py"), "app 1.2.9");
+    assert_eq!(world.calls(), ["stop otrs", "start otrs"]);
+    assert!(read(&world, ".env").contains("APP_VERSION=1.2.9\n"));
+    assert_eq!(world.state("otrs"), "active");
+}
+
+#[test]
+fn what_is_found_unasked_waits_for_a_word_or_is_installed_and_the_outcome_is_told() {
+    let often = "update.when = \"background\"\nupdate.interval = 1";
+    let mut waits = world(often, "");
+    release(&waits, "1.3.0", "");
+    waits.start();
+    let asked = |world: &World| {
+        let requests = world.server.requests();
+        let latest = format!("{REPO}/releases/latest");
+        requests.iter().filter(|it| it.path() == latest).count()
+    };
+    let until = |what: &dyn Fn() -> bool, world: &World| {
+        let deadline = Instant::now() + Duration::from_mins(1);
+        while !what() {
+            assert!(Instant::now() < deadline, "{}", world.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    until(&|| asked(&waits) >= 2, &waits);
+    assert_eq!(read(&waits, "app.py"), "app 1.2.9");
+
+    let mut world = world(often, "checks = { install = true }");
+    world.server.route("/outcome", Reply::json("{}"));
+    let text = fs::read_to_string(world.opt().join("agent.toml")).unwrap();
+    let outcome = format!("outcome_url = \"{}\"\n{text}", world.server.url("/outcome"));
+    fs::write(world.opt().join("agent.toml"), outcome).unwrap();
+    release(&world, "1.3.0", "");
+    world.faults(&["dies otrs v1.3.0"]);
+    world.start();
+    let outcomes = || {
+        let requests = world.server.requests();
+        let told = requests.iter().filter(|it| it.path() == "/outcome");
+        told.map(|it| serde_json::from_slice(&it.body).unwrap())
+            .collect::<Vec<Value>>()
+    };
+    until(&|| !outcomes().is_empty(), &world);
+    let told = &outcomes()[0];
+    let wanted = (&json!("failed"), &json!("1.2.9"));
+    assert_eq!((&told["outcome"], &told["version"]), wanted, "{told}");
+    assert_eq!(told["code"], "DEPLOYMENT_FAILED");
+    // What has failed here is not tried again by itself.
+    world.faults(&[]);
+    let before = asked(&world);
+    until(&|| asked(&world) >= before + 3, &world);
+    assert_eq!(read(&world, "app.py"), "app 1.2.9");
+    // The next version is.
+    release(&world, "1.4.0", "");
+    until(&|| read(&world, "app.py") == "app 1.4.0", &world);
+}

@@ -638,7 +638,10 @@ impl<'a> Updater<'a> {
         if let Err(error) = clear() {
             record::warn!("left for later: {}", error.chain());
         }
-        self.confirm_unasked();
+        // Whoever keeps the app running starts it, and gives the verdict.
+        if self.steward.is_none() {
+            self.confirm_unasked();
+        }
         let Committed { before, version } = committed;
         Ok(match before {
             Some(from) => Outcome::Updated { from, to: version },

@@ -12,7 +12,8 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Json, Response};
-use castoff::config::When;
+use castoff::config::{Hours, When};
+use castoff::when::Clock;
 use castoff::{Error, Result};
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -110,18 +111,21 @@ async fn admit(State(access): State<Arc<Access>>, request: Request, next: Next) 
     }
 }
 
-/// Asks the source every `update.interval`, where that is to be done, so that the news is there before
-/// somebody asks for it.
+/// Asks the source every `update.interval` outside the quiet hours, where that is to be done, so that the
+/// news is there before somebody asks for it.
 async fn look_out(agent: Arc<Agent>) {
     let update = &agent.engine.update;
     if update.when == When::Manual || update.interval.is_zero() {
         return;
     }
     loop {
-        let asking = Arc::clone(&agent);
-        let checked = tokio::task::spawn_blocking(move || asking.check(false)).await;
-        if let Ok(Err(error)) = checked {
-            log::warn!("no check: {}", error.chain());
+        let is_quiet = |hours: Hours| hours.hold(Clock::system().minute);
+        if !update.quiet_hours.is_some_and(is_quiet) {
+            let asking = Arc::clone(&agent);
+            let checked = tokio::task::spawn_blocking(move || asking.check(false)).await;
+            if let Ok(Err(error)) = checked {
+                log::warn!("no check: {}", error.chain());
+            }
         }
         // What was said before a restart holds until its own time is over.
         tokio::time::sleep(update.interval.clamp(news::LEAST, LOOK_OUT)).await;

@@ -48,7 +48,7 @@ texts! {
     by_hand: "only by hand", "只能手动恢复";
     restore_title: "Restore {version}?", "恢复 {version}？";
     restore_what: "The services stop, the files of the app become those of this backup, and the services start again. Uploads, databases and what else is preserved stay as they are.", "服务将停止，应用文件将恢复为此备份的内容，然后服务重新启动。上传的文件、数据库等受保护的内容保持不变。";
-    restore_from: "From version {from}, of {time}", "备份版本 {from}，创建于 {time}";
+    restore_from: "The backup was made at {time}", "备份创建于 {time}";
     cancel: "Cancel", "取消";
     config: "Configuration", "配置";
     source: "Source", "更新源";

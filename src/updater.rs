@@ -643,7 +643,10 @@ impl<'a> Updater<'a> {
         if let Err(error) = clear() {
             record::warn!("left for later: {}", error.chain());
         }
-        self.confirm_unasked();
+        // Whoever keeps the app running starts it, and gives the verdict.
+        if self.steward.is_none() {
+            self.confirm_unasked();
+        }
         let Committed { before, version } = committed;
         Ok(match before {
             Some(from) => Outcome::Updated { from, to: version },
@@ -1386,8 +1389,7 @@ impl<'a> Updater<'a> {
 
     /// A version of which nothing is asked is good as soon as it is installed.
     fn confirm_unasked(&self) {
-        if self.steward.is_none()
-            && self.config.run.confirm == Confirm::Nothing
+        if self.config.run.confirm == Confirm::Nothing
             && let Some(trial) = self.folder.load_state().trial
         {
             self.confirm(&trial);

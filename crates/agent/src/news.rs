@@ -143,7 +143,7 @@ impl Agent {
 /// Whether a whole address is in the place of a source, and in its repository.
 fn lies_in(source: &SourceConfig, address: &str) -> bool {
     let (origin, path) = split(address);
-    let (own, _) = split(&source.url);
+    let (own, below) = split(&source.url);
     // GitHub's pages and archives are not where its API is.
     let also: &[&str] = match own {
         "https://api.github.com" => &["https://github.com", "https://codeload.github.com"],
@@ -153,6 +153,8 @@ fn lies_in(source: &SourceConfig, address: &str) -> bool {
     if strange || source.repo.is_empty() || !(origin == own || also.contains(&origin)) {
         return false;
     }
+    // The API of a GitHub of one's own is below its pages.
+    let path = path.strip_prefix(below).unwrap_or(path);
     let path = path.strip_prefix("/repos").unwrap_or(path);
     let rest = path
         .strip_prefix('/')
@@ -197,5 +199,16 @@ mod tests {
         ] {
             assert!(!lies_in(&source, bad), "{bad}");
         }
+        let own = SourceConfig {
+            url: "https://git.example/api/v3".to_owned(),
+            ..source
+        };
+        for good in [
+            "https://git.example/owner/name/x",
+            "https://git.example/api/v3/repos/owner/name/x",
+        ] {
+            assert!(lies_in(&own, good), "{good}");
+        }
+        assert!(!lies_in(&own, "https://github.com/owner/name/x"));
     }
 }

@@ -324,7 +324,8 @@ impl Services {
         match self.config.control {
             Control::None => State::Running,
             Control::Systemd => match run(self.systemctl("is-active", name), LOOK) {
-                Ok(said) | Err(said) => match said.trim() {
+                // The last line: there may be a warning before.
+                Ok(said) | Err(said) => match said.lines().next_back().unwrap_or_default().trim() {
                     "active" => State::Running,
                     "inactive" | "unknown" => State::Stopped,
                     "failed" => State::Failed,

@@ -131,11 +131,13 @@ fn kind(config: &Config) -> &'static str {
 
 #[derive(Deserialize)]
 struct Limited {
-    limit: Option<usize>,
+    #[serde(default)]
+    limit: String,
 }
 
 async fn history(State(agent): State<Arc<Agent>>, Query(asked): Query<Limited>) -> Response {
-    let limit = asked.limit.unwrap_or(10).clamp(1, MOST);
+    // As the original takes it: what is no number is ten.
+    let limit = asked.limit.parse().unwrap_or(10).clamp(1, MOST);
     let told = blocking(&agent, move |agent| agent.history(limit, false)).await;
     let Some(Ok(releases)) = told else {
         return refused(StatusCode::BAD_GATEWAY, "Unable to fetch version history");
@@ -225,12 +227,9 @@ async fn result(agent: &Agent, mut end: oneshot::Receiver<View>) -> Option<View>
     let mut watched = agent.board.watch();
     let leaving = async {
         while watched.changed().await.is_ok() {
-            // What is being installed is brought to its end.
-            let stays = matches!(
-                agent.board.read().stage,
-                Stage::Installing | Stage::Rebooting
-            );
-            if *watched.borrow() && !stays {
+            // What is being installed is brought to its end; a download is not.
+            let stage = agent.board.read().stage;
+            if *watched.borrow() && matches!(stage, Stage::Downloading | Stage::Verifying) {
                 return;
             }
         }

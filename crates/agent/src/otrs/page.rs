@@ -203,11 +203,10 @@ async fn ask_restore(
     };
     let version = backup.version.as_deref().unwrap_or(&backup.name);
     let title = fill(t.restore_title, "version", version);
-    let from = fill(t.restore_from, "from", version);
     let body = html! {
         form.sheet.narrow method="post" action={ "restore" (reader.query) } {
             input type="hidden" name="name" value=(backup.name);
-            p { b { (fill(&from, "time", &clock(backup.created))) } }
+            p { b { (fill(t.restore_from, "time", &clock(backup.created))) } }
             p { (t.restore_what) }
             div.buttons {
                 button.danger { (t.restore) }

@@ -48,7 +48,7 @@ texts! {
     by_hand: "only by hand", "只能手动恢复";
     restore_title: "Restore {version}?", "恢复 {version}？";
     restore_what: "The services stop, the files of the app become those of this backup, and the services start again. Uploads, databases and what else is preserved stay as they are.", "服务将停止，应用文件将恢复为此备份的内容，然后服务重新启动。上传的文件、数据库等受保护的内容保持不变。";
-    restore_from: "From version {from}, of {time}", "备份版本 {from}，创建于 {time}";
+    restore_from: "The backup was made at {time}", "备份创建于 {time}";
     cancel: "Cancel", "取消";
     config: "Configuration", "配置";
     source: "Source", "更新源";
@@ -93,7 +93,8 @@ const BOARD: &[(&str, &str)] = &[
     ("Installing version *...", "正在安装版本 *……"),
     ("Installing module *...", "正在安装模块 *……"),
     ("Restoring *...", "正在恢复 *……"),
-    ("Putting the files back...", "正在恢复文件……"),
+    ("Version * is restored", "版本 * 已恢复"),
+    ("Version * is installed already", "已经是版本 *"),
     ("Stopping services...", "正在停止服务……"),
     ("Starting services...", "正在启动服务……"),
     ("Verifying deployment...", "正在检查运行状态……"),
@@ -115,6 +116,10 @@ const BOARD: &[(&str, &str)] = &[
         "升级失败，没有可以运行的版本",
     ),
     ("The installation was interrupted", "安装被中断"),
+    (
+        "The installation goes on at the next start",
+        "下次启动时继续安装",
+    ),
     ("The disk is full", "磁盘空间不足"),
     ("The package is not usable", "更新包无法使用"),
     ("Download failed", "下载失败"),

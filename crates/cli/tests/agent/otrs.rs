@@ -196,8 +196,10 @@ fn what_is_configured_and_what_there_was_is_told() {
         })
     };
     assert_eq!(history["data"], json!([entry("1.1.0"), entry("1.0.0")]));
-    let all = world.get("/upgrade/api/version-history");
-    assert_eq!(all["data"].as_array().unwrap().len(), 3);
+    for limit in ["", "?limit=", "?limit=many"] {
+        let all = world.get(&format!("/upgrade/api/version-history{limit}"));
+        assert_eq!(all["data"].as_array().unwrap().len(), 3);
+    }
     assert_eq!(
         world.get("/upgrade/api/config"),
         json!({"success": true, "data": {
@@ -283,24 +285,27 @@ fn an_upgrade_brings_the_new_version_and_a_backup_of_the_old_which_can_be_restor
 
 #[test]
 fn a_service_that_does_not_run_in_the_new_version_brings_the_old_one_back() {
-    let mut world = installation("");
-    offer(&world, &["1.1.0"]);
-    world.start();
-    world.faults(&["dies otrs 1.1.0"]);
-    let answer = upgrade(&world);
-    assert_eq!(answer["success"], false);
-    let message = answer["message"].as_str().unwrap();
-    assert!(
-        message.starts_with(
-            "Update failed, version 1.0.0 is back: DEPLOYMENT_FAILED: otrs has failed"
-        ),
-        "{message}"
-    );
-    assert!(lines(&answer).last().unwrap().contains("[ERROR]"));
-    assert_app(&world, "1.0.0");
-    world.faults(&[]);
-    assert_eq!(upgrade(&world)["success"], true);
-    assert_app(&world, "1.1.0");
+    // Also where nothing is asked of a new version but to be there: the services are.
+    for launcher in ["", "run.confirm = \"none\""] {
+        let mut world = installation(launcher);
+        offer(&world, &["1.1.0"]);
+        world.start();
+        world.faults(&["dies otrs 1.1.0"]);
+        let answer = upgrade(&world);
+        assert_eq!(answer["success"], false);
+        let message = answer["message"].as_str().unwrap();
+        assert!(
+            message.starts_with(
+                "Update failed, version 1.0.0 is back: DEPLOYMENT_FAILED: otrs has failed"
+            ),
+            "{message}"
+        );
+        assert!(lines(&answer).last().unwrap().contains("[ERROR]"));
+        assert_app(&world, "1.0.0");
+        world.faults(&[]);
+        assert_eq!(upgrade(&world)["success"], true);
+        assert_app(&world, "1.1.0");
+    }
 }
 
 #[test]

@@ -55,12 +55,12 @@ impl Record {
         self.variable.as_deref().unwrap_or("APP_VERSION")
     }
 
-    /// Tells the app that it is `version`.
+    /// Tells the app that it is `version`, without the `v` that a tag may have.
     pub fn tell(&self, folder: &ClientFolder, version: &Version) {
         let place = |path: &Path| inside(folder, path);
         if let Some(file) = &self.env_file {
             let told =
-                place(file).and_then(|file| set_line(&file, self.variable(), version.as_str()));
+                place(file).and_then(|file| set_line(&file, self.variable(), &version.file_name()));
             if let Err(error) = told {
                 log::error!("{}", error.chain());
             }
@@ -99,7 +99,7 @@ fn run(database: &Path, statement: &str, version: &Version) -> rusqlite::Result<
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(database, flags)?;
     connection.busy_timeout(PATIENCE)?;
-    let rows = connection.execute(statement, named_params! {":version": version.as_str()})?;
+    let rows = connection.execute(statement, named_params! {":version": version.file_name()})?;
     if rows == 0 {
         log::warn!("{}: {statement:?} changed no row", database.display());
     }
@@ -258,7 +258,7 @@ mod tests {
                 row.get(0)
             })
             .unwrap();
-        assert_eq!(now, version.as_str());
+        assert_eq!(now, version.file_name());
         assert!(run(&folder.path().join("none.db"), statement, &version).is_err());
     }
 }

@@ -9,7 +9,7 @@
 //! | `POST /upgrade/api/restore-backup` | puts one back, and answers when that has ended |
 //! | `GET /upgrade/api/upgrade-log` | the lines of the last operation |
 //! | `GET /upgrade/api/config` | what is configured |
-//! | `GET /upgrade` | the [page] |
+//! | `GET /upgrade` | the page |
 //!
 //! Promises: what is installed is what the source offers, never what a `download_url` leads to: that has to
 //! be one of the source's, and anything else is refused. A `backup_path` has to be in the list. The original

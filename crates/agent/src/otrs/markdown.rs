@@ -5,28 +5,38 @@
 
 use castoff::fetch;
 use maud::{Markup, PreEscaped, Render as _};
-use pulldown_cmark::{CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
+use pulldown_cmark::{
+    CodeBlockKind, CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html,
+};
+
+/// How much of notes is shown, in bytes. Real ones have some kilobytes.
+const LONGEST: usize = 64 << 10;
 
 /// The notes, with headings that fit below those of the page.
 pub(super) fn render(notes: &str) -> Markup {
+    let notes = &notes[..notes.floor_char_boundary(LONGEST)];
     let options =
         Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
-    // Links do not contain links.
-    let mut is_link = false;
-    let events = Parser::new_ext(notes, options).filter_map(|event| safe(event, &mut is_link));
+    let mut links = Vec::new();
+    let events = Parser::new_ext(notes, options).filter_map(|event| safe(event, &mut links));
     let mut text = String::new();
     html::push_html(&mut text, events);
     PreEscaped(text)
 }
 
-/// What becomes of an event; `is_link`: the link that it is in is one here.
-fn safe<'a>(event: Event<'a>, is_link: &mut bool) -> Option<Event<'a>> {
+/// What becomes of an event; `links`: those that it is in, the innermost last, and whether each is one here.
+/// A link may lie in another's image.
+fn safe<'a>(event: Event<'a>, links: &mut Vec<bool>) -> Option<Event<'a>> {
     Some(match event {
-        Event::End(TagEnd::Link) if *is_link => own("</a>".to_owned()),
+        Event::End(TagEnd::Link) => match links.pop() {
+            Some(true) => own("</a>".to_owned()),
+            _ => return None,
+        },
+        // Mostly no HTML was meant: `Vec<T>`.
+        Event::InlineHtml(text) => Event::Text(text),
         Event::Html(_)
-        | Event::InlineHtml(_)
         | Event::Start(Tag::HtmlBlock | Tag::Image { .. })
-        | Event::End(TagEnd::HtmlBlock | TagEnd::Image | TagEnd::Link) => return None,
+        | Event::End(TagEnd::HtmlBlock | TagEnd::Image) => return None,
         // As forges show notes.
         Event::SoftBreak => Event::HardBreak,
         Event::Start(Tag::Heading { level, .. }) => Event::Start(Tag::Heading {
@@ -36,9 +46,13 @@ fn safe<'a>(event: Event<'a>, is_link: &mut bool) -> Option<Event<'a>> {
             attrs: Vec::new(),
         }),
         Event::End(TagEnd::Heading(level)) => Event::End(TagEnd::Heading(lower(level))),
+        // Styles and classes are the page's own.
+        Event::Start(Tag::Table(_)) => Event::Start(Tag::Table(Vec::new())),
+        Event::Start(Tag::CodeBlock(_)) => Event::Start(Tag::CodeBlock(CodeBlockKind::Indented)),
         Event::Start(Tag::Link { dest_url, .. }) => {
             let address = fetch::resolve(&dest_url, &dest_url).ok();
-            *is_link = address.is_some();
+            let address = address.filter(|_| !links.contains(&true));
+            links.push(address.is_some());
             let address = address?.render().into_string();
             own(format!(
                 "<a href=\"{address}\" rel=\"noopener noreferrer nofollow\" target=\"_blank\">"
@@ -73,7 +87,7 @@ mod tests {
     #[test]
     fn what_is_written_is_shown() {
         let text = html(
-            "# New\n\n- **fast**\n- `code` & [more](https://a.example/x?a=1&b=2)\n\n|a|b|\n|-|-|\n|1|2|",
+            "# New\n\n- **fast**\n- `code` & [more](https://a.example/x?a=1&b=2)\n\n|a|b|\n|-:|-|\n|1|2|\n\na Vec<T>",
         );
         for part in [
             "<h4>New</h4>",
@@ -81,9 +95,29 @@ mod tests {
             "<code>code</code> &amp;",
             "href=\"https://a.example/x?a=1&amp;b=2\" rel=\"noopener",
             "<td>1</td>",
+            "a Vec&lt;T&gt;",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
+    }
+
+    #[test]
+    fn every_link_is_closed_and_none_lies_in_another() {
+        for inner in ["https://b.example", "javascript:b"] {
+            let text = html(&format!(
+                "[![a [b]({inner}) c](x.png)](https://a.example) after"
+            ));
+            assert_eq!(
+                text.matches("<a ").count(),
+                text.matches("</a>").count(),
+                "{text}"
+            );
+            let nested = text
+                .split("</a>")
+                .any(|part| part.matches("<a ").count() > 1);
+            assert!(!nested && text.contains("after"), "{text}");
+        }
+        assert!(html(&"é".repeat(100_000)).len() < 70_000);
     }
 
     #[test]

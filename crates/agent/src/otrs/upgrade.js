@@ -11,20 +11,29 @@ if (live) {
   if (log) {
     log.scrollTop = log.scrollHeight;
   }
-  const events = new EventSource(live.dataset.events);
+  listen();
 
-  events.onmessage = ({ data }) => {
-    const now = JSON.parse(data);
-    // Another operation began, or this one has ended: the page looks different then.
-    if (now.busy !== known.busy || now.operation !== known.operation) {
-      events.close();
-      location.reload();
-      return;
-    }
-    if (now.busy) {
-      show(now);
-    }
-  };
+  function listen() {
+    const events = new EventSource(live.dataset.events);
+    events.onmessage = ({ data }) => {
+      const now = JSON.parse(data);
+      // Another operation began, or this one has ended: the page looks different then.
+      if (now.busy !== known.busy || now.operation !== known.operation) {
+        events.close();
+        location.reload();
+        return;
+      }
+      if (now.busy) {
+        show(now);
+      }
+    };
+    // A server before this one may answer with an error of its own for a while: browsers give up then.
+    events.onerror = () => {
+      if (events.readyState === EventSource.CLOSED) {
+        setTimeout(listen, 3000);
+      }
+    };
+  }
 
   function show(now) {
     const at = steps.findIndex((step) => step.dataset.stages.split(" ").includes(now.stage));

@@ -144,7 +144,11 @@ pub struct Board {
 
 /// The right to the one operation; it ends when this is dropped.
 #[must_use = "the right ends when this is dropped"]
-pub struct Turn(Arc<Board>);
+pub struct Turn {
+    board: Arc<Board>,
+    /// It was given back already: by now another may have it.
+    given_back: bool,
+}
 
 impl Board {
     /// A board on which nothing is under way. With `reporting`, what is written is kept for
@@ -223,7 +227,10 @@ impl Board {
             return Err(Busy(inner.now.clone()));
         }
         inner.taken = true;
-        Ok(Turn(Arc::clone(self)))
+        Ok(Turn {
+            board: Arc::clone(self),
+            given_back: false,
+        })
     }
 
     /// Whether an operation is under way.
@@ -300,23 +307,26 @@ impl Board {
 impl Turn {
     /// Writes what came of it, and gives the right back in the same instant: whoever reads that it has ended
     /// can begin the next. Returns the board as it is then.
-    pub fn finish(self, last: Progress) -> View {
-        let mut inner = self.0.lock();
+    pub fn finish(mut self, last: Progress) -> View {
+        self.given_back = true;
+        let mut inner = self.board.lock();
         let line = inner.told(&last);
         let line = line.map(|(level, text)| inner.add(level, &text));
         inner.put(last);
         inner.taken = false;
         let view = inner.view(inner.operation, 0);
         drop(inner);
-        self.0.tell(line);
+        self.board.tell(line);
         view
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.0.lock().taken = false;
-        self.0.tell(None);
+        if !self.given_back {
+            self.board.lock().taken = false;
+            self.board.tell(None);
+        }
     }
 }
 

@@ -55,6 +55,9 @@ pub struct Installation {
     pub version: String,
     /// What its package asks for.
     pub wishes: Wishes,
+    /// Those of them that the version before has.
+    #[serde(default)]
+    pub before: Vec<Service>,
     /// To what it has fallen back.
     pub level: Level,
     /// Why, where it has.
@@ -67,6 +70,7 @@ impl Installation {
         Self {
             version,
             wishes: Wishes::default(),
+            before: Vec::new(),
             level: Level::New,
             why: None,
         }
@@ -85,7 +89,7 @@ pub struct Memory {
     pub verified_at: Option<DateTime<Utc>>,
     /// What is being installed.
     pub installation: Option<Installation>,
-    /// All services that a package has named: the factory version may have any of them.
+    /// All services of versions that have run: the factory version may have any of them.
     pub services: Vec<Service>,
 }
 

@@ -70,6 +70,8 @@ pub struct Rules<'a> {
     pub commands: Commands,
     /// Whether this package is signed.
     pub signed: bool,
+    /// Where what is arranged will lie.
+    pub tree: &'a Path,
     /// Files that are no destination, whatever lies around them.
     pub forbidden: &'a [PathBuf],
 }
@@ -84,6 +86,13 @@ pub fn arrange(
     rules: Rules<'_>,
 ) -> Result<(Archive, Wishes)> {
     let Some(bytes) = archive.read(MANIFEST, MANIFEST_LIMIT)? else {
+        let mut paths = archive.entries().iter().map(|entry| &entry.path);
+        if let Some(path) = paths.find(|path| is_forbidden(path, rules)) {
+            return Err(Error::ArchiveUnsafe {
+                entry: path.to_string(),
+                problem: "it is the configuration of this updater".into(),
+            });
+        }
         return Ok((archive, Wishes::default()));
     };
     // The list that is announced has the names of the package.
@@ -123,11 +132,7 @@ pub fn arrange(
         let Some(size) = sizes.get(&from) else {
             return Err(of("src", &format!("{from} is not in the package")));
         };
-        if rules
-            .forbidden
-            .iter()
-            .any(|file| Path::new(&module.dst) == file)
-        {
+        if is_forbidden(&to, rules) {
             return Err(of("dst", "is the configuration of this updater"));
         }
         wishes.modules.push((name.clone(), *size));
@@ -160,6 +165,12 @@ pub fn arrange(
         });
     }
     Ok((archive.rearranged(&moves)?, wishes))
+}
+
+/// Whether a path would be one of the files that say what this updater does.
+fn is_forbidden(path: &SafePath, rules: Rules<'_>) -> bool {
+    let place = rules.tree.join(path.as_str());
+    rules.forbidden.contains(&place)
 }
 
 /// The path in a version of an absolute destination.

@@ -28,6 +28,7 @@ use castoff::release::{Package, Release};
 use castoff::state::Link;
 use castoff::trust::Trusted;
 use castoff::updater::{Outcome, Steward, Updater};
+use castoff::version::Version;
 use castoff::{Code, Error};
 use chrono::Utc;
 use md5::{Digest as _, Md5};
@@ -39,7 +40,7 @@ use crate::memory::{Installation, Level, Memory, Order};
 use crate::news::News;
 use crate::package::{self, Rules};
 use crate::report;
-use crate::services::{self, Service, Services};
+use crate::services::{self, Service, Services, State};
 
 mod upgrade;
 
@@ -356,12 +357,14 @@ impl Agent {
         }
     }
 
-    /// The services that belong to an installation: to the factory version, whichever were ever named.
+    /// The services that belong to an installation: to the version before, those that it had; to the factory
+    /// version, whichever have ever run.
     fn services_of(&self, installation: &Installation) -> Vec<Service> {
-        if installation.level == Level::Factory {
-            return self.services.of(&self.memory().services);
+        match installation.level {
+            Level::New => self.services.of(&installation.wishes.services),
+            Level::Previous => self.services.of(&installation.before),
+            Level::Factory => self.services.of(&self.memory().services),
         }
-        self.services.of(&installation.wishes.services)
     }
 
     /// Starts what is in place, and sees that it runs. The app is told before which version it is.
@@ -531,7 +534,7 @@ impl Agent {
         let settled = self.asking().and_then(|updater| {
             updater.settle()?;
             if stopped {
-                let services = self.services_of(installation);
+                let services = self.services.of(&installation.before);
                 return Ok(self.start_what_is_there(&updater, &services));
             }
             Ok(Ok(()))
@@ -569,7 +572,7 @@ impl Agent {
             self.services.alarm(&failure.problem);
             return Err(failure);
         }
-        let switched = updater.installed() == installation.version.parse().ok();
+        let switched = is_of(updater.installed().as_ref(), &installation);
         if installation.level == Level::New && !switched {
             let problem = "it was interrupted".to_owned();
             let failure = Failure::deployment(problem, "The installation was interrupted");
@@ -617,7 +620,10 @@ impl Agent {
         let version = updater.installed();
         let version = version.map_or_else(|| "none".to_owned(), |it| it.to_string());
         match installation.why {
-            None => Ok(version),
+            None => {
+                self.note(|memory| memory.know(&installation.wishes.services));
+                Ok(version)
+            }
             Some(why) => Err(Failure::deployment(
                 format!("{why}; version {version} is back"),
                 &format!("Update failed, version {version} is back"),
@@ -634,7 +640,7 @@ impl Agent {
         let services = self.services_of(installation);
         let write = |percent, message: &str| self.board.write(Stage::Rebooting, percent, message);
         let trial = updater.trial();
-        let is_new = updater.installed() == installation.version.parse().ok();
+        let is_new = is_of(updater.installed().as_ref(), installation);
         match (installation.level, &trial) {
             (Level::New, Some(trial)) => {
                 match updater.begin_trial(trial) {
@@ -800,6 +806,11 @@ fn failure_of(error: &Error, otherwise: &'static str) -> Failure {
     }
 }
 
+/// Whether a version is the one that an installation is of.
+fn is_of(version: Option<&Version>, installation: &Installation) -> bool {
+    version.is_some() && version == installation.version.parse().ok().as_ref()
+}
+
 /// The last word on what has failed.
 fn failed(failure: &Failure) -> Progress {
     log::error!("{}: {}", failure.code, failure.problem);
@@ -927,6 +938,7 @@ impl Steward for Keeper<'_> {
             roots: &self.agent.roots(),
             commands: self.agent.config.packages.commands,
             signed: release.document.is_some(),
+            tree: &self.agent.asking()?.folder().tree(),
             forbidden: &self.agent.files,
         };
         let (archive, wishes) = package::arrange(archive, release, rules)?;
@@ -940,17 +952,27 @@ impl Steward for Keeper<'_> {
     }
 
     fn stop(&self) -> castoff::Result<()> {
-        let installation = self.installation();
+        let mut installation = self.installation();
         let services = self.agent.services.of(&installation.wishes.services);
         // No version has what is not there. A package's own commands may still bring it.
         if installation.wishes.commands.is_empty() {
             self.agent.services.need(&services)?;
         }
+        // What is new with this version is none of the one before.
+        let ran = self.agent.memory().services.clone();
+        let had = |service: &&Service| {
+            ran.iter().any(|known| known.name == service.name)
+                || self.agent.services.look(&service.name).state == State::Running
+        };
+        let wished = installation.wishes.services.iter();
+        installation.before = wished.filter(had).cloned().collect();
+        *self
+            .installation
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = installation.clone();
         // Whoever comes after a kill has to know what to start.
-        self.agent.remember(|memory| {
-            memory.know(&installation.wishes.services);
-            memory.installation = Some(installation);
-        })?;
+        self.agent
+            .remember(|memory| memory.installation = Some(installation))?;
         self.stopping.store(true, Ordering::SeqCst);
         self.agent
             .board

@@ -20,6 +20,7 @@ mod page;
 mod texts;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -34,6 +35,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use crate::board::{Stage, View};
+use crate::checks;
 use crate::news::Checked;
 use crate::serve::blocking;
 use crate::work::{Agent, Refusal};
@@ -299,10 +301,14 @@ async fn config(State(agent): State<Arc<Agent>>) -> Response {
 
 /// The interval of checks in hours, a whole number where it is one.
 fn hours(engine: &Config) -> Value {
-    let seconds = engine.update.interval.as_secs();
+    let interval = match engine.update.interval {
+        Duration::ZERO => checks::USUAL,
+        interval => interval,
+    };
+    let seconds = interval.as_secs();
     if seconds.is_multiple_of(3600) {
         json!(seconds / 3600)
     } else {
-        json!(engine.update.interval.as_secs_f64() / 3600.0)
+        json!(interval.as_secs_f64() / 3600.0)
     }
 }

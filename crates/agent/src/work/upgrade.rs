@@ -109,15 +109,18 @@ impl Agent {
 
     pub(super) fn restore_now(&self, name: &str) -> Result<String, Failure> {
         // It has no version to be told from what is there: whatever that is, is started.
-        let installation = Installation {
+        let mut installation = Installation {
             level: Level::Previous,
             ..Installation::of(String::new())
         };
-        let keeper = Keeper::new(self, installation.clone());
+        let known = &mut installation.wishes.services;
+        known.clone_from(&self.memory().services);
+        let keeper = Keeper::new(self, installation);
         let updater = self
             .updater(&Silent)
             .map_err(|error| failure_of(&error, DEPLOYMENT))?;
         let gone_back = keeper.stop().and_then(|()| updater.roll_back(name, false));
+        let installation = keeper.installation();
         match gone_back {
             Ok(_) => {
                 let version = self.finish(installation)?;

@@ -287,10 +287,9 @@ fn many_services_are_watched_side_by_side_and_the_app_has_to_answer() {
     world.wait_for("success");
     // One that runs and does not answer is no version to stay with.
     world.server.unroute("/health");
-    world.server.route(
-        "/health",
-        castoff_testkit::http::Reply::status(503).times(30),
-    );
+    world
+        .server
+        .route("/health", castoff_testkit::http::Reply::status(503));
     world
         .server
         .route("/health", castoff_testkit::http::Reply::json("{}"));
@@ -302,4 +301,25 @@ fn many_services_are_watched_side_by_side_and_the_app_has_to_answer() {
         "{failed}"
     );
     assert_eq!(world.link("current").as_deref(), Some("v1.0.0"));
+}
+
+#[test]
+fn a_service_that_the_new_version_brings_is_none_of_the_one_before() {
+    let mut world = World::new();
+    world.start();
+    world.bring("1.0.0");
+    world.faults(&["dies device-api v1.1.0", "refuses third v1.0.0"]);
+    let mut third = worker("1.1.0");
+    third.name = "third";
+    third.dst = "bin/third";
+    third.service = Some(("third", 3));
+    world.fetch("1.1.0", &world.package("1.1.0", &[api("1.1.0"), third]));
+    world.install("1.1.0");
+    let failed = world.wait_for("failed");
+    assert!(
+        error(&failed).ends_with("version 1.0.0 is back"),
+        "{failed}"
+    );
+    assert_eq!(world.alarm(), None);
+    assert_eq!(world.state("device-api"), "active");
 }

@@ -290,17 +290,28 @@ fn many_services_are_watched_side_by_side_and_the_app_has_to_answer() {
     world
         .server
         .route("/health", castoff_testkit::http::Reply::status(503));
+    world.fetch("1.1.0", &world.app("1.1.0"));
+    world.install("1.1.0");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_mins(1);
+    for version in ["v1.1.0", "v1.0.0"] {
+        while world.link("current").as_deref() != Some(version) {
+            assert!(std::time::Instant::now() < deadline, "{}", world.log());
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+    world.server.unroute("/health");
     world
         .server
         .route("/health", castoff_testkit::http::Reply::json("{}"));
-    world.fetch("1.1.0", &world.app("1.1.0"));
-    world.install("1.1.0");
     let failed = world.wait_for("failed");
     assert!(
         error(&failed).contains("does not answer with 200"),
         "{failed}"
     );
-    assert_eq!(world.link("current").as_deref(), Some("v1.0.0"));
+    assert!(
+        error(&failed).ends_with("version 1.0.0 is back"),
+        "{failed}"
+    );
 }
 
 #[test]

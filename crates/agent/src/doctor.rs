@@ -23,6 +23,7 @@ use serde::Serialize;
 use crate::config::{Config, Control, FILE_NAME};
 use crate::install::SERVICE;
 use crate::ownership;
+use crate::report::nearby;
 use crate::services::{Found, Services, State};
 
 /// No clock that is right shows a time before this was written (2026-01-01).
@@ -443,14 +444,7 @@ fn connects(address: SocketAddr) -> bool {
 
 /// Whether what listens there answers as this updater does.
 fn is_updater(address: SocketAddr, token: &str) -> bool {
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_global(Some(PATIENCE))
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .proxy(None)
-        .build()
-        .into();
-    let asked = agent
+    let asked = nearby(PATIENCE)
         .get(format!("http://{address}/api/v1.0/progress"))
         .header("Authorization", format!("Bearer {token}"))
         .call();

@@ -116,15 +116,16 @@ fn set_line(path: &Path, name: &str, value: &str) -> Result<()> {
     let temporary = path.with_added_extension("castoff");
     let written = || {
         disk::remove_file(&temporary)?;
-        // Its secrets are for those who may read the file itself.
-        disk::copy(path, &temporary)?;
-        disk::give_owner_of(path, &temporary)?;
-        let mut file: File = disk::open_part(&temporary)?;
-        disk::empty(&file, &temporary)?;
+        // Its secrets are for those who may read the file itself, from the first byte.
+        let mut file: File = disk::create_file(&temporary, false)?;
+        disk::set_mode(&temporary, Some(0o600))?;
         file.write_all(&new)
             .and_then(|()| file.sync_all())
             .map_err(Error::io("write", &temporary))?;
         drop(file);
+        disk::stand_in_for(path, &temporary);
+        let metadata = std::fs::metadata(path).map_err(Error::io("look at", path))?;
+        disk::set_mode(&temporary, disk::mode_of(&metadata))?;
         disk::rename(&temporary, path)
     };
     if let Err(error) = written() {

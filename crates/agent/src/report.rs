@@ -15,16 +15,21 @@ use crate::board::Board;
 /// For one report. The receiver is on this machine.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Asks programs of this machine: by no proxy, and no redirect is followed. Error statuses are answers.
+pub(crate) fn nearby(patience: Duration) -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .timeout_global(Some(patience))
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .proxy(None)
+        .build()
+        .into()
+}
+
 /// Reports what is written on the board until the board ends.
 pub fn start(board: Arc<Board>, url: String) -> JoinHandle<()> {
     thread::spawn(move || {
-        let agent: ureq::Agent = ureq::Agent::config_builder()
-            .timeout_global(Some(PATIENCE))
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .proxy(None)
-            .build()
-            .into();
+        let agent = nearby(PATIENCE);
         let mut heard = true;
         while let Some(reports) = board.next_reports() {
             for report in reports {

@@ -143,7 +143,7 @@ async fn until_the_end(
     let (ends, is_end) = tokio::sync::watch::channel(false);
     let board = Arc::clone(board);
     tokio::spawn(async move {
-        end().await;
+        castoff_web::end().await;
         // A page that watches would keep its connection open.
         board.part();
         let _ = ends.send(true);
@@ -208,19 +208,4 @@ async fn admit(State(access): State<Arc<Access>>, request: Request, next: Next) 
             answer
         }
     }
-}
-
-/// Until somebody says that it is enough: Ctrl+C, or SIGTERM as systemd sends it.
-async fn end() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = terminate.recv() => return,
-                _ = tokio::signal::ctrl_c() => return,
-            }
-        }
-    }
-    let _ = tokio::signal::ctrl_c().await;
 }

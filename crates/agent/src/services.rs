@@ -17,6 +17,7 @@ use castoff::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Control, Services as Config};
+use crate::report::nearby;
 
 /// How often a service that is stopping or starting is looked at.
 const POLL: Duration = Duration::from_millis(200);
@@ -213,13 +214,7 @@ impl Services {
         let Some(url) = &self.config.health_url else {
             return Ok(());
         };
-        let agent: ureq::Agent = ureq::Agent::config_builder()
-            .timeout_global(Some(Duration::from_secs(5)))
-            .max_redirects(0)
-            // The app is here, whatever leads elsewhere.
-            .proxy(None)
-            .build()
-            .into();
+        let agent = nearby(Duration::from_secs(5));
         loop {
             let problem = match agent.get(url).call() {
                 Ok(answer) if answer.status() == 200 => return Ok(()),

@@ -159,24 +159,9 @@ async fn serve(config: Config) -> Result<()> {
         line("Nobody can publish yet: `castoff serve token add NAME` makes a token.");
     }
     line(&format!("Listening on {scheme}://{address}"));
-    listen::serve(server, listener, end()).await?;
+    listen::serve(server, listener, castoff_web::end()).await?;
     line("The end: what was under way has been answered.");
     Ok(())
-}
-
-/// Until somebody says that it is enough: Ctrl+C, or SIGTERM as systemd sends it.
-async fn end() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = terminate.recv() => return,
-                _ = tokio::signal::ctrl_c() => return,
-            }
-        }
-    }
-    let _ = tokio::signal::ctrl_c().await;
 }
 
 async fn operate(config: Config, action: Action) -> Result<()> {

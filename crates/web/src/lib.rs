@@ -1,5 +1,7 @@
-//! What the release server and the resident updater share as servers: [`tls`], and when it is [enough](end).
+//! What the release server and the resident updater share as servers: [`tls`], what [pages](page) say of themselves, and
+//! when it is [enough](end).
 
+pub mod page;
 pub mod tls;
 
 /// Until somebody says that it is enough: Ctrl+C, or SIGTERM as systemd sends it.

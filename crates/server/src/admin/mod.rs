@@ -24,8 +24,7 @@ use std::sync::{Arc, LazyLock};
 use axum::Router;
 use axum::extract::{Path, Request, State};
 use axum::http::header::{
-    ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
-    SET_COOKIE, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_TYPE, SET_COOKIE, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::middleware::{Next, from_fn_with_state};
@@ -36,10 +35,6 @@ use crate::visit::Visit;
 use crate::{Error, Result, Server, form, secret};
 use session::Visitor;
 use texts::Lang;
-
-/// What a page may load and do: this server's own files, and forms to itself.
-const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; \
-     connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 /// The cookie that keeps the language.
 const LANGUAGE: &str = "castoff_lang";
@@ -195,14 +190,7 @@ async fn around(
         response = page::failed(&visitor, error);
     }
     let headers = response.headers_mut();
-    for (name, value) in [
-        (CONTENT_SECURITY_POLICY, POLICY),
-        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (REFERRER_POLICY, "same-origin"),
-        (CACHE_CONTROL, "no-store"),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
+    castoff_web::page::guard(headers);
     if let Some(lang) = wanted {
         set_cookie(headers, &visit, LANGUAGE, lang.code(), LANGUAGE_KEPT);
     }

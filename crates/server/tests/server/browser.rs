@@ -48,6 +48,13 @@ fn sign_in(site: &Site, browser: &Browser, role: Role) {
     browser.await_shown("h1", |text| text == "Apps");
 }
 
+/// Clicks it, and waits until the page shows something else: who goes on before has left the form unsent.
+fn follow(browser: &Browser, selector: &str) {
+    let before = browser.await_shown("main", |_| true);
+    browser.click(selector);
+    browser.await_shown("main", |now| now != before);
+}
+
 /// Fills in the form on which one uploads.
 fn fill_in(site: &Site, browser: &Browser, version: &str, file: &str) {
     browser.open(&site.url("/admin/apps/com.example.client/upload"));
@@ -188,7 +195,7 @@ fn every_page_fits_on_a_phone() {
     browser.enter("input[name=key]", "com.example.client");
     browser.enter("input[name=name]", "Example Client 示例客户端");
     browser.enter("textarea[name=description]", "For everybody.");
-    browser.click("button.main");
+    follow(&browser, "button.main");
     let long = "a".repeat(100);
     site.wait(publishing::add_app(
         &site.server,
@@ -206,9 +213,9 @@ fn every_page_fits_on_a_phone() {
         browser.await_text("h1", version);
     }
     browser.enter("input[name=channel]", "-long-and-longer-and-longer-still");
-    browser.click("form[action$='/activate'] button");
-    browser.click("a[href$='/withdraw']");
-    browser.click("button.danger");
+    follow(&browser, "form[action$='/activate'] button");
+    follow(&browser, "a[href$='/withdraw']");
+    follow(&browser, "button.danger");
     let wrong = site.url("/admin/apps/com.example.client/releases/2/activate");
     let release = "apps/com.example.client/releases";
     for lang in ["en", "zh"] {

@@ -128,12 +128,30 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Opens a file to which whole lines are added, by several processes at once; makes it when it
 /// does not exist.
+///
+/// On Unix neither a link is followed nor a file written that has another name elsewhere: whoever may write
+/// in the folder cannot have another's file written.
 pub fn open_to_append(path: &Path) -> Result<File> {
-    File::options()
-        .append(true)
-        .create(true)
-        .open(path)
-        .map_err(Error::io("open", path))
+    let mut options = File::options();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    {
+        use rustix::fs::OFlags;
+        use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+        // A pipe would keep whoever opens it waiting for a reader.
+        options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed());
+        let opened = options.open(path).and_then(|file| {
+            let found = file.metadata()?;
+            if found.is_file() && found.nlink() == 1 {
+                Ok(file)
+            } else {
+                Err(io::ErrorKind::Unsupported.into())
+            }
+        });
+        opened.map_err(Error::io("open", path))
+    }
+    #[cfg(not(unix))]
+    options.open(path).map_err(Error::io("open", path))
 }
 
 /// Removes a file or a link; one that is not there is no error.
@@ -182,10 +200,22 @@ pub fn remove_tree(path: &Path) -> Result<()> {
 
 /// Replaces a file's content at once: a temporary file, synced, renamed, its folder synced.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    put_in_place(path, bytes, None)
+}
+
+/// The same for what is its owner's alone, from the first byte.
+pub fn write_secret(path: &Path, bytes: &[u8]) -> Result<()> {
+    put_in_place(path, bytes, Some(0o600))
+}
+
+fn put_in_place(path: &Path, bytes: &[u8], mode: Option<u32>) -> Result<()> {
     let temporary = temporary_of(path);
     // One that was left by a crash, or planted as a link: neither is written through.
     remove_file(&temporary)?;
     let written = create_file(&temporary, false).and_then(|mut file| {
+        if mode.is_some() {
+            set_mode(&temporary, mode)?;
+        }
         file.write_all(bytes)
             .map_err(Error::io("write", &temporary))?;
         noted(Change::SyncFile(&temporary), || file.sync_all())

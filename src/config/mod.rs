@@ -517,6 +517,45 @@ impl Config {
     }
 }
 
+impl Config {
+    /// For this once another repository, or another version and no other. Fails with `CONFIG_INVALID` where
+    /// that is none, or the source has no repositories.
+    pub fn override_for_once(&mut self, repo: Option<&str>, version: Option<&str>) -> Result<()> {
+        if let Some(repo) = repo {
+            let invalid = |problem: &str| Error::ConfigInvalid {
+                place: format!("repository {repo:?}"),
+                problem: problem.to_owned(),
+                nearest: None,
+            };
+            if self.source.repo.is_empty() {
+                return Err(invalid("the source has no repositories"));
+            }
+            if !is_repo(self.source.kind, repo) {
+                return Err(invalid("it has to be one such as owner/name"));
+            }
+            repo.clone_into(&mut self.source.repo);
+        }
+        if let Some(version) = version {
+            self.update.pin = Some(version.parse()?);
+        }
+        Ok(())
+    }
+}
+
+/// Whether a forge may have a repository of this name.
+fn is_repo(kind: SourceKind, repo: &str) -> bool {
+    let parts: Vec<&str> = repo.split('/').collect();
+    let plain = |part: &&str| {
+        !matches!(*part, "" | "." | "..")
+            && part
+                .chars()
+                .all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_'))
+    };
+    // Codeup also knows a repository by its number.
+    let number = kind == SourceKind::Codeup && parts.len() == 1;
+    parts.iter().all(plain) && (parts.len() >= 2 || number)
+}
+
 /// Whether the file or the environment says where releases are.
 fn says_source(path: &Path, said: &dyn Fn(&str) -> Option<String>) -> bool {
     let file = fs::read(path).unwrap_or_default();
@@ -724,16 +763,7 @@ impl Reader {
             }
             return Ok(String::new());
         };
-        let parts: Vec<&str> = repo.split('/').collect();
-        let plain = |part: &&str| {
-            !matches!(*part, "" | "." | "..")
-                && part
-                    .chars()
-                    .all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_'))
-        };
-        // Codeup also knows a repository by its number.
-        let number = kind == SourceKind::Codeup && parts.len() == 1;
-        if !parts.iter().all(plain) || (parts.len() < 2 && !number) {
+        if !is_repo(kind, &repo) {
             let problem = format!("must be a repository such as owner/name, not {repo:?}");
             return Err(self.unfit("source.repo", problem));
         }

@@ -97,13 +97,26 @@ pub fn lies_in(folder: &Path, package: &Package) -> bool {
         .is_ok_and(|found| found.is_file() && package.size.is_none_or(|size| size == found.len()))
 }
 
+/// How many bytes of a package that lies in `folder` are still to be fetched, if its size is known.
+pub fn missing(folder: &Path, package: &Package) -> u64 {
+    if lies_in(folder, package) {
+        return 0;
+    }
+    let there = fs::metadata(part_path(folder, package)).map_or(0, |part| part.len());
+    package.size.unwrap_or(0).saturating_sub(there)
+}
+
+fn part_path(folder: &Path, package: &Package) -> PathBuf {
+    folder.join(format!("{}.part", file_stem(package)))
+}
+
 /// A package that was fetched into `folder` before, hashed again. One that is not what it should be
 /// is removed.
 pub fn at_hand(folder: &Path, package: &Package) -> Result<Option<Fetched>> {
     reuse(&finished_path(folder, package), package)
 }
 
-fn finished_path(folder: &Path, package: &Package) -> PathBuf {
+pub(crate) fn finished_path(folder: &Path, package: &Package) -> PathBuf {
     folder.join(finished_name(package))
 }
 
@@ -126,7 +139,6 @@ pub fn download(
         check_limit(client, &package.url, size)?;
     }
     disk::create_folders(folder)?;
-    let name = file_stem(package);
     let finished = finished_path(folder, package);
     if let Some(fetched) = reuse(&finished, package)? {
         record::debug!("{} is there already", finished.display());
@@ -138,7 +150,7 @@ pub fn download(
             url: url.clone(),
             ..package.clone()
         };
-        let mut part = Part::open(folder.join(format!("{name}.part")))?;
+        let mut part = Part::open(part_path(folder, package))?;
         match fill(client, &there, &mut part, observer) {
             Ok(()) => return part.finish(finished, package),
             Err(error) if first.is_none() && is_the_disks(&error) => return Err(error),

@@ -21,7 +21,8 @@ mod url;
 pub(crate) use client::BYTES;
 pub use client::{Answer, Client};
 
-pub use download::{Fetched, at_hand, clear_others, download, lies_in};
+pub(crate) use download::finished_path;
+pub use download::{Fetched, at_hand, clear_others, download, lies_in, missing};
 pub use files::{download_files, files_at_hand};
 pub(crate) use url::Url;
 pub use url::resolve;

@@ -236,6 +236,33 @@ mod tests {
         assert!(line(time, Level::Warn, 1, "castoff", legible).contains(legible));
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn what_only_bears_its_name_is_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let foreign = folder.path().join("foreign");
+        fs::write(&foreign, "x").unwrap();
+        let path = folder.path().join("logs").join(FILE_NAME);
+        fs::create_dir(path.parent().unwrap()).unwrap();
+        let pipe = |path: &Path| {
+            let made = process::Command::new("mkfifo").arg(path).status().unwrap();
+            assert!(made.success());
+            Ok(())
+        };
+        let ways: [&dyn Fn(&Path) -> io::Result<()>; 3] = [
+            &|path| std::os::unix::fs::symlink(&foreign, path),
+            &|path| fs::hard_link(&foreign, path),
+            &pipe,
+        ];
+        for way in ways {
+            way(&path).unwrap();
+            let mut log = LogFile::new(path.parent().unwrap(), FILE_NAME);
+            log.write_all(b"line\n").unwrap();
+            assert_eq!(fs::read_to_string(&foreign).unwrap(), "x");
+            fs::remove_file(&path).unwrap();
+        }
+    }
+
     #[test]
     fn a_full_log_is_set_aside_and_three_are_kept() {
         let folder = tempfile::tempdir().unwrap();

@@ -59,6 +59,12 @@ impl Session {
         })
     }
 
+    /// For this once another repository, or another version and no other. Fails where that is none.
+    pub fn for_once(mut self, repo: Option<&str>, version: Option<&str>) -> Result<Self> {
+        self.config.override_for_once(repo, version)?;
+        Ok(self)
+    }
+
     /// This process is the launcher, and its executable is to follow what the source announces.
     #[must_use]
     pub fn with_launcher(mut self, executable: Option<PathBuf>) -> Self {

@@ -168,14 +168,20 @@ pub fn back_up(
 ) -> Result<BackedUp> {
     let (backup, before) = thread::scope(|scope| {
         scope.spawn(meanwhile);
-        let (mut backup, before) = describe(folder, &staged)?;
+        let plan = &staged.plan;
+        let changing = Changing {
+            reason: format!("update to {}", plan.release.version),
+            paths: order::set(staged.changing()),
+            renamed: Some(&plan.renamed),
+        };
+        let (mut backup, before) = describe(folder, &plan.installed, &changing)?;
         if let Some(backup) = &mut backup {
             fill(folder, backup, mutable)?;
         }
         Ok((backup, before))
     })?;
     let name = if let Some(backup) = backup {
-        Some(seal(folder, &staged.folder, &backup)?)
+        Some(seal(folder, Some(&staged.folder), &backup)?)
     } else {
         disk::sync_tree(&[&staged.folder], None)?;
         None
@@ -190,42 +196,82 @@ pub fn back_up(
     })
 }
 
+/// Makes a whole backup of what is installed, and makes it durable, before an older version takes its
+/// place. `false`: nothing is installed.
+pub(crate) fn keep(
+    folder: &ClientFolder,
+    to: &str,
+    mutable: &Patterns,
+    _lock: &ChangeLock,
+) -> Result<bool> {
+    let installed = folder.load_installed().unwrap_or_default();
+    let changing = Changing {
+        reason: format!("return to {to}"),
+        paths: BTreeSet::new(),
+        renamed: None,
+    };
+    let (Some(mut backup), _) = describe(folder, &installed, &changing)? else {
+        return Ok(false);
+    };
+    let sizes = backup.records().map(|(_, record)| match record.content {
+        Content::File { size, .. } => size,
+        Content::Link(_) => 0,
+    });
+    disk::need_space(folder.root(), sizes.sum())?;
+    fill(folder, &mut backup, mutable)?;
+    seal(folder, None, &backup)?;
+    disk::sync_folder(folder.root())?;
+    Ok(true)
+}
+
+/// What a backup is made for.
+struct Changing<'a> {
+    reason: String,
+    /// What will be changed.
+    paths: BTreeSet<&'a SafePath>,
+    /// Those of them that are another name of what is listed.
+    renamed: Option<&'a BTreeSet<SafePath>>,
+}
+
 /// What the paths that a commit changes hold.
 type Before = BTreeMap<SafePath, Content>;
 
 /// What is to be kept, if anything is, and what the paths that change hold now.
-fn describe(folder: &ClientFolder, staged: &Staged) -> Result<(Option<Backup>, Before)> {
-    let plan = &staged.plan;
-    let changing = order::set(staged.changing());
+fn describe(
+    folder: &ClientFolder,
+    installed: &Installed,
+    changing: &Changing<'_>,
+) -> Result<(Option<Backup>, Before)> {
     let mut backup = Backup {
         castoff: 1,
-        version: plan.installed.version.clone(),
+        version: installed.version.clone(),
         created: Utc::now().trunc_subsecs(0),
-        reason: format!("update to {}", plan.release.version),
+        reason: changing.reason.clone(),
         size: 0,
         local_version: folder.local_version_text(),
         installed: Installed {
             files: BTreeMap::new(),
-            ..plan.installed.clone()
+            ..installed.clone()
         },
         overwritten: BTreeSet::new(),
         displaced: BTreeMap::new(),
     };
-    let listed: Vec<_> = plan.installed.files.iter().collect();
+    let listed: Vec<_> = installed.files.iter().collect();
     let found = disk::in_parallel(disk::cores(), &listed, &|(path, known)| {
         tree::record(&path.below(folder.root()), Some(known))
     })?;
     for ((path, _), record) in listed.into_iter().zip(found) {
         // A file that the user has deleted is not there to be kept.
         if let Some(record) = record {
-            if changing.contains(path) {
+            if changing.paths.contains(path) {
                 backup.overwritten.insert(path.clone());
             }
             backup.installed.files.insert(path.clone(), record);
         }
     }
-    for &path in &changing {
-        if plan.installed.files.contains_key(path) || plan.renamed.contains(path) {
+    for &path in &changing.paths {
+        let is_renamed = changing.renamed.is_some_and(|it| it.contains(path));
+        if installed.files.contains_key(path) || is_renamed {
             continue;
         }
         if let Some(record) = tree::record(&path.below(folder.root()), None)? {
@@ -235,7 +281,7 @@ fn describe(folder: &ClientFolder, staged: &Staged) -> Result<(Option<Backup>, B
     }
     let before = backup
         .records()
-        .filter(|(path, _)| changing.contains(path))
+        .filter(|(path, _)| changing.paths.contains(path))
         .map(|(path, record)| (path.clone(), record.content.clone()));
     let before = order::map(before);
     let anything = backup.records().next().is_some() || backup.local_version.is_some();
@@ -285,12 +331,13 @@ fn fill(folder: &ClientFolder, backup: &mut Backup, mutable: &Patterns) -> Resul
 
 /// Makes the filled folder and what is staged durable, and makes it a backup by describing it and
 /// giving it its name.
-fn seal(folder: &ClientFolder, staged: &Path, backup: &Backup) -> Result<String> {
+fn seal(folder: &ClientFolder, staged: Option<&Path>, backup: &Backup) -> Result<String> {
     let temporary = growing(folder);
     disk::create_folders(&folder.backups())?;
     // It describes a backup only where the rename leads it, and that comes after the sync.
     disk::write_new(&temporary.join("backup.json"), &state::compact(backup)?)?;
-    disk::sync_tree(&[&temporary, staged], Some(&temporary))?;
+    let trees: Vec<_> = [&*temporary].into_iter().chain(staged).collect();
+    disk::sync_tree(&trees, Some(&temporary))?;
     let name = free_name(folder, backup.version.as_ref());
     disk::rename(&temporary, &folder.backups().join(&name))?;
     disk::sync_folder(&folder.backups())?;

@@ -41,6 +41,7 @@ pub mod snapshot;
 mod transaction;
 pub mod tree;
 
+pub(crate) use backup::keep;
 pub(crate) use in_place::{drop_byte_code, need_free, probe};
 pub(crate) use transaction::roll_back;
 pub use transaction::{Committed, Ready, Site, Transaction, Undone, go_back, recover};

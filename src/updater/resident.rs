@@ -6,9 +6,9 @@
 //! it has to be signed. A version on trial is judged or gone back from, whoever is killed when.
 
 use super::{
-    Anchor, Archive, COMMIT_PATIENCE, Client, Duration, Error, Event, FetchLock, Fetched, Offer,
-    Outcome, Phase, Release, Result, Trial, Trust, Trusted, UPDATE_PATIENCE, Updater, Utc, Version,
-    Whence, disk, fetch, when,
+    Anchor, Archive, COMMIT_PATIENCE, ChangeLock, Client, Duration, Error, Event, FetchLock,
+    Fetched, Journal, Kept, LayoutKind, Offer, Outcome, Package, PathBuf, Phase, Release, Result,
+    Trial, Trust, Trusted, UPDATE_PATIENCE, Updater, Utc, Version, Whence, disk, fetch, when,
 };
 use crate::config::When;
 use crate::layout;
@@ -104,9 +104,7 @@ impl<'a> Updater<'a> {
         self.observer.event(&Event::Phase(Phase::Fetch));
         disk::create_folders(&downloads)?;
         fetch::clear_others(&downloads, package)?;
-        if !fetch::lies_in(&downloads, package) {
-            disk::need_space(self.folder.root(), package.size.unwrap_or(0))?;
-        }
+        disk::need_space(self.folder.root(), fetch::missing(&downloads, package))?;
         let client = Client::new(&self.config.network, &self.config.source)?;
         let fetched = fetch::download(&client, package, &downloads, self.observer)?;
         self.observer.event(&Event::Phase(Phase::Verify));
@@ -199,6 +197,31 @@ impl<'a> Updater<'a> {
             record::info!("version {version} is back");
         }
         Ok(back)
+    }
+
+    /// Goes back to an older version, as [`Updater::roll_back`] does, and keeps the one that it leaves, so
+    /// that [`Updater::roll_back`] to `previous` leads to that again. What runs has to be stopped before.
+    ///
+    /// Fails also with `DISK_FULL`.
+    pub fn return_to(&self, wanted: &str) -> Result<Kept> {
+        if self.folder.layout() == LayoutKind::InPlace {
+            let _lock = self.lock(UPDATE_PATIENCE)?;
+            let change = ChangeLock::take(&self.folder, Duration::ZERO)?;
+            let to = layout::find(&self.folder, wanted)?.name;
+            layout::keep(&self.folder, &to, &self.rules.mutable, &change)?;
+        }
+        self.roll_back(wanted, false)
+    }
+
+    /// Whether an update was interrupted, and is neither undone nor finished.
+    pub fn is_unsettled(&self) -> bool {
+        Journal::lies_in(&self.folder)
+    }
+
+    /// Where a verified package lies until it is installed.
+    pub fn package(&self, package: &Package) -> Option<PathBuf> {
+        let path = fetch::finished_path(&self.folder.downloads(), package);
+        path.is_file().then_some(path)
     }
 
     /// Whether it is time to look for updates unasked: `update.when` is not `manual`, the interval is over

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use castoff::{Error, Result};
@@ -15,6 +15,10 @@ use crate::config::Config;
 
 /// Shorter tokens can be guessed.
 const SHORTEST: usize = 16;
+
+/// What a browser says of a request.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
 /// The rules.
 #[derive(Clone, Debug)]
@@ -61,6 +65,12 @@ impl Access {
         if !self.hosts.iter().any(|known| known == name_of(&host)) {
             let problem = format!("{host:?} is no name of this updater; `hosts` in agent.toml");
             return Err((StatusCode::MISDIRECTED_REQUEST, problem));
+        }
+        // Somebody may come by a link; a page of another site has no other reason to call.
+        let follows = text(SEC_FETCH_MODE) == Some("navigate");
+        if reads && !follows && text(SEC_FETCH_SITE) == Some("cross-site") {
+            let problem = "a page of another site may not call".to_owned();
+            return Err((StatusCode::FORBIDDEN, problem));
         }
         let origin = text(header::ORIGIN).filter(|_| !reads);
         let same = |origin: &str| origin.split_once("://").is_some_and(|(_, it)| it == host);
@@ -134,6 +144,15 @@ mod tests {
             Some(421)
         );
         assert_eq!(asked(&open, &Method::GET, &[]), Some(421));
+        let cross = ("sec-fetch-site", "cross-site");
+        for (mode, status) in [
+            ("navigate", None),
+            ("no-cors", Some(403)),
+            ("cors", Some(403)),
+        ] {
+            let headers = [("host", "localhost"), cross, ("sec-fetch-mode", mode)];
+            assert_eq!(asked(&open, &Method::GET, &headers), status, "{mode}");
+        }
         let host = ("host", "localhost:12315");
         for (origin, status) in [
             ("http://localhost:12315", None),

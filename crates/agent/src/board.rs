@@ -130,6 +130,7 @@ struct Inner {
     gone: usize,
     /// What has to be reported; none where nobody is to be told.
     reports: Option<VecDeque<Progress>>,
+    closing: bool,
     ended: bool,
 }
 
@@ -163,6 +164,7 @@ impl Board {
                 operation: 0,
                 lines: VecDeque::new(),
                 gone: 0,
+                closing: false,
                 ended: false,
             }),
             changed: Condvar::new(),
@@ -284,6 +286,21 @@ impl Board {
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
+    }
+
+    /// This process is about to end. `true`: an installation is under way and is waited for; else none gets to
+    /// where services are stopped any more.
+    pub fn close(&self) -> bool {
+        let mut inner = self.lock();
+        let stage = inner.now.stage;
+        let waits = inner.taken && matches!(stage, Stage::Installing | Stage::Rebooting);
+        inner.closing = !waits;
+        waits
+    }
+
+    /// Whether this process is about to end, and nothing is waited for.
+    pub fn is_closing(&self) -> bool {
+        self.lock().closing
     }
 
     /// Nothing is written any more: whoever waits is let go.

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use castoff::config::{Config, SourceKind, When};
+
 use crate::work::Agent;
 
 /// The interval where none is configured, as the original has it.
@@ -23,6 +25,11 @@ const JITTER: u32 = 10;
 
 /// The same for the first time after a start, at most: somebody may have waited for it.
 const FIRST: Duration = Duration::from_secs(30);
+
+/// Whether anything is looked for unasked.
+pub fn are_made(engine: &Config) -> bool {
+    engine.source.kind != SourceKind::Pushed && engine.update.when != When::Manual
+}
 
 /// Looks as long as the process lives.
 pub fn start(agent: Arc<Agent>) {
@@ -62,6 +69,11 @@ fn look(agent: &Agent) {
                 .map(|release| &release.version);
             let is_news = offered.is_some() && offered != checked.installed.as_ref();
             if agent.config.checks.install && is_news {
+                // It has failed here, or is skipped, pinned away, or not yet for everybody: no failure again.
+                if let Some(refusal) = checked.refusal {
+                    log::info!("{}", refusal.chain());
+                    return;
+                }
                 // Who is busy by now looks again.
                 let _ = agent.upgrade(false);
             }

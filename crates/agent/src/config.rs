@@ -2,7 +2,7 @@
 //! every key. What concerns the app, its source and its keys is in `launcher.toml`, as everywhere.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use castoff::{Error, Result};
@@ -105,6 +105,9 @@ pub struct Packages {
     pub commands: Commands,
     /// How long after its verification a package may be installed, in seconds; unless told, a day.
     pub expire: Option<u64>,
+    /// The folder, relative to the app's, in which packages stay that were installed: one folder for each
+    /// version, as many as `update.keep` in launcher.toml.
+    pub keep_in: Option<PathBuf>,
 }
 
 /// Whether the commands of packages are run.
@@ -140,7 +143,7 @@ pub struct Services {
     pub steady: Option<u64>,
     /// A command line that stops a service, for `command`.
     pub stop: Option<String>,
-    /// One that starts it.
+    /// One that starts it; for `child`, the app itself.
     pub start: Option<String>,
     /// One that ends with 0 while it runs.
     pub status: Option<String>,
@@ -159,6 +162,8 @@ pub enum Control {
     Systemd,
     /// The commands `stop`, `start` and `status`, with the service's name in `CASTOFF_SERVICE`.
     Command,
+    /// The app is a child of this updater: the command line `start`, in the folder of its version.
+    Child,
     /// Nothing runs.
     None,
 }
@@ -236,6 +241,17 @@ impl Config {
                 &format!("`report_url` {url:?} is no address that begins with http://"),
             ));
         }
+        let kept = self.packages.keep_in.as_deref();
+        let inside = |path: &Path| {
+            path.components()
+                .all(|it| matches!(it, Component::Normal(_)))
+        };
+        if kept.is_some_and(|kept| !inside(kept)) {
+            return Err(invalid(
+                path,
+                "`packages.keep_in` has to lie in the app's folder",
+            ));
+        }
         if let Some(problem) = self.record.problem() {
             return Err(invalid(path, &problem));
         }
@@ -272,6 +288,16 @@ impl Config {
                 path,
                 &format!("`services.{name}` is missing, which `control = \"command\"` needs"),
             )),
+            (Control::Child, _) if !cfg!(unix) => Err(invalid(
+                path,
+                "`services.control` has to be \"command\" or \"none\": what a child leaves running cannot be ended here",
+            )),
+            (Control::Child, _) if services.start.is_none() || !services.units.is_empty() => {
+                Err(invalid(
+                    path,
+                    "`control = \"child\"` needs `services.start`, the command line of the app, and no `services.units`",
+                ))
+            }
             (Control::Systemd, _) if !cfg!(unix) && !services.units.is_empty() => Err(invalid(
                 path,
                 "`services.control` has to be \"command\" or \"none\": there is no systemd here",
@@ -354,6 +380,10 @@ mod tests {
         refused("[services]\nsteady = 30000");
         refused("[services]\nstop_timeout = 18446744073709551615");
         assert!(refused("[services]\ncontrol = \"command\"\nstop = \"x\"").contains("start"));
+        refused("[services]\ncontrol = \"child\"");
+        refused("[services]\ncontrol = \"child\"\nstart = \"x\"\nunits = [\"y\"]");
+        refused("packages.keep_in = \"../x\"");
+        refused("packages.keep_in = \"/x\"");
         assert!(toml::from_str::<Config>("listne = 1").is_err());
     }
 }

@@ -256,9 +256,10 @@ impl Doctor<'_> {
     }
 
     fn services(&mut self, config: &Config, updater: &Updater<'_>) {
-        let services = Services::new(&config.services);
+        let services = Services::new(&config.services, updater.folder());
         let control = config.services.control;
-        let mut names = config.services.units.clone();
+        let configured = services.of(&[]).into_iter();
+        let mut names: Vec<_> = configured.map(|service| service.name).collect();
         // What a package has named is not kept; the units that it has brought are.
         let brought = std::fs::read_dir(updater.folder().tree().join("services"));
         let brought = brought.into_iter().flatten().flatten();
@@ -267,7 +268,9 @@ impl Doctor<'_> {
             .filter_map(|name| Some(name.strip_suffix(".service")?.to_owned()))
             .filter(|name| crate::config::is_service(name) && name != SERVICE)
             .collect();
-        names.extend(brought);
+        if !services.is_child() {
+            names.extend(brought);
+        }
         let mut seen = BTreeSet::new();
         names.retain(|name| seen.insert(name.clone()));
         if names.is_empty() || control == Control::None {

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use castoff::config::Config as Engine;
+use castoff::config::{Config as Engine, LayoutKind, Places};
 use castoff::{Error, Result, disk};
 
-use crate::config::{Config, FILE_NAME};
+use crate::config::{Config, Control, FILE_NAME};
 use crate::services;
 
 /// The service's name.
@@ -18,6 +18,7 @@ pub const SERVICE: &str = "castoff-agent";
 
 const UNIT: &str = include_str!("../../../assets/agent/castoff-agent.service");
 const EXAMPLE: &str = include_str!("../../../assets/agent/agent.toml");
+const CONDITION: &str = include_str!("../../../assets/agent/service.conf");
 const UNITS: &str = "/etc/systemd/system";
 
 /// Where the log goes unless launcher.toml says: a service of the system has no user's folder.
@@ -93,8 +94,10 @@ pub fn install(request: &Request, engine: &Engine, tell: &mut dyn FnMut(&str)) -
     }
     let unit = units.join(format!("{SERVICE}.service"));
     let changed = put_unit(&unit, &text, request.force, tell)?;
+    let config = Config::read(&request.home)?;
+    put_conditions(&units, &place, request, &config, engine, tell)?;
     if request.start {
-        start(&Config::read(&request.home)?, changed, tell)?;
+        start(&config, changed, tell)?;
     }
     tell("Next:");
     if let Some(root) = &request.root {
@@ -141,6 +144,31 @@ fn put_unit(path: &Path, text: &str, force: bool, tell: &mut dyn FnMut(&str)) ->
             Ok(true)
         }
     }
+}
+
+/// Has the services of an app that is updated in place wait for the undo of an update that the power has
+/// interrupted: at boot systemd would start them beside it. The updater starts them then.
+fn put_conditions(
+    units: &Path,
+    place: &Place<'_>,
+    request: &Request,
+    config: &Config,
+    engine: &Engine,
+    tell: &mut dyn FnMut(&str),
+) -> Result<()> {
+    if engine.layout != LayoutKind::InPlace || config.services.control != Control::Systemd {
+        return Ok(());
+    }
+    let client = Places::find(engine, &request.home).client;
+    let client = std::path::absolute(&client).unwrap_or(client);
+    let journal = place.there(&client.join(".castoff/journal.json"));
+    let text = CONDITION.replace("@JOURNAL@", plain(&journal)?);
+    for name in &config.services.units {
+        let folder = units.join(format!("{}.service.d", services::unit_of(name)));
+        disk::create_folders(&folder)?;
+        put_unit(&folder.join("castoff.conf"), &text, request.force, tell)?;
+    }
+    Ok(())
 }
 
 /// `changed`: one that runs does so by another unit.

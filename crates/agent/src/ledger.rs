@@ -2,20 +2,25 @@
 //! database.
 //!
 //! Promises: of the file one line is changed, and nothing else of it, its mode and owner included; what
-//! cannot be told is in the log, and no reason to go back.
+//! cannot be told is in the log, and no reason to go back. For root, what lies where the app's own user may
+//! write is written with that user's rights, by a process of its own: whatever lies there then leads nowhere
+//! that the user may not write anyway.
 
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+#[cfg(unix)]
+use std::process::Command;
 use std::time::Duration;
 
 use castoff::state::ClientFolder;
 use castoff::version::Version;
 use castoff::{Error, Result, disk};
 use rusqlite::{Connection, OpenFlags, named_params};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use crate::ownership;
+#[cfg(unix)]
+use crate::{ownership, services};
 
 /// How long another program may keep the database locked.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -57,28 +62,80 @@ impl Record {
 
     /// Tells the app that it is `version`, without the `v` that a tag may have.
     pub fn tell(&self, folder: &ClientFolder, version: &Version) {
-        let place = |path: &Path| inside(folder, path);
-        if let Some(file) = &self.env_file {
-            let told =
-                place(file).and_then(|file| set_line(&file, self.variable(), &version.file_name()));
-            if let Err(error) = told {
-                log::error!("{}", error.chain());
-            }
-        }
-        if let (Some(database), Some(statement)) = (&self.sqlite, &self.statement) {
-            let told = place(database).map_err(|error| error.chain());
-            let told = told.and_then(|database| {
-                run(&database, statement, version).map_err(|error| error.to_string())
-            });
+        let version = version.file_name();
+        let line = self.env_file.as_ref().map(|path| {
+            let name = self.variable().to_owned();
+            (path, Entry::Line { name })
+        });
+        let row = self.sqlite.as_ref().zip(self.statement.clone());
+        let row = row.map(|(path, statement)| (path, Entry::Row { statement }));
+        for (path, entry) in line.into_iter().chain(row) {
+            let told = inside(folder, path)
+                .map_err(|error| error.chain())
+                .and_then(|path| entry.write_as_its_owner(&path, &version));
             if let Err(problem) = told {
-                log::error!("{}: {statement:?}: {problem}", database.display());
+                log::error!("{}: the version is not told: {problem}", path.display());
             }
         }
     }
 }
 
-/// Where a file of the app really lies: in the app's folder, and, for root, where nobody else may put
-/// another in its place.
+/// One place in which the app looks for its version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Entry {
+    /// A line of a file.
+    Line {
+        /// The variable's name.
+        name: String,
+    },
+    /// A row of a database.
+    Row {
+        /// What is run in it.
+        statement: String,
+    },
+}
+
+impl Entry {
+    /// Writes a version there.
+    pub fn write(&self, path: &Path, version: &str) -> std::result::Result<(), String> {
+        match self {
+            Self::Line { name } => set_line(path, name, version).map_err(|error| error.chain()),
+            Self::Row { statement } => {
+                run(path, statement, version).map_err(|error| format!("{statement:?}: {error}"))
+            }
+        }
+    }
+
+    /// The same with the rights of whoever may write there, where this is root and that is somebody else.
+    #[cfg(unix)]
+    fn write_as_its_owner(&self, path: &Path, version: &str) -> std::result::Result<(), String> {
+        use std::os::unix::process::CommandExt as _;
+        let folder = path.parent().unwrap_or(path);
+        let Err(error) = ownership::check(&[folder]) else {
+            return self.write(path, version);
+        };
+        let Some((user, group)) = ownership::one_owner(path) else {
+            return Err(error.chain());
+        };
+        let executable = std::env::current_exe().map_err(|error| error.to_string())?;
+        let entry = serde_json::to_string(self).map_err(|error| error.to_string())?;
+        let mut command = Command::new(executable);
+        command
+            .args(["agent", "tell", "--entry", &entry, "--version", version])
+            .arg(path)
+            .current_dir("/")
+            .uid(user)
+            .gid(group);
+        services::run(command, PATIENCE + PATIENCE).map(drop)
+    }
+
+    #[cfg(not(unix))]
+    fn write_as_its_owner(&self, path: &Path, version: &str) -> std::result::Result<(), String> {
+        self.write(path, version)
+    }
+}
+
+/// Where a file of the app really lies: in the app's folder.
 fn inside(folder: &ClientFolder, path: &Path) -> Result<PathBuf> {
     let path = folder.tree().join(path);
     let real = std::fs::canonicalize(&path).map_err(Error::io("find", &path))?;
@@ -90,16 +147,15 @@ fn inside(folder: &ClientFolder, path: &Path) -> Result<PathBuf> {
             problem: "it lies outside the app's folder",
         });
     }
-    ownership::check(&[real.parent().unwrap_or(&real)])?;
     Ok(real)
 }
 
-fn run(database: &Path, statement: &str, version: &Version) -> rusqlite::Result<()> {
+fn run(database: &Path, statement: &str, version: &str) -> rusqlite::Result<()> {
     // One that is not there is not made.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(database, flags)?;
     connection.busy_timeout(PATIENCE)?;
-    let rows = connection.execute(statement, named_params! {":version": version.file_name()})?;
+    let rows = connection.execute(statement, named_params! {":version": version})?;
     if rows == 0 {
         log::warn!("{}: {statement:?} changed no row", database.display());
     }
@@ -251,15 +307,15 @@ mod tests {
         connection
             .execute_batch("CREATE TABLE app_update_status (current_version TEXT); INSERT INTO app_update_status VALUES ('1.2.9')")
             .unwrap();
-        let version: Version = "1.3.0".parse().unwrap();
+        let version = "1.3.0";
         let statement = "UPDATE app_update_status SET current_version = :version";
-        run(&path, statement, &version).unwrap();
+        run(&path, statement, version).unwrap();
         let now: String = connection
             .query_row("SELECT current_version FROM app_update_status", [], |row| {
                 row.get(0)
             })
             .unwrap();
-        assert_eq!(now, version.file_name());
-        assert!(run(&folder.path().join("none.db"), statement, &version).is_err());
+        assert_eq!(now, version);
+        assert!(run(&folder.path().join("none.db"), statement, version).is_err());
     }
 }

@@ -10,6 +10,7 @@
 //! | [`checks`] | looks for updates unasked |
 //! | [`package`] | what a package with a `manifest.json` is to become |
 //! | [`services`] | stops, starts and looks at what runs |
+//! | `child` | an app that is this process's own child |
 //! | [`ledger`] | tells the app which version it is |
 //! | [`report`] | tells another program of every step |
 //! | [`tope`] | the addresses of the TOP.E updater, field for field |
@@ -18,6 +19,7 @@
 //! | [`access`] | who may call |
 //! | [`ownership`] | whether others may change what it works on |
 //! | [`serve`] | the connections, and the end |
+//! | [`shell`] | an upgrade from a shell |
 //! | [`install`] | the unit by which systemd runs it |
 //! | [`doctor`] | whether a device is as it should be |
 //!
@@ -31,6 +33,8 @@
 pub mod access;
 pub mod board;
 pub mod checks;
+#[cfg(unix)]
+pub mod child;
 pub mod config;
 pub mod doctor;
 pub mod install;
@@ -43,6 +47,7 @@ pub mod package;
 pub mod report;
 pub mod serve;
 pub mod services;
+pub mod shell;
 pub mod tope;
 pub mod work;
 

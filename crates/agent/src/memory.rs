@@ -62,6 +62,9 @@ pub struct Installation {
     pub level: Level,
     /// Why, where it has.
     pub why: Option<String>,
+    /// Whether it puts back a version that is kept.
+    #[serde(default)]
+    pub restores: bool,
 }
 
 impl Installation {
@@ -73,6 +76,7 @@ impl Installation {
             before: Vec::new(),
             level: Level::New,
             why: None,
+            restores: false,
         }
     }
 }
@@ -89,6 +93,8 @@ pub struct Memory {
     pub verified_at: Option<DateTime<Utc>>,
     /// What is being installed.
     pub installation: Option<Installation>,
+    /// Whether somebody has asked for whatever the source offers, and that is being fetched.
+    pub upgrade: bool,
     /// All services of versions that have run: the factory version may have any of them.
     pub services: Vec<Service>,
 }
@@ -133,7 +139,8 @@ impl Memory {
         let text = serde_json::to_vec_pretty(self).map_err(|error| Error::Internal {
             what: error.to_string(),
         })?;
-        disk::write_atomic(&place(folder), &text)
+        // The address of a package may hold a password.
+        disk::write_secret(&place(folder), &text)
     }
 }
 

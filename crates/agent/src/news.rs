@@ -4,9 +4,10 @@
 //! minute, whatever the interval, so that pages that are opened again and again cost no questions, and a
 //! source that does not answer keeps nobody waiting twice. Nothing is installed for what is said here.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use castoff::Error;
 use castoff::config::SourceConfig;
 use castoff::fetch;
 use castoff::progress::Silent;
@@ -28,6 +29,8 @@ type Heard<T> = Option<(Instant, Result<T, String>)>;
 /// What was heard.
 #[derive(Default)]
 pub struct News {
+    /// Held while the source is asked because nobody knows.
+    asking: Mutex<()>,
     offer: Mutex<Heard<Release>>,
     /// The releases, and how many were asked for.
     history: Mutex<(Heard<Vec<Announced>>, usize)>,
@@ -42,6 +45,8 @@ pub struct Checked {
     pub offered: Result<Release, String>,
     /// What else is said of it.
     pub details: Option<Announced>,
+    /// Why it would not be installed unasked, if it is news.
+    pub refusal: Option<Arc<Error>>,
 }
 
 impl Checked {
@@ -72,6 +77,8 @@ impl Agent {
     /// Fails where the state of the app cannot be read.
     pub fn check(&self, force: bool) -> castoff::Result<Checked> {
         let updater = self.updater(&Silent)?;
+        // Many pages that are opened at once are one question.
+        let _asking = (!force).then(|| lock(&self.news.asking));
         let heard = lock(&self.news.offer).clone();
         let heard = heard.filter(|(at, _)| !force && at.elapsed() < LEAST);
         let kept = || updater.kept_offer().filter(|_| !force);
@@ -96,10 +103,14 @@ impl Agent {
             }
             Err(_) => None,
         };
+        let installed = updater.installed();
+        let release = offered.as_ref().ok();
+        let refusal = release.and_then(|it| updater.refusal(installed.as_ref(), it));
         Ok(Checked {
-            installed: updater.installed(),
+            installed,
             offered,
             details,
+            refusal: refusal.map(Arc::new),
         })
     }
 

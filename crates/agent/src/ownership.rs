@@ -41,6 +41,17 @@ fn check_one(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// User and group of a file that is the same user's as its folder, where that is not root: with nobody else's
+/// rights it can be written there.
+#[cfg(unix)]
+pub fn one_owner(file: &Path) -> Option<(u32, u32)> {
+    use std::os::unix::fs::MetadataExt as _;
+    let found = std::fs::symlink_metadata(file).ok()?;
+    let folder = std::fs::metadata(file.parent()?).ok()?;
+    let same = found.is_file() && found.uid() == folder.uid() && found.uid() != 0;
+    same.then(|| (found.uid(), found.gid()))
+}
+
 /// Windows has no root.
 #[cfg(not(unix))]
 pub fn check(_paths: &[impl AsRef<Path>]) -> Result<()> {

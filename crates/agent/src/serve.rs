@@ -4,10 +4,10 @@
 //! new begins; an installation under way is brought to its end, a download is left as it is and goes on at
 //! the next start.
 
-use std::fs::File;
 use std::future::IntoFuture as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use axum::Router;
@@ -15,20 +15,26 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Json, Response};
-use castoff::config::{SourceKind, When};
-use castoff::{Error, Result, disk};
+use castoff::{Error, Result};
 use castoff_web::tls::{self, TlsAcceptor};
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::access::Access;
-use crate::board::{Board, Stage};
+use crate::board::Board;
 use crate::config::{self, Config};
-use crate::work::Agent;
+use crate::work::{self, Agent, Mode};
 use crate::{checks, otrs, ownership, report, tope};
 
 /// What is under way, and the last reports, may take at the end.
 const GRACE: Duration = Duration::from_secs(3);
+
+/// How often it is looked whether the child still runs.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What the resident updater of a folder holds, as long as it lives.
+pub(crate) const LOCK: &str = "agent.lock";
 
 /// The largest request: an order with a signed release document and keys.
 const MOST_ASKED: usize = 4 << 20;
@@ -42,23 +48,41 @@ pub fn run(
     client: &Path,
     told: &dyn Fn(std::net::SocketAddr),
 ) -> Result<()> {
-    config.check(&home.join(config::FILE_NAME))?;
-    let mut trusted = config.files(home);
-    trusted.extend([home, client].map(Path::to_path_buf));
-    trusted.extend([".castoff", "versions"].map(|name| client.join(name)));
-    ownership::check(&trusted)?;
-    let _alone = alone(client)?;
+    check(&config, home, client)?;
+    // Another one on another port would work against it.
+    let _alone = work::lock(client, LOCK)?;
     let access = Arc::new(Access::new(&config)?);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Error::Internal {
-            what: format!("no runtime: {error}"),
-        })?;
+    let runtime = runtime()?;
     let served = runtime.block_on(serve(config, engine, home, client, access, told));
     // Who still listens to events does not keep the process.
     runtime.shutdown_background();
     served
+}
+
+/// Whether it can be worked here, and by whoever this is.
+pub(crate) fn check(config: &Config, home: &Path, client: &Path) -> Result<()> {
+    config.check(&home.join(config::FILE_NAME))?;
+    let mut trusted = config.files(home);
+    trusted.extend([home, client].map(Path::to_path_buf));
+    trusted.extend([".castoff", "versions"].map(|name| client.join(name)));
+    ownership::check(&trusted)
+}
+
+/// What runs connections, on this thread.
+pub(crate) fn runtime() -> Result<Runtime> {
+    let built = Builder::new_current_thread().enable_all().build();
+    built.map_err(|error| Error::Internal {
+        what: format!("no runtime: {error}"),
+    })
+}
+
+/// Ends the board; what it has come to is told, where somebody listens.
+pub(crate) async fn last_reports(board: &Board, reporter: Option<JoinHandle<()>>) {
+    board.end();
+    if let Some(reporter) = reporter {
+        let told = tokio::task::spawn_blocking(move || reporter.join());
+        let _ = tokio::time::timeout(GRACE, told).await;
+    }
 }
 
 async fn serve(
@@ -86,12 +110,15 @@ async fn serve(
         nearest: None,
     })?;
     let report_url = config.report_url.clone();
-    let (agent, _worker) = Agent::start(config, engine, home, client.to_path_buf())?;
+    let (agent, _worker) =
+        Agent::start(config, engine, home, client.to_path_buf(), Mode::Resident)?;
     let reporter =
         (!report_url.is_empty()).then(|| report::start(Arc::clone(&agent.board), report_url));
-    let nobody = agent.engine.source.kind == SourceKind::Pushed;
-    if !nobody && agent.engine.update.when != When::Manual {
+    if checks::are_made(&agent.engine) {
         checks::start(Arc::clone(&agent));
+    }
+    if agent.services.is_child() {
+        watch_over(Arc::clone(&agent));
     }
     if let Ok(address) = listener.local_addr() {
         told(address);
@@ -99,22 +126,27 @@ async fn serve(
     if let Err(error) = until_the_end(listener, tls, router(&agent, access), &agent.board).await {
         log::error!("{error}");
     }
-    let at_work = matches!(
-        agent.board.read().stage,
-        Stage::Installing | Stage::Rebooting
-    );
-    if at_work {
+    if agent.board.close() {
         log::info!("the installation is brought to its end first");
         let board = Arc::clone(&agent.board);
         let _ = tokio::task::spawn_blocking(move || board.wait_for_rest()).await;
     }
-    agent.board.end();
-    if let Some(reporter) = reporter {
-        // What it has come to is told, where somebody listens.
-        let told = tokio::task::spawn_blocking(move || reporter.join());
-        let _ = tokio::time::timeout(GRACE, told).await;
-    }
+    agent.leave();
+    last_reports(&agent.board, reporter).await;
     Ok(())
+}
+
+/// Starts the child again when it has ended by itself, while no operation is under way that would say
+/// something of it.
+fn watch_over(agent: Arc<Agent>) {
+    thread::spawn(move || {
+        loop {
+            thread::sleep(LOOK);
+            if !agent.board.is_taken() {
+                agent.services.revive();
+            }
+        }
+    });
 }
 
 fn router(agent: &Arc<Agent>, access: Arc<Access>) -> Router {
@@ -177,21 +209,6 @@ pub(crate) async fn blocking<T: Send + 'static>(
 ) -> Option<T> {
     let agent = Arc::clone(agent);
     tokio::task::spawn_blocking(move || work(&agent)).await.ok()
-}
-
-/// Makes this the one updater of a folder, as long as the file lives: another one on another port would
-/// work against it.
-fn alone(client: &Path) -> Result<File> {
-    let own = client.join(".castoff");
-    disk::create_folders(&own)?;
-    let path = own.join("agent.lock");
-    let file = disk::open_part(&path)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(_) => Err(Error::UpdateRunning {
-            path: client.to_path_buf(),
-        }),
-    }
 }
 
 async fn admit(State(access): State<Arc<Access>>, request: Request, next: Next) -> Response {

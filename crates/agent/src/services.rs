@@ -1,4 +1,5 @@
-//! What runs: stopped, started and looked at, by `systemctl` or by commands of the configuration.
+//! What runs: stopped, started and looked at, by `systemctl`, by commands of the configuration, or as a child
+//! of this process.
 //!
 //! Promises: a service counts as stopped when it is seen to be, and as running when it is seen to be
 //! twice; every call of another program has a time limit; the updater's own service is left alone; names
@@ -13,20 +14,23 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use castoff::hooks::Runner;
+use castoff::state::ClientFolder;
 use castoff::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+#[cfg(unix)]
+use crate::child::Offspring;
 use crate::config::{Control, Services as Config};
 use crate::report::nearby;
 
 /// How often a service that is stopping or starting is looked at.
-const POLL: Duration = Duration::from_millis(200);
+pub(crate) const POLL: Duration = Duration::from_millis(200);
 
 /// How often a program that is running is looked at.
 const TICK: Duration = Duration::from_millis(10);
 
 /// What a program that is asked to end may take for it.
-const GRACE: Duration = Duration::from_secs(5);
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
 
 /// For one look at a service.
 const LOOK: Duration = Duration::from_secs(10);
@@ -71,29 +75,56 @@ pub struct Found {
     pub state: State,
 }
 
+/// What the one service is called that is a child of this process.
+const CHILD: &str = "app";
+
 /// The services of an app.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Services {
     config: Config,
     systemctl: PathBuf,
     own: Option<String>,
+    #[cfg(unix)]
+    child: Offspring,
 }
 
 impl Services {
-    /// As they are configured.
-    pub fn new(config: &Config) -> Self {
+    /// As they are configured, for an app in `folder`.
+    pub fn new(config: &Config, folder: &ClientFolder) -> Self {
+        #[cfg(not(unix))]
+        let _ = folder;
         Self {
             config: config.clone(),
             systemctl: systemctl(config),
             own: config.own.clone().or_else(own_unit),
+            #[cfg(unix)]
+            child: Offspring::new(config.start.as_deref().unwrap_or("false"), folder),
+        }
+    }
+
+    /// Whether the app is a child of this process.
+    pub fn is_child(&self) -> bool {
+        self.config.control == Control::Child
+    }
+
+    /// Starts the child again where it has ended by itself.
+    pub fn revive(&self) {
+        #[cfg(unix)]
+        if self.is_child() {
+            self.child.revive();
         }
     }
 
     /// All that stand still during an update: those that are configured, in their order, and those of the
     /// package. The updater's own is none of them.
     pub fn of(&self, package: &[Service]) -> Vec<Service> {
-        if self.config.control == Control::None {
-            return Vec::new();
+        match self.config.control {
+            Control::None => return Vec::new(),
+            Control::Child => {
+                let name = CHILD.to_owned();
+                return vec![Service { order: 0, name }];
+            }
+            Control::Systemd | Control::Command => {}
         }
         let configured = self.config.units.iter().zip(i64::MIN..);
         let configured = configured.map(|(name, order)| Service {
@@ -130,7 +161,7 @@ impl Services {
                     !matches!(value("UnitFileState"), Some("disabled" | "masked")),
                 )
             }
-            Control::Command | Control::None => (true, true),
+            Control::Command | Control::Child | Control::None => (true, true),
         };
         Found {
             known,
@@ -299,6 +330,12 @@ impl Services {
     fn tell(&self, what: &str, name: &str, patience: Duration) -> Result<(), String> {
         let command = match self.config.control {
             Control::None => return Ok(()),
+            #[cfg(unix)]
+            Control::Child if what == "stop" => return self.child.stop(patience),
+            #[cfg(unix)]
+            Control::Child => return self.child.start(),
+            #[cfg(not(unix))]
+            Control::Child => return Err("there are no such children here".to_owned()),
             Control::Systemd => self.systemctl(what, name),
             Control::Command => {
                 let line = match what {
@@ -318,6 +355,10 @@ impl Services {
     fn state(&self, name: &str) -> State {
         match self.config.control {
             Control::None => State::Running,
+            #[cfg(unix)]
+            Control::Child => self.child.state(),
+            #[cfg(not(unix))]
+            Control::Child => State::Stopped,
             Control::Systemd => match run(self.systemctl("is-active", name), LOOK) {
                 // The last line: there may be a warning before.
                 Ok(said) | Err(said) => match said.lines().next_back().unwrap_or_default().trim() {
@@ -373,7 +414,7 @@ pub(crate) fn shell(line: &str, folder: &Path) -> Command {
 }
 
 /// A name as systemd completes it.
-fn unit_of(name: &str) -> &str {
+pub(crate) fn unit_of(name: &str) -> &str {
     name.strip_suffix(".service").unwrap_or(name)
 }
 

@@ -29,7 +29,7 @@ use castoff::state::Link;
 use castoff::trust::Trusted;
 use castoff::updater::{Outcome, Steward, Updater};
 use castoff::version::Version;
-use castoff::{Code, Error};
+use castoff::{Code, Error, disk};
 use chrono::Utc;
 use md5::{Digest as _, Md5};
 use tokio::sync::oneshot;
@@ -54,6 +54,12 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(30);
 
 /// How often a download writes on the board where its per cent stays the same.
 const WRITE_EVERY: Duration = Duration::from_millis(500);
+
+/// What an upgrade begins with: which version it will be, the source has still to say.
+const UPGRADING: &str = "Downloading the version that the source offers...";
+
+/// How long the network is waited for by what goes on after a start, in seconds.
+const PAUSES: [u64; 8] = [1, 2, 5, 10, 20, 40, 60, 60];
 
 /// Bytes that are read at once for a digest.
 const BLOCK: usize = 128 * 1024;
@@ -82,11 +88,16 @@ pub enum Refusal {
 }
 
 enum Job {
-    Fetch(Order),
+    /// What somebody has ordered; `resumed`: an earlier process has begun it.
+    Fetch {
+        order: Order,
+        resumed: bool,
+    },
     Install(Installation),
     /// What the source offers; also what failed here before, where a person says so.
     Upgrade {
         force: bool,
+        resumed: bool,
     },
     /// A backup, by its name.
     Restore(String),
@@ -103,9 +114,11 @@ pub struct Agent {
     client: PathBuf,
     /// What is under way.
     pub board: Arc<Board>,
-    services: Services,
+    /// What runs.
+    pub services: Services,
+    mode: Mode,
     memory: Mutex<Memory>,
-    jobs: mpsc::Sender<(Turn, Job, Told)>,
+    jobs: mpsc::Sender<(Right, Job, Told)>,
     /// What the source has said.
     pub news: News,
     /// What says what it does: no package may bring it.
@@ -114,6 +127,42 @@ pub struct Agent {
 
 /// Whoever waits for what an operation comes to.
 type Told = Option<oneshot::Sender<View>>;
+
+/// Who works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The resident updater.
+    Resident,
+    /// A process for one upgrade.
+    Once,
+}
+
+/// The right to the one operation that there is at a time, in this process and in all that keep the same app.
+struct Right {
+    turn: Turn,
+    lock: File,
+}
+
+impl Right {
+    fn finish(self, last: Progress) -> View {
+        // First: whoever reads that it has ended can begin the next.
+        drop(self.lock);
+        self.turn.finish(last)
+    }
+}
+
+/// Takes a lock in the app's folder, unless another process has it.
+pub(crate) fn lock(client: &Path, name: &str) -> castoff::Result<File> {
+    let own = client.join(".castoff");
+    disk::create_folders(&own)?;
+    let file = disk::open_part(&own.join(name))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(_) => Err(Error::UpdateRunning {
+            path: client.to_path_buf(),
+        }),
+    }
+}
 
 impl Agent {
     /// Starts the thread that works, with what an earlier process has left undone.
@@ -124,11 +173,16 @@ impl Agent {
         engine: castoff::config::Config,
         home: &Path,
         client: PathBuf,
+        mode: Mode,
     ) -> castoff::Result<(Arc<Self>, JoinHandle<()>)> {
-        let file = config.web.upgrade.then(|| upgrade::log_file(&client));
+        let logged = mode == Mode::Once || config.web.upgrade;
+        let file = logged.then(|| upgrade::log_file(&client));
         let board = Arc::new(Board::new(!config.report_url.is_empty(), file));
         let (jobs, todo) = mpsc::channel();
-        let services = Services::new(&config.services);
+        let services = {
+            let updater = Updater::new(&engine, &client, &castoff::progress::Silent)?;
+            Services::new(&config.services, updater.folder())
+        };
         let files = config.files(home);
         let agent = Self {
             config,
@@ -136,27 +190,23 @@ impl Agent {
             client,
             board,
             services,
+            mode,
             memory: Mutex::default(),
             jobs,
             news: News::default(),
             files,
         };
-        let memory = {
-            let updater = Updater::new(&agent.engine, &agent.client, &castoff::progress::Silent)?;
-            Memory::load(updater.folder())
-        };
-        *agent.memory() = memory.clone();
         let agent = Arc::new(agent);
         let worker = {
             let agent = Arc::clone(&agent);
             thread::spawn(move || {
-                while let Ok((turn, job, told)) = todo.recv() {
+                while let Ok((right, job, told)) = todo.recv() {
                     let Ok(last) = catch_unwind(AssertUnwindSafe(|| agent.work(job))) else {
                         // The next process takes up what this one has left.
                         log::error!("the work has panicked");
                         std::process::abort();
                     };
-                    let view = turn.finish(last);
+                    let view = right.finish(last);
                     if let Some(told) = told {
                         // Whoever waited may have gone.
                         let _ = told.send(view);
@@ -164,35 +214,73 @@ impl Agent {
                 }
             })
         };
-        agent.go_on(memory);
+        agent.go_on();
+        if agent.services.is_child() && !agent.board.is_taken() {
+            let child = agent.services.of(&[]);
+            // The log says why it does not start; it is tried again.
+            let _ = agent.services.start(&child);
+        }
         Ok((agent, worker))
     }
 
-    /// Takes up what an earlier process has left.
-    fn go_on(&self, memory: Memory) {
-        if let Some(installation) = memory.installation {
-            let message = format!("Installing version {}...", installation.version);
-            self.send(Stage::Installing, &message, Job::GoOn(installation));
-        } else if let Some(order) = memory.order {
-            match memory.stage {
-                Stage::Downloading | Stage::Verifying => {
-                    let message = format!("Downloading version {}...", order.version);
-                    self.send(Stage::Downloading, &message, Job::Fetch(order));
-                }
-                Stage::ToInstall if self.lies_here(&order) => {
-                    self.board
-                        .write(Stage::ToInstall, 100, ready(&order.version));
-                }
-                _ => {}
-            }
+    /// Leaves nothing behind that would be nobody's.
+    pub fn leave(&self) {
+        if self.services.is_child()
+            && let Err(error) = self.services.stop(&self.services.of(&[]))
+        {
+            log::error!("{}", error.chain());
         }
     }
 
-    fn send(&self, stage: Stage, message: &str, job: Job) {
-        if let Ok(turn) = self.board.take() {
-            self.board.begin(stage, message);
-            let _ = self.jobs.send((turn, job, None));
+    /// Takes up what an earlier process has left; what is being done by another one is left to that.
+    fn go_on(&self) {
+        let Ok(right) = self.take() else {
+            return;
+        };
+        if self.asking().is_ok_and(|updater| updater.is_unsettled()) {
+            // An update by hand: it is undone, and what runs with it starts.
+            self.take_up(right, Installation::of(String::new()));
+            return;
         }
+        if self.mode == Mode::Once {
+            // Orders are the resident updater's.
+            return;
+        }
+        let memory = self.memory().clone();
+        let (message, job) = match (memory.order, memory.stage) {
+            _ if memory.upgrade => {
+                // Once: what ends this process each time must not be begun for ever.
+                self.note(|memory| memory.upgrade = false);
+                let (force, resumed) = (true, true);
+                (UPGRADING.to_owned(), Job::Upgrade { force, resumed })
+            }
+            (Some(order), Stage::Downloading | Stage::Verifying) => {
+                let resumed = true;
+                let message = format!("Downloading version {}...", order.version);
+                (message, Job::Fetch { order, resumed })
+            }
+            (Some(order), Stage::ToInstall) if self.lies_here(&order) => {
+                self.board
+                    .write(Stage::ToInstall, 100, ready(&order.version));
+                return;
+            }
+            _ => return,
+        };
+        self.send(right, Stage::Downloading, &message, job, None);
+    }
+
+    fn take_up(&self, right: Right, installation: Installation) {
+        let message = match &*installation.version {
+            "" => "An interrupted update is undone...".to_owned(),
+            version => format!("Installing version {version}..."),
+        };
+        let job = Job::GoOn(installation);
+        self.send(right, Stage::Installing, &message, job, None);
+    }
+
+    fn send(&self, right: Right, stage: Stage, message: &str, job: Job, told: Told) {
+        self.board.begin(stage, message);
+        let _ = self.jobs.send((right, job, told));
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
@@ -257,25 +345,27 @@ impl Agent {
                 return Ok(());
             }
         }
-        let turn = self.take()?;
+        let right = self.take()?;
         let message = format!("Downloading version {}...", order.version);
-        self.board.begin(Stage::Downloading, message);
         let noted = self.remember(|memory| {
             memory.rest();
             memory.order = Some(order.clone());
             memory.stage = Stage::Downloading;
         });
         if let Err(error) = noted {
-            turn.finish(failed(&failure_of(&error, "DOWNLOAD_FAILED")));
+            self.board.begin(Stage::Downloading, message);
+            right.finish(failed(&failure_of(&error, "DOWNLOAD_FAILED")));
             return Err(Refusal::Disk(error));
         }
-        let _ = self.jobs.send((turn, Job::Fetch(order), None));
+        let resumed = false;
+        let job = Job::Fetch { order, resumed };
+        self.send(right, Stage::Downloading, &message, job, None);
         Ok(())
     }
 
     /// Begins to install the version that was fetched.
     pub fn install(&self, version: &str) -> Result<(), Refusal> {
-        let turn = self.take()?;
+        let right = self.take()?;
         let memory = self.memory().clone();
         let known = memory.order.as_ref().filter(|order| {
             order.version == version && memory.stage == Stage::ToInstall && self.lies_here(order)
@@ -287,9 +377,8 @@ impl Agent {
             return Err(Refusal::Expired);
         }
         let message = format!("Installing version {version}...");
-        self.board.begin(Stage::Installing, message);
-        let installation = Installation::of(version.to_owned());
-        let _ = self.jobs.send((turn, Job::Install(installation), None));
+        let job = Job::Install(Installation::of(version.to_owned()));
+        self.send(right, Stage::Installing, &message, job, None);
         Ok(())
     }
 
@@ -298,8 +387,28 @@ impl Agent {
         self.updater(&castoff::progress::Silent)
     }
 
-    fn take(&self) -> Result<Turn, Refusal> {
-        self.board.take().map_err(|Busy(now)| Refusal::Busy(now))
+    /// Takes the right to an operation. What another process has left undone comes first.
+    fn take(&self) -> Result<Right, Refusal> {
+        let turn = self.board.take();
+        let turn = turn.map_err(|Busy(now)| Refusal::Busy(now))?;
+        let lock = lock(&self.client, "operation.lock").map_err(|error| match error {
+            Error::UpdateRunning { .. } => {
+                let message = "Another process is at work on this app";
+                Refusal::Busy(Progress::at(Stage::Installing, 0, message))
+            }
+            error => Refusal::Disk(error),
+        })?;
+        let right = Right { turn, lock };
+        // Another process may have worked since.
+        let memory = Memory::load(self.asking().map_err(Refusal::Disk)?.folder());
+        *self.memory() = memory.clone();
+        match memory.installation {
+            None => Ok(right),
+            Some(installation) => {
+                self.take_up(right, installation);
+                Err(Refusal::Busy(self.board.read()))
+            }
+        }
     }
 
     /// A clock that was set back makes no package old.
@@ -312,40 +421,78 @@ impl Agent {
     /// Does it, and gives the last word on it.
     fn work(&self, job: Job) -> Progress {
         match job {
-            Job::Fetch(order) => match self.fetch_now(&order) {
-                Ok(()) => Progress::at(Stage::ToInstall, 100, ready(&order.version)),
-                Err(failure) => {
-                    self.note(|memory| memory.stage = Stage::Failed);
-                    failed(&failure)
+            Job::Fetch { order, resumed } => {
+                match self.patiently(resumed, || self.fetch_now(&order)) {
+                    Ok(()) => Progress::at(Stage::ToInstall, 100, ready(&order.version)),
+                    Err(failure) => {
+                        self.note(|memory| memory.stage = Stage::Failed);
+                        failed(&failure.without_password(&order.package_url))
+                    }
                 }
-            },
-            Job::Install(installation) => self.end(self.install_now(installation)),
-            Job::Upgrade { force } => self.end(self.upgrade_now(force)),
-            Job::Restore(name) => self.end(self.restore_now(&name)),
-            Job::GoOn(installation) => {
-                // At its start the system may have started what is about to be undone.
-                let services = self.services_of(&installation);
-                if let Err(error) = self.services.stop(&services) {
-                    log::error!("{}", error.chain());
-                }
-                let result = self.finish(installation);
-                self.end(result.map(|version| installed(&version)))
             }
+            Job::Install(installation) => self.end(self.install_now(installation)),
+            Job::Upgrade { force, resumed } => {
+                self.end(self.patiently(resumed, || self.upgrade_now(force)))
+            }
+            Job::Restore(name) => self.end(self.restore_now(&name)),
+            Job::GoOn(installation) => self.end(self.go_on_now(installation)),
         }
+    }
+
+    /// Does it again for some minutes, where an earlier process has begun it and the network does not answer: at
+    /// the start of the system it may still be on its way.
+    fn patiently<T>(
+        &self,
+        resumed: bool,
+        mut work: impl FnMut() -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let mut pauses = PAUSES.iter().filter(|_| resumed);
+        loop {
+            let failure = match work() {
+                Err(failure) if failure.code == "DOWNLOAD_FAILED" => failure,
+                result => return result,
+            };
+            let Some(pause) = pauses.next().filter(|_| !self.board.is_closing()) else {
+                return Err(failure);
+            };
+            log::warn!("{}; again in {pause} s", failure.problem);
+            thread::sleep(Duration::from_secs(*pause));
+        }
+    }
+
+    /// From what an interrupted installation has left to a version that runs.
+    fn go_on_now(&self, installation: Installation) -> Result<String, Failure> {
+        // At its start the system may have started what is about to be undone.
+        let stopped = self.services.stop(&self.services_of(&installation));
+        if let Err(error) = stopped {
+            // Files are not put back under an app that runs.
+            if self.asking().is_ok_and(|updater| updater.is_unsettled()) {
+                let mut failure = failure_of(&error, "PROCESS_KILL_FAILED");
+                failure.goes_on = true;
+                self.services.alarm(&failure.problem);
+                return Err(failure);
+            }
+            log::error!("{}", error.chain());
+        }
+        self.finish(installation)
     }
 
     /// What an installation has come to.
     fn end(&self, result: Result<String, Failure>) -> Progress {
-        self.tell_outcome(result.as_ref());
+        // What the end of this process or of the system interrupts is taken up at the next start.
+        let ends = self.board.is_closing() || self.services.system_ends();
+        if result.is_ok() || !ends {
+            self.tell_outcome(result.as_ref());
+        }
         match result {
             Ok(message) => {
                 self.note(Memory::rest);
                 Progress::at(Stage::Success, 100, message)
             }
             Err(failure) => {
-                // What the end of the system interrupts is taken up at its next start.
-                if !failure.goes_on && !self.services.system_ends() {
+                if !failure.goes_on && !ends {
                     self.note(|memory| {
+                        memory.upgrade = false;
                         // What was not installed can be, when the reason is gone.
                         if memory.installation.is_some() {
                             memory.rest();
@@ -507,7 +654,7 @@ impl Agent {
                     Err(error) => Err(failure_of(&error, DEPLOYMENT)),
                 }
             }
-            Ok(_) => self.finish(installation).map(|version| installed(&version)),
+            Ok(_) => self.finish(installation),
             Err(error) => {
                 let stopping = keeper.is_stopping();
                 let code = if stopping && error.code() == Code::ServicesFailed {
@@ -560,7 +707,7 @@ impl Agent {
         failure
     }
 
-    /// From a switch that has been made, or was interrupted, to a version that runs.
+    /// From a switch that has been made, or was interrupted, to a version that runs; says what has come of it.
     fn finish(&self, mut installation: Installation) -> Result<String, Failure> {
         let updater = self
             .asking()
@@ -622,12 +769,23 @@ impl Agent {
         match installation.why {
             None => {
                 self.note(|memory| memory.know(&installation.wishes.services));
-                Ok(version)
+                Ok(if installation.restores {
+                    format!("Version {version} is restored")
+                } else {
+                    format!("Successfully installed version {version}")
+                })
             }
-            Some(why) => Err(Failure::deployment(
-                format!("{why}; version {version} is back"),
-                &format!("Update failed, version {version} is back"),
-            )),
+            Some(why) => {
+                let what = if installation.restores {
+                    "Restoring"
+                } else {
+                    "Update"
+                };
+                Err(Failure::deployment(
+                    format!("{why}; version {version} is back"),
+                    &format!("{what} failed, version {version} is back"),
+                ))
+            }
         }
     }
 
@@ -637,7 +795,7 @@ impl Agent {
         updater: &Updater<'_>,
         installation: &mut Installation,
     ) -> castoff::Result<()> {
-        let services = self.services_of(installation);
+        let mut services = self.services_of(installation);
         let write = |percent, message: &str| self.board.write(Stage::Rebooting, percent, message);
         let trial = updater.trial();
         let is_new = is_of(updater.installed().as_ref(), installation);
@@ -681,6 +839,10 @@ impl Agent {
         }
         write(85, "Starting services...");
         self.services.reload();
+        if installation.restores || installation.level == Level::Factory {
+            // They are those of all versions, and this one may not have them all.
+            services.retain(|service| self.services.look(&service.name).known);
+        }
         self.services.start(&services)?;
         write(95, "Verifying deployment...");
         self.services.check(&services)?;
@@ -771,6 +933,14 @@ fn run_commands(updater: &Updater<'_>, lines: &[String]) -> castoff::Result<()> 
 }
 
 impl Failure {
+    /// The same without what follows the `?` of an address, which may be a password.
+    fn without_password(mut self, url: &str) -> Self {
+        if let Some((_, query)) = url.split_once('?').filter(|(_, query)| !query.is_empty()) {
+            self.problem = self.problem.replace(query, "...");
+        }
+        self
+    }
+
     fn deployment(problem: String, message: &str) -> Self {
         Self {
             code: DEPLOYMENT,
@@ -815,10 +985,6 @@ fn is_of(version: Option<&Version>, installation: &Installation) -> bool {
 fn failed(failure: &Failure) -> Progress {
     log::error!("{}: {}", failure.code, failure.problem);
     Progress::failed(failure.code, &failure.problem, failure.message.clone())
-}
-
-fn installed(version: &str) -> String {
-    format!("Successfully installed version {version}")
 }
 
 fn ready(version: &str) -> String {
@@ -941,7 +1107,12 @@ impl Steward for Keeper<'_> {
             tree: &self.agent.asking()?.folder().tree(),
             forbidden: &self.agent.files,
         };
+        let kept = release.package.clone();
         let (archive, wishes) = package::arrange(archive, release, rules)?;
+        if let Err(error) = self.agent.keep_package(&release.version, &kept) {
+            // It is there for people; the app can do without.
+            log::error!("the package is not kept: {}", error.chain());
+        }
         let mut kept = self
             .installation
             .lock()
@@ -952,6 +1123,10 @@ impl Steward for Keeper<'_> {
     }
 
     fn stop(&self) -> castoff::Result<()> {
+        if self.agent.board.is_closing() {
+            let problem = "this updater ends".to_owned();
+            return Err(Error::ServicesFailed { problem });
+        }
         let mut installation = self.installation();
         let services = self.agent.services.of(&installation.wishes.services);
         // No version has what is not there. A package's own commands may still bring it.

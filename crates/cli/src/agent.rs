@@ -1,16 +1,21 @@
 //! `castoff agent`: the resident updater, what runs it, and what looks after it.
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use castoff::config::{self, Config, Places};
 use castoff::launcher::logfile;
+use castoff::launcher::messages::Lang;
 use castoff::{Error, Result};
-use castoff_agent::config::Config as AgentConfig;
+use castoff_agent::board::View;
+use castoff_agent::config::{Config as AgentConfig, FILE_NAME};
 use castoff_agent::doctor::{self, Level};
 use castoff_agent::install::Request;
+use castoff_agent::ledger::Entry;
+use castoff_agent::otrs::said;
+use castoff_agent::shell::{self, End};
 use clap::{Args, Subcommand};
 
 #[derive(Args)]
@@ -48,6 +53,15 @@ enum Action {
         #[arg(long)]
         start: bool,
     },
+    /// Writes a version where an app looks for it; called by the updater with the rights of the app's user
+    #[command(hide = true)]
+    Tell {
+        #[arg(long)]
+        entry: String,
+        #[arg(long)]
+        version: String,
+        path: PathBuf,
+    },
     /// Says whether this device is as it should be, and what to do where it is not
     Doctor {
         #[command(flatten)]
@@ -70,6 +84,11 @@ impl Agent {
                 start,
             }) => install(&place, root.as_deref(), force, start),
             Some(Action::Doctor { place, json }) => doctor(&place, json),
+            Some(Action::Tell {
+                entry,
+                version,
+                path,
+            }) => tell(&entry, &version, &path),
         };
         done.unwrap_or_else(|error| {
             line(&format!("{} [{}]", error.chain(), error.code()));
@@ -105,6 +124,130 @@ fn serve(place: &Place, listen: Option<SocketAddr>) -> Result<ExitCode> {
         ));
     })?;
     line("The end: nothing is under way.");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is said where somebody has ended an upgrade.
+const BROKEN_OFF: &str = "Broken off: nothing was changed";
+
+/// An upgrade from a shell.
+pub(crate) struct Once {
+    pub(crate) force: bool,
+    pub(crate) repo: Option<String>,
+    pub(crate) target: Option<String>,
+    pub(crate) json: bool,
+}
+
+/// Whether the app of a folder has services that are to be stopped and started.
+pub(crate) fn looks_after(home: &Path) -> bool {
+    home.join(FILE_NAME).exists()
+}
+
+/// `castoff update` there.
+pub(crate) fn update(home: &Path, once: &Once) -> ExitCode {
+    upgrade(home, once).unwrap_or_else(|error| {
+        if once.json {
+            told(&document(
+                "failed",
+                None,
+                Some((error.code().as_str(), &error.chain())),
+            ));
+        } else {
+            line(&format!("{} [{}]", error.chain(), error.code()));
+        }
+        ExitCode::FAILURE
+    })
+}
+
+fn upgrade(home: &Path, once: &Once) -> Result<ExitCode> {
+    let place = Place {
+        dir: home.to_path_buf(),
+    };
+    let (home, mut engine) = place.open()?;
+    engine.override_for_once(once.repo.as_deref(), once.target.as_deref())?;
+    let own = AgentConfig::read(&home)?;
+    let places = Places::find(&engine, &home);
+    logfile::install(&places.log_dir, engine.log_level);
+    let client = std::path::absolute(&places.client).unwrap_or(places.client);
+    let lang = Lang::detect(engine.language.as_deref());
+    let mut shown = Shown {
+        lang,
+        quiet: once.json,
+        terminal: io::stderr().is_terminal(),
+        open: false,
+    };
+    let end = shell::update(own, engine, &home, &client, once.force, &mut |view| {
+        shown.show(view);
+    })?;
+    let (outcome, view) = match &end {
+        End::Done(view) if view.now.error.is_none() => ("success", Some(view)),
+        End::Done(view) => ("failed", Some(view)),
+        End::BrokenOff => ("broken off", None),
+    };
+    if once.json {
+        told(&document(outcome, view, None));
+    } else {
+        let last = view.map_or(BROKEN_OFF, |view| &view.now.message);
+        line(&said(last, lang));
+    }
+    Ok(ExitCode::from(match outcome {
+        "success" => 0,
+        "failed" => 1,
+        // As of what Ctrl+C has ended.
+        _ => 130,
+    }))
+}
+
+fn document(outcome: &str, view: Option<&View>, error: Option<(&str, &str)>) -> String {
+    let now = view.map(|view| &view.now);
+    serde_json::json!({
+        "outcome": outcome,
+        "message": now.map(|now| &now.message),
+        "error": now.and_then(|now| now.error.clone()).or_else(|| error.map(|(code, problem)| format!("{code}: {problem}"))),
+    })
+    .to_string()
+}
+
+/// Shows the board: its lines, and on a terminal how far a download is.
+struct Shown {
+    lang: Lang,
+    quiet: bool,
+    terminal: bool,
+    /// Whether a line is there that the next one takes the place of.
+    open: bool,
+}
+
+impl Shown {
+    fn show(&mut self, view: &View) {
+        if self.quiet {
+            return;
+        }
+        let mut out = io::stderr().lock();
+        if self.open {
+            let _ = write!(out, "\r\x1b[K");
+            self.open = false;
+        }
+        for line in &view.lines {
+            let _ = writeln!(out, "{line}");
+        }
+        let now = &view.now;
+        if self.terminal && view.busy && now.progress > 0 {
+            let message = said(&now.message, self.lang);
+            let _ = write!(out, "{:3} % {message}", now.progress);
+            let _ = out.flush();
+            self.open = true;
+        }
+    }
+}
+
+fn tell(entry: &str, version: &str, path: &Path) -> Result<ExitCode> {
+    let entry: Entry = serde_json::from_str(entry).map_err(|error| Error::Internal {
+        what: error.to_string(),
+    })?;
+    if let Err(problem) = entry.write(path, version) {
+        line(&problem);
+        return Ok(ExitCode::FAILURE);
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -47,7 +47,8 @@ enum Command {
     /// Looks for updates while the app runs, and fetches them
     #[command(hide = true)]
     Background(Place),
-    /// Brings the app up to date without starting it
+    /// Brings the app up to date without starting it; with an agent.toml beside launcher.toml, its services stop
+    /// and start as the resident updater has it
     Update {
         #[command(flatten)]
         place: Place,
@@ -55,6 +56,12 @@ enum Command {
         /// installation, and over a metered connection
         #[arg(long)]
         force: bool,
+        /// For this once another repository of the forge
+        #[arg(long, value_name = "OWNER/NAME")]
+        repo: Option<String>,
+        /// For this once this version (or tag), and no other
+        #[arg(long, value_name = "VERSION")]
+        target: Option<String>,
     },
     /// Does what a double-click on the launcher does: updates, then starts the app
     Run {
@@ -233,7 +240,7 @@ fn job(command: Command) -> Option<(Place, Job)> {
         Command::Demo | Command::Serve(_) | Command::Publishing(_) => return None,
         Command::Check { place, force } => (place, Work::Check { force }),
         Command::Background(place) => (place, Work::Background),
-        Command::Update { place, force } => (place, Work::Update { force }),
+        Command::Update { place, force, .. } => (place, Work::Update { force }),
         Command::Run { dir, args } => (Place { dir, json: false }, Work::Run { args }),
         Command::Rollback {
             place,
@@ -306,7 +313,26 @@ fn main() -> ExitCode {
         Command::Serve(serve) => return serve.run(),
         #[cfg(feature = "publish")]
         Command::Demo => return demo::run(),
+        #[cfg(feature = "agent")]
+        Command::Update {
+            place,
+            force,
+            repo,
+            target,
+        } if agent::looks_after(&place.dir) => {
+            let once = agent::Once {
+                force,
+                repo,
+                target,
+                json: place.json,
+            };
+            return agent::update(&place.dir, &once);
+        }
         command => command,
+    };
+    let once = match &command {
+        Command::Update { repo, target, .. } => (repo.clone(), target.clone()),
+        _ => (None, None),
     };
     // All others have returned.
     let Some((place, job)) = job(command) else {
@@ -330,7 +356,9 @@ fn main() -> ExitCode {
         std::path::absolute(&place.dir)
     }
     .unwrap_or(place.dir);
-    ExitCode::from(match Session::open(&home) {
+    let session = Session::open(&home)
+        .and_then(|session| session.for_once(once.0.as_deref(), once.1.as_deref()));
+    ExitCode::from(match session {
         Ok(session) => match job {
             Job::Work(work) => session.work(&work, place.json),
             Job::Operation(operation) => session.operate(&operation, place.json),

@@ -19,6 +19,8 @@ mod markdown;
 mod page;
 mod texts;
 
+pub use texts::said;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +30,7 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Json, Response};
 use axum::routing::{get, post};
-use castoff::config::{Config, SourceKind, When};
+use castoff::config::{Config, SourceKind};
 use castoff::version::Version;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -291,7 +293,7 @@ async fn config(State(agent): State<Arc<Agent>>) -> Response {
         }
     };
     good(&json!({
-        "auto_check_enabled": engine.update.when != When::Manual,
+        "auto_check_enabled": checks::are_made(engine),
         "check_interval_hours": hours(engine),
         "github_repo": repo(SourceKind::Github),
         "update_source": kind(engine),

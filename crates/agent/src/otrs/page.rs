@@ -9,6 +9,7 @@
 //! one of them with every form.
 
 use std::convert::Infallible;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::Router;
@@ -20,7 +21,6 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use castoff::config::When;
 use castoff::fetch;
 use castoff::launcher::messages::Lang;
 use castoff::source::Announced;
@@ -33,6 +33,7 @@ use serde_json::json;
 use super::texts::{self, Texts, fill, said};
 use super::{broken, hours, kind, markdown, plain};
 use crate::board::{Stage, View};
+use crate::checks;
 use crate::news::Checked;
 use crate::serve::blocking;
 use crate::work::{Agent, Backup};
@@ -184,6 +185,19 @@ async fn backup(agent: &Arc<Agent>, name: &str) -> Option<Backup> {
     all.into_iter().find(|it| it.ours && it.name == name)
 }
 
+/// A name as a value in an address.
+fn encoded(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    name.bytes().fold(String::new(), |mut text, byte| {
+        if plain(byte) {
+            text.push(char::from(byte));
+        } else {
+            let _ = write!(text, "%{byte:02X}");
+        }
+        text
+    })
+}
+
 /// `GET /upgrade/restore?name=`.
 async fn ask_restore(
     State(agent): State<Arc<Agent>>,
@@ -209,7 +223,7 @@ async fn ask_restore(
             }
         }
     };
-    let ask = format!("name={}", backup.name);
+    let ask = format!("name={}", encoded(&backup.name));
     let frame = Frame {
         title: &title,
         below: "",
@@ -523,7 +537,7 @@ fn kept(backups: &[Backup], busy: bool, reader: Reader) -> Markup {
                                 @if !backup.ours { small { (t.by_hand) } }
                                 @else if !busy {
                                     @let mark = if reader.query.is_empty() { "?" } else { "&" };
-                                    a.button href={ "upgrade/restore" (reader.query) (mark) "name=" (backup.name) } { (t.restore) }
+                                    a.button href={ "upgrade/restore" (reader.query) (mark) "name=" (encoded(&backup.name)) } { (t.restore) }
                                 }
                             }
                         }
@@ -543,7 +557,7 @@ fn configured(agent: &Agent, reader: Reader) -> Markup {
     } else {
         fill(t.hours, "n", &hours(engine).to_string())
     };
-    let automatic = if engine.update.when == When::Manual {
+    let automatic = if !checks::are_made(engine) {
         t.off
     } else {
         t.on

@@ -110,6 +110,14 @@ const BOARD: &[(&str, &str)] = &[
         "Successfully installed version *",
         "版本 * 已安装并正常运行",
     ),
+    (
+        "Restoring failed, version * is back",
+        "恢复失败，已回到版本 *",
+    ),
+    (
+        "An interrupted update is undone...",
+        "正在撤销被中断的升级……",
+    ),
     ("Update failed, version * is back", "升级失败，已恢复版本 *"),
     (
         "Update failed, and no version runs",
@@ -125,11 +133,16 @@ const BOARD: &[(&str, &str)] = &[
     ("Download failed", "下载失败"),
     ("A service does not stop", "服务无法停止"),
     ("Installation failed", "安装失败"),
+    ("Broken off: nothing was changed", "已中断：没有任何改动"),
+    (
+        "Another process is at work on this app",
+        "另一个进程正在处理此应用",
+    ),
     ("MD5 verification failed", "MD5 校验失败"),
 ];
 
 /// What the board says, in a language.
-pub(super) fn said(message: &str, lang: Lang) -> String {
+pub fn said(message: &str, lang: Lang) -> String {
     let found = BOARD.iter().find_map(|(pattern, chinese)| {
         let Some((begin, end)) = pattern.split_once('*') else {
             return (*pattern == message).then(|| (*chinese).to_owned());

@@ -3,19 +3,26 @@
 //! Promises: an upgrade stops the services as late as can be, and ends as an installation does; a way
 //! back stops them, puts the older version in place, starts them, and looks.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use castoff::launcher::logfile::LogFile;
 use castoff::progress::{Event, Observer, Phase, Silent};
-use castoff::updater::Steward as _;
-use castoff::{disk, layout};
+use castoff::release::Package;
+use castoff::updater::{Outcome, Steward as _};
+use castoff::version::Version;
+use castoff::{Error, disk, layout};
 use chrono::{DateTime, Local, NaiveDateTime, TimeZone as _};
 use log::Level as LogLevel;
 use tokio::sync::oneshot;
 
-use super::{Agent, DEPLOYMENT, Downloading, Failure, Job, Keeper, Refusal, failure_of};
+use super::{
+    Agent, DEPLOYMENT, Downloading, Failure, Job, Keeper, Mode, Refusal, UPGRADING, failure_of,
+};
 use crate::board::{Stage, View};
-use crate::memory::{Installation, Level};
+use crate::memory::Installation;
+use crate::ownership;
 
 /// Where the app that updated itself kept its backups, below its folder.
 const FOREIGN: &str = "upgrade_backups";
@@ -46,8 +53,12 @@ impl Agent {
     /// Begins an upgrade to whatever the source offers; with `force`, also to what failed here before. What
     /// it comes to is received.
     pub fn upgrade(&self, force: bool) -> Result<oneshot::Receiver<View>, Refusal> {
-        let message = "Downloading the version that the source offers...";
-        self.hand_on(Stage::Downloading, message, Job::Upgrade { force })
+        let resumed = false;
+        self.hand_on(
+            Stage::Downloading,
+            UPGRADING,
+            Job::Upgrade { force, resumed },
+        )
     }
 
     /// Begins to put a backup of this name back. What it comes to is received.
@@ -62,10 +73,13 @@ impl Agent {
         message: &str,
         job: Job,
     ) -> Result<oneshot::Receiver<View>, Refusal> {
-        let turn = self.take()?;
-        self.board.begin(stage, message);
+        let right = self.take()?;
+        if let (Job::Upgrade { force: true, .. }, Mode::Resident) = (&job, self.mode) {
+            // Who has asked for it does not have to ask again.
+            self.note(|memory| memory.upgrade = true);
+        }
         let (told, end) = oneshot::channel();
-        let _ = self.jobs.send((turn, job, Some(told)));
+        self.send(right, stage, message, job, Some(told));
         Ok(end)
     }
 
@@ -99,6 +113,9 @@ impl Agent {
             .updater(&course)
             .and_then(|updater| updater.with_steward(&keeper).update(force));
         match result {
+            Ok(Outcome::UpToDate { version }) if !keeper.is_stopping() => {
+                Ok(format!("Version {version} is installed already"))
+            }
             // The source was not reached, or there is nothing that could be installed.
             Err(error) if self.board.read().stage == Stage::Downloading => {
                 Err(failure_of(&error, "DOWNLOAD_FAILED"))
@@ -108,30 +125,80 @@ impl Agent {
     }
 
     pub(super) fn restore_now(&self, name: &str) -> Result<String, Failure> {
-        // It has no version to be told from what is there: whatever that is, is started.
-        let mut installation = Installation {
-            level: Level::Previous,
-            ..Installation::of(String::new())
+        let of = |error: Error| failure_of(&error, DEPLOYMENT);
+        let updater = self.updater(&Silent).map_err(of)?;
+        let kept = layout::find(updater.folder(), name).map_err(of)?;
+        let Some(version) = kept.version else {
+            let problem = format!("which version {name} is, is not known");
+            return Err(Failure::deployment(problem, "Installation failed"));
         };
+        let mut installation = Installation::of(version.to_string());
+        installation.restores = true;
         let known = &mut installation.wishes.services;
         known.clone_from(&self.memory().services);
+        known.retain(|service| self.services.look(&service.name).known);
         let keeper = Keeper::new(self, installation);
-        let updater = self
-            .updater(&Silent)
-            .map_err(|error| failure_of(&error, DEPLOYMENT))?;
-        let gone_back = keeper.stop().and_then(|()| updater.roll_back(name, false));
+        let gone_back = keeper.stop().and_then(|()| updater.return_to(name));
         let installation = keeper.installation();
         match gone_back {
-            Ok(_) => {
-                let version = self.finish(installation)?;
-                Ok(format!("Version {version} is restored"))
-            }
+            Ok(_) => self.finish(installation),
             Err(error) => {
                 let failure = failure_of(&error, DEPLOYMENT);
                 Err(self.call_off(&installation, failure, keeper.is_stopping()))
             }
         }
     }
+
+    /// Keeps a package that is being installed where the configuration says, and no more than so many.
+    pub(super) fn keep_package(&self, version: &Version, package: &Package) -> castoff::Result<()> {
+        let Some(place) = &self.config.packages.keep_in else {
+            return Ok(());
+        };
+        let updater = self.updater(&Silent)?;
+        let root = updater.folder().root();
+        let place = root.join(place);
+        let (Some(from), version) = (updater.package(package), version.file_name()) else {
+            return Ok(());
+        };
+        let end = match File::open(&from).map(|mut file| magic(&mut file)) {
+            Ok([b'P', b'K', ..]) => "zip",
+            Ok([0x1f, 0x8b, ..]) => "tar.gz",
+            _ => "tar.zst",
+        };
+        let app = &self.engine.app;
+        let folder = place.join(&version);
+        disk::create_folders(&folder)?;
+        ownership::check(&[&folder])?;
+        let to = folder.join(format!("{app}-{version}.{end}"));
+        disk::remove_file(&to)?;
+        disk::link_or_copy(&from, &to)?;
+        disk::sync_folder(&folder)?;
+        // What is none of ours stays: each has one file, of the folder's version.
+        let is_ours = |folder: &Path| {
+            let name = folder.file_name()?.to_str()?;
+            let mut files = std::fs::read_dir(folder).ok()?;
+            let (only, end) = (files.next()?.ok()?, files.next());
+            let only = only.file_name().into_string().ok()?;
+            let ours = only.starts_with(&format!("{app}-{name}.")) && end.is_none();
+            ours.then(|| name.parse::<Version>().ok()).flatten()
+        };
+        let kept = std::fs::read_dir(&place).into_iter().flatten().flatten();
+        let kept = kept.filter_map(|entry| Some((is_ours(&entry.path())?, entry.path())));
+        let mut kept: Vec<_> = kept.filter(|(_, path)| *path != folder).collect();
+        kept.sort_by(|(one, _), (other, _)| other.cmp(one));
+        for (_, old) in kept.iter().skip(self.engine.update.keep.max(1) - 1) {
+            disk::remove_tree(old)?;
+        }
+        Ok(())
+    }
+}
+
+/// What a file begins with.
+fn magic(file: &mut File) -> [u8; 4] {
+    let mut begin = [0; 4];
+    // One that is shorter is none of them.
+    let _ = file.read_exact(&mut begin);
+    begin
 }
 
 /// A path as people write it: absolute, and without `.` in it.

@@ -1,0 +1,295 @@
+//! An app that is this updater's own child: started and ended by it, and started again when it ends by itself.
+//!
+//! Promises: there is one at a time, also after this updater was killed: which process it was is noted in
+//! `.castoff/child.json`, and whoever comes next ends it, with all that it has started, before another one
+//! starts. A number that another process has by now is known by the time at which that began.
+
+use std::process::{Child, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use castoff::disk;
+use castoff::state::ClientFolder;
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use serde::{Deserialize, Serialize};
+
+use crate::services::{GRACE, POLL, State, shell};
+
+/// How long is waited before one that has ended by itself is started again: at first, and at most, as the
+/// wait doubles each time.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
+
+/// One that has lived so long begins with the short pause again.
+const LONG: Duration = Duration::from_mins(1);
+
+/// The app.
+#[derive(Debug)]
+pub struct Offspring {
+    line: String,
+    folder: ClientFolder,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    child: Option<Child>,
+    /// Whether it is to run.
+    wanted: bool,
+    since: Instant,
+    pause: Duration,
+}
+
+/// A process, also when this updater no longer lives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Known {
+    pid: i32,
+    /// When it began, where the system tells.
+    began: Option<String>,
+}
+
+impl Offspring {
+    /// One that a command line starts in the folder of the version that is installed.
+    pub fn new(line: &str, folder: &ClientFolder) -> Self {
+        Self {
+            line: line.to_owned(),
+            folder: folder.clone(),
+            inner: Mutex::new(Inner {
+                child: None,
+                wanted: false,
+                since: Instant::now(),
+                pause: PAUSE.0,
+            }),
+        }
+    }
+
+    fn note(&self) -> std::path::PathBuf {
+        self.folder.own().join("child.json")
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How it is.
+    pub fn state(&self) -> State {
+        let mut inner = self.lock();
+        let wanted = inner.wanted;
+        match inner.child.as_mut().map(Child::try_wait) {
+            Some(Ok(None)) => State::Running,
+            Some(_) if wanted => State::Failed,
+            None if self.stranger().is_some() => State::Running,
+            _ => State::Stopped,
+        }
+    }
+
+    /// Starts it, unless it runs.
+    pub fn start(&self) -> Result<(), String> {
+        let mut inner = self.lock();
+        if matches!(inner.child.as_mut().map(Child::try_wait), Some(Ok(None))) {
+            return Ok(());
+        }
+        if let Some(stranger) = self.stranger() {
+            log::info!("process {} of an earlier updater is ended", stranger.pid);
+            end(&stranger, GRACE);
+        }
+        inner.wanted = true;
+        inner.pause = PAUSE.0;
+        self.spawn(&mut inner)
+    }
+
+    fn spawn(&self, inner: &mut Inner) -> Result<(), String> {
+        inner.since = Instant::now();
+        inner.child = None;
+        let mut command = shell(&self.line, &self.folder.tree());
+        // What it says goes where this updater's own output goes.
+        command.stdin(Stdio::null());
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let child = command
+            .spawn()
+            .map_err(|error| format!("{}: {error}", self.line))?;
+        let known = Known::of(&child);
+        inner.child = Some(child);
+        let noted = serde_json::to_vec(&known).map_err(|error| error.to_string());
+        let noted = noted.and_then(|text| {
+            disk::write_atomic(&self.note(), &text).map_err(|error| error.chain())
+        });
+        if let Err(problem) = noted {
+            log::error!("which process the app is cannot be noted: {problem}");
+        }
+        Ok(())
+    }
+
+    /// Ends it, with all that it has started: asked first, and made to after `patience`.
+    pub fn stop(&self, patience: Duration) -> Result<(), String> {
+        let mut inner = self.lock();
+        inner.wanted = false;
+        let known = match &mut inner.child {
+            Some(child) => Some(Known::of(child)),
+            None => self.stranger(),
+        };
+        if let Some(known) = known {
+            // Its own end is taken note of meanwhile, else it would seem to be there for ever.
+            let child = inner.child.take();
+            let reaper = child.map(|mut child| std::thread::spawn(move || child.wait()));
+            let ended = end(&known, patience);
+            if !ended {
+                return Err("it cannot be ended".to_owned());
+            }
+            if let Some(reaper) = reaper {
+                let _ = reaper.join();
+            }
+        }
+        disk::remove_file(&self.note()).map_err(|error| error.chain())
+    }
+
+    /// Starts it again where it has ended by itself, and has waited for that.
+    pub fn revive(&self) {
+        let mut inner = self.lock();
+        let ended = match inner.child.as_mut().map(Child::try_wait) {
+            Some(Ok(Some(status))) => status.to_string(),
+            _ => return,
+        };
+        let lived = inner.since.elapsed();
+        if lived >= LONG {
+            inner.pause = PAUSE.0;
+        }
+        if !inner.wanted || lived < inner.pause {
+            return;
+        }
+        log::warn!("the app has ended ({ended}) and is started again");
+        inner.pause = (inner.pause * 2).min(PAUSE.1);
+        // What it has left running holds its port.
+        let left = inner.child.as_ref().map(Known::of);
+        if let Some(left) = left {
+            end(&left, GRACE);
+        }
+        if let Err(problem) = self.spawn(&mut inner) {
+            log::error!("{problem}");
+        }
+    }
+
+    /// One that an updater has left which no longer lives.
+    fn stranger(&self) -> Option<Known> {
+        let text = std::fs::read(self.note()).ok()?;
+        let known: Known = serde_json::from_slice(&text).ok()?;
+        // Whoever has that number now may be anybody, where that cannot be told.
+        let same = known.began.is_some() && known.began == began(known.pid);
+        same.then_some(known)
+    }
+}
+
+impl Known {
+    fn of(child: &Child) -> Self {
+        let pid = child.id().cast_signed();
+        Self {
+            pid,
+            began: began(pid),
+        }
+    }
+}
+
+/// When a process began, told apart from those before the last start of the system. `None`: it is not there, or
+/// this system has no `/proc`.
+fn began(pid: i32) -> Option<String> {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Its name, in parentheses, may hold anything; the time is the 20th field after it.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let time = fields.split_whitespace().nth(19)?;
+    Some(format!("{} {time}", boot.trim()))
+}
+
+/// Ends the group of a process. `false`: it is still there.
+fn end(known: &Known, patience: Duration) -> bool {
+    let Some(group) = Pid::from_raw(known.pid) else {
+        return true;
+    };
+    for (signal, patience) in [(Signal::TERM, patience), (Signal::KILL, GRACE)] {
+        let deadline = Instant::now() + patience;
+        let _ = kill_process_group(group, signal);
+        while test_kill_process_group(group).is_ok() {
+            if Instant::now() >= deadline {
+                break;
+            }
+            sleep(POLL / 10);
+        }
+    }
+    test_kill_process_group(group).is_err()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use castoff::config::LayoutKind;
+    use std::path::Path;
+
+    fn client(folder: &Path) -> ClientFolder {
+        let client =
+            ClientFolder::new(folder, "local_version.json").with_layout(LayoutKind::InPlace);
+        disk::create_folders(&client.own()).unwrap();
+        client
+    }
+
+    #[test]
+    fn one_that_was_left_is_ended_and_nobody_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let client = client(folder.path());
+        let new = || Offspring::new("sleep 100 & sleep 100", &client);
+        let note = new().note();
+        let first = new();
+        assert_eq!(first.state(), State::Stopped);
+        first.start().unwrap();
+        assert_eq!(first.state(), State::Running);
+        let left: Known = serde_json::from_slice(&std::fs::read(&note).unwrap()).unwrap();
+        // As after a kill: nobody waits for it any more.
+        let mut child = first.lock().child.take().unwrap();
+        let second = new();
+        assert_eq!(second.state(), State::Running);
+        let reaper = std::thread::spawn(move || child.wait());
+        second.start().unwrap();
+        reaper.join().unwrap().unwrap();
+        assert_eq!(began(left.pid), None);
+        second.stop(GRACE).unwrap();
+        assert_eq!(second.state(), State::Stopped);
+        assert!(!note.exists());
+        // A number that somebody else has by now.
+        let mut other = std::process::Command::new("sleep")
+            .arg("100")
+            .spawn()
+            .unwrap();
+        let other_known = Known {
+            began: Some("another time".to_owned()),
+            ..Known::of(&other)
+        };
+        std::fs::write(&note, serde_json::to_vec(&other_known).unwrap()).unwrap();
+        assert_eq!(new().state(), State::Stopped);
+        assert!(other.try_wait().unwrap().is_none());
+        other.kill().unwrap();
+        other.wait().unwrap();
+    }
+
+    #[test]
+    fn one_that_ends_by_itself_starts_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let line = "echo x >> starts; [ $(wc -l < starts) -gt 1 ] && exec sleep 100; exit 3";
+        let app = Offspring::new(line, &client(folder.path()));
+        app.start().unwrap();
+        let deadline = Instant::now() + Duration::from_mins(1);
+        while app.state() != State::Failed {
+            assert!(Instant::now() < deadline);
+            sleep(POLL);
+        }
+        while app.state() != State::Running {
+            assert!(Instant::now() < deadline);
+            app.revive();
+            sleep(POLL);
+        }
+        let starts = std::fs::read_to_string(folder.path().join("starts")).unwrap();
+        assert_eq!(starts.lines().count(), 2);
+        app.stop(GRACE).unwrap();
+        // What was told to end stays ended.
+        app.revive();
+        assert_eq!(app.state(), State::Stopped);
+    }
+}

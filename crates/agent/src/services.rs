@@ -247,6 +247,13 @@ impl Services {
         };
         let agent = nearby(Duration::from_secs(5));
         loop {
+            // One that has ended by now does not answer later.
+            if let Some(service) = services
+                .iter()
+                .find(|service| self.state(&service.name) == State::Failed)
+            {
+                return Err(failed(&service.name, "has failed", None));
+            }
             let problem = match agent.get(url).call() {
                 Ok(answer) if answer.status() == 200 => return Ok(()),
                 Ok(answer) => format!("it answers {}", answer.status()),

@@ -55,6 +55,25 @@ fn a_unit_is_written_once_and_names_the_devices_paths() {
 }
 
 #[test]
+fn services_that_are_updated_in_place_wait_for_an_undo() {
+    let world = crate::otrs::installation("");
+    let told = said(&install(&world, &[]));
+    let path = world
+        .home()
+        .join("etc/systemd/system/otrs.service.d/castoff.conf");
+    assert!(told.contains("castoff.conf is written"), "{told}");
+    let text = fs::read_to_string(path).unwrap();
+    let condition = "\nConditionPathExists=!/opt/.castoff/journal.json\n";
+    assert!(text.contains(condition), "{text}");
+    // One whose versions are folders is whole at any time.
+    let world = World::new();
+    world.name_services();
+    said(&install(&world, &[]));
+    let units = fs::read_dir(world.home().join("etc/systemd/system")).unwrap();
+    assert_eq!(units.count(), 1);
+}
+
+#[test]
 fn an_image_keeps_its_log_in_itself() {
     let world = World::new();
     let toml = world.opt().join("launcher.toml");

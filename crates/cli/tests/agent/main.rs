@@ -2,6 +2,7 @@
 //! server that packages come from, and a receiver of reports.
 #![cfg(unix)]
 
+mod child;
 mod cycle;
 mod doctor;
 mod failing;
@@ -9,5 +10,6 @@ mod install;
 mod orders;
 mod otrs;
 mod page;
+mod shell;
 mod unasked;
 mod world;

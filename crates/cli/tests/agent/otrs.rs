@@ -329,7 +329,8 @@ fn a_migration_that_fails_brings_the_old_version_back() {
 #[test]
 fn a_kill_in_the_middle_leaves_a_version_that_is_whole_and_runs() {
     for (step, version, stage) in [
-        ("fetch.verified", "1.0.0", "idle"),
+        // Who has asked for it does not have to ask again.
+        ("fetch.verified", "1.1.0", "success"),
         ("commit.rename", "1.0.0", "failed"),
         ("commit.versioned", "1.0.0", "failed"),
         ("commit.done", "1.1.0", "success"),
@@ -352,7 +353,13 @@ fn a_kill_in_the_middle_leaves_a_version_that_is_whole_and_runs() {
 
 #[test]
 fn a_restore_that_is_killed_is_finished_or_begins_anew() {
-    for step in ["undo.journalled", "undo.path", "undo.done"] {
+    for (step, version, stage) in [
+        // The older version is none of those that were asked for until it is begun to be put back.
+        ("backup.begun", "1.1.0", "failed"),
+        ("undo.journalled", "1.0.0", "success"),
+        ("undo.path", "1.0.0", "success"),
+        ("undo.done", "1.0.0", "success"),
+    ] {
         let mut world = installation("");
         offer(&world, &["1.1.0"]);
         world.start();
@@ -364,9 +371,110 @@ fn a_restore_that_is_killed_is_finished_or_begins_anew() {
         let _answer = world.begin("POST", "/upgrade/restore", &[&origin, form], "name=1.0.0");
         world.wait_for_end();
         world.start();
-        world.wait_for("success");
-        assert_app(&world, "1.0.0");
+        let now = world.wait_for(stage);
+        let message = now["data"]["message"].as_str().unwrap();
+        let wanted = match stage {
+            "success" => "Version 1.0.0 is restored",
+            _ => "The installation was interrupted",
+        };
+        assert_eq!(message, wanted, "{step}");
+        assert_app(&world, version);
     }
+}
+
+#[test]
+fn a_backup_that_does_not_run_leads_back_to_what_was_there() {
+    let mut world = installation("");
+    offer(&world, &["1.1.0"]);
+    world.start();
+    assert_eq!(upgrade(&world)["success"], true);
+    world.faults(&["dies otrs 1.0.0"]);
+    let backup = world.opt().join(".backup/1.0.0");
+    let wanted = json!({"backup_path": backup}).to_string();
+    let (status, answer) = world.call("POST", "/upgrade/api/restore-backup", Some(&wanted));
+    assert_eq!(status, 500, "{answer}");
+    let error = answer["error"].as_str().unwrap();
+    assert!(
+        error.starts_with("Restoring failed, version v1.1.0 is back: "),
+        "{error}"
+    );
+    assert_app(&world, "1.1.0");
+    assert_eq!(world.alarm(), None);
+    // The backup is still there, for when it does.
+    world.faults(&[]);
+    let (_, answer) = world.call("POST", "/upgrade/api/restore-backup", Some(&wanted));
+    assert_eq!(answer["success"], true, "{answer}");
+    assert_app(&world, "1.0.0");
+}
+
+#[test]
+fn an_upgrade_that_was_being_fetched_goes_on_and_waits_for_the_network() {
+    let mut world = installation("update.when = \"manual\"");
+    offer(&world, &["1.1.0"]);
+    let (path, bytes) = tarball("1.1.0");
+    world.server.unroute(&path);
+    world
+        .server
+        .route(&path, Reply::file(&bytes).stall_after(10));
+    world.start();
+    press(&world);
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while !world.server.requests().iter().any(|it| it.path() == path) {
+        assert!(Instant::now() < deadline, "nobody asks");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let begun = Instant::now();
+    world.calls();
+    world.terminate();
+    // It waits for no download, and leaves the services alone.
+    assert!(begun.elapsed() < Duration::from_secs(20));
+    assert_eq!(world.calls(), [""; 0]);
+    // As at a boot: the network is there a moment later.
+    let latest = format!("{RELEASES}/latest");
+    world.server.unroute(&latest);
+    world.server.route(&latest, Reply::status(503));
+    world.start();
+    while !world.log().contains("again in 1 s") {
+        assert!(Instant::now() < deadline, "{}", world.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    offer(&world, &["1.1.0"]);
+    world.wait_for("success");
+    assert_app(&world, "1.1.0");
+    // Once is enough.
+    world.terminate();
+    world.start();
+    assert_eq!(world.progress()["data"]["stage"], "idle");
+}
+
+#[test]
+fn an_update_by_hand_that_was_killed_is_undone_but_not_under_an_app_that_runs() {
+    let mut world = installation("");
+    offer(&world, &["1.1.0"]);
+    world.start();
+    assert_eq!(upgrade(&world)["success"], true);
+    world.kill();
+    fs::write(world.home().join("run/otrs"), "inactive\n").unwrap();
+    let mut back = world.command(&["rollback", "1.0.0"]);
+    let output = back.env("CASTOFF_FAIL", "undo.path=kill").output().unwrap();
+    assert!(!output.status.success());
+    assert!(world.opt().join(".castoff/journal.json").exists());
+    // Somebody has started it, and it does not end.
+    fs::write(world.home().join("run/otrs"), "active\n").unwrap();
+    world.faults(&["stays otrs any"]);
+    world.start();
+    let now = world.wait_for("failed");
+    let error = now["data"]["error"].as_str().unwrap();
+    assert!(error.starts_with("PROCESS_KILL_FAILED: "), "{error}");
+    assert!(world.opt().join(".castoff/journal.json").exists());
+    assert!(world.alarm().is_some());
+    world.kill();
+    world.faults(&[]);
+    world.start();
+    world.wait_for("failed");
+    assert!(!world.opt().join(".castoff/journal.json").exists());
+    assert_eq!(read(&world, "VERSION"), "1.0.0");
+    assert_eq!(world.state("otrs"), "active");
 }
 
 #[test]

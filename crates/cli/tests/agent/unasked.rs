@@ -142,6 +142,80 @@ fn an_app_is_upgraded_and_told_which_version_it_is() {
 }
 
 #[test]
+fn what_belongs_to_the_apps_user_is_written_with_that_users_rights() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+    if !crate::orders::is_root() {
+        eprintln!("left out: this is not root");
+        return;
+    }
+    // Any other user than root.
+    const USER: u32 = 65534;
+    let record = "record = { env_file = \"conf/.env\", sqlite = \"db/data.db\", \
+         statement = \"UPDATE app_update_status SET current_version = :version\" }";
+    let mut world = world("", record);
+    for (folder, file, text) in [("conf", ".env", "A=1\n"), ("db", "data.db", "")] {
+        let folder = world.opt().join(folder);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(file), text).unwrap();
+    }
+    let database = world.opt().join("db/data.db");
+    let connection = rusqlite::Connection::open(&database).unwrap();
+    connection
+        .execute_batch(
+            "CREATE TABLE app_update_status (current_version TEXT);
+             INSERT INTO app_update_status VALUES ('1.2.9')",
+        )
+        .unwrap();
+    drop(connection);
+    for path in ["conf", "conf/.env", "db", "db/data.db"] {
+        chown(world.opt().join(path), Some(USER), Some(USER)).unwrap();
+    }
+    // They get as far as their folders.
+    for folder in [world.home(), &world.opt()] {
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    release(&world, "1.3.0", "");
+    world.start();
+    let done = upgrade(&world);
+    assert_eq!(done["success"], true, "{done}");
+    let user = std::process::Command::new(env!("CARGO_BIN_EXE_castoff"));
+    let runs = std::os::unix::process::CommandExt::uid(&mut { user }, USER)
+        .arg("--version")
+        .output();
+    if !runs.is_ok_and(|output| output.status.success()) {
+        eprintln!("left out: another user does not reach the program");
+        return;
+    }
+    assert_eq!(
+        read(&world, "conf/.env"),
+        "A=1\nAPP_VERSION=1.3.0\n",
+        "{}",
+        world.log()
+    );
+    let connection = rusqlite::Connection::open(&database).unwrap();
+    let version: String = connection
+        .query_row("SELECT current_version FROM app_update_status", [], |row| {
+            row.get(0)
+        })
+        .unwrap();
+    assert_eq!(version, "1.3.0");
+    let owner = fs::metadata(world.opt().join("conf/.env")).unwrap().uid();
+    assert_eq!(owner, USER);
+    // A link that the user has put there leads nowhere that they may not write.
+    let foreign = world.opt().join("foreign");
+    fs::write(&foreign, "A=1\n").unwrap();
+    let env = world.opt().join("conf/.env");
+    fs::remove_file(&env).unwrap();
+    std::os::unix::fs::symlink(&foreign, &env).unwrap();
+    release(&world, "1.4.0", "");
+    assert_eq!(upgrade(&world)["success"], true);
+    assert_eq!(
+        fs::read_to_string(&env).unwrap(),
+        "A=1\nAPP_VERSION=1.4.0\n"
+    );
+}
+
+#[test]
 fn what_is_found_unasked_waits_for_a_word_or_is_installed_and_the_outcome_is_told() {
     let often = "update.when = \"background\"\nupdate.interval = 1";
     let mut waits = world(often, "");
@@ -186,6 +260,9 @@ fn what_is_found_unasked_waits_for_a_word_or_is_installed_and_the_outcome_is_tol
     let before = asked(&world);
     until(&|| asked(&world) >= before + 3, &world);
     assert_eq!(read(&world, "app.py"), "app 1.2.9");
+    // Nor is it told again.
+    assert_eq!(outcomes().len(), 1);
+    assert_eq!(world.progress()["data"]["stage"], "failed");
     // The next version is.
     release(&world, "1.4.0", "");
     until(&|| read(&world, "app.py") == "app 1.4.0", &world);

@@ -139,14 +139,17 @@ impl Agent {
     /// Whether an address is one of the configured source's: one that it names, or one of the same place
     /// and repository.
     pub fn is_of_source(&self, address: &str) -> castoff::Result<bool> {
-        let Ok(address) = fetch::resolve(address, address) else {
-            return Ok(false);
-        };
-        if lies_in(&self.engine.source, &address) {
+        let whole = fetch::resolve(address, address).ok();
+        if let Some(whole) = &whole
+            && lies_in(&self.engine.source, whole)
+        {
             return Ok(true);
         }
         let checked = self.check(false)?;
-        let same = |known: &str| fetch::resolve(known, known).is_ok_and(|known| known == address);
+        // What a folder names is no address of the web.
+        let same = |known: &str| {
+            known == address || whole.is_some() && fetch::resolve(known, known).ok() == whole
+        };
         Ok(checked.addresses().any(same))
     }
 }

@@ -14,18 +14,20 @@ use crate::hooks::{self, Hook, Occasion, Runner};
 use crate::layout;
 use crate::layout::locks::{ChangeLock, UpdateLock};
 use crate::order;
+use crate::progress::{Along, Event, Observer};
 use crate::release::Commands;
 use crate::state::{ClientFolder, Link};
 use crate::version::Version;
 use crate::{Error, Result, record};
 
 /// What goes along with the versions in a client folder.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Companions<'a> {
     config: &'a Config,
     folder: &'a ClientFolder,
     /// The launcher's environment, of which commands get what is not the launcher's own.
     environment: &'a [(OsString, OsString)],
+    observer: &'a dyn Observer,
     /// Commands of a package that may bring some.
     packaged: Option<&'a Commands>,
 }
@@ -47,11 +49,13 @@ impl<'a> Companions<'a> {
         config: &'a Config,
         folder: &'a ClientFolder,
         environment: &'a [(OsString, OsString)],
+        observer: &'a dyn Observer,
     ) -> Self {
         Self {
             config,
             folder,
             environment,
+            observer,
             packaged: None,
         }
     }
@@ -110,6 +114,9 @@ impl<'a> Companions<'a> {
     /// `HOOK_FAILED`.
     pub(crate) fn after_stage(&self, way: Way<'_>, staged: &Path) -> Result<()> {
         let tree = self.folder.tree();
+        if self.config.python.requirements.is_some() {
+            self.tell(Along::Dependencies);
+        }
         environments::prepare(
             self.folder,
             self.config,
@@ -128,6 +135,10 @@ impl<'a> Companions<'a> {
         version: Option<&Version>,
         lock: &ChangeLock,
     ) -> Result<bool> {
+        let databases = &self.config.databases;
+        if !databases.sqlite.is_empty() || databases.other.is_some() {
+            self.tell(Along::Databases);
+        }
         self.databases(None).copy(name, version, Some(lock))
     }
 
@@ -186,6 +197,7 @@ impl<'a> Companions<'a> {
 
     /// Makes the databases what they were when the copy was made. Can be repeated.
     pub(crate) fn put_data_back(&self, name: &str, lock: &ChangeLock) -> Result<()> {
+        self.tell(Along::DatabasesBack);
         if self.databases(Some(lock)).put_back(name, lock)? {
             return Ok(());
         }
@@ -282,6 +294,10 @@ impl<'a> Companions<'a> {
         environments::prune(self.folder, &needed)
     }
 
+    fn tell(&self, along: Along<'_>) {
+        self.observer.event(&Event::Along(along));
+    }
+
     fn databases<'b>(&'b self, lock: Option<&'b ChangeLock>) -> Databases<'b> {
         Databases::new(self.folder, &self.config.databases, self.runner(lock))
     }
@@ -306,6 +322,7 @@ impl<'a> Companions<'a> {
         if commands.is_empty() {
             return Ok(());
         }
+        self.tell(Along::Commands(hook.as_str()));
         let tree = self.folder.tree();
         let python = environments::interpreter(self.folder, self.config, &tree, self.environment);
         // A hook that comes before the first version has no such folder yet.

@@ -30,6 +30,19 @@ pub enum Phase {
     Launch,
 }
 
+/// What goes along with the files of a version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Along<'a> {
+    /// What it depends on is installed.
+    Dependencies,
+    /// The databases are copied.
+    Databases,
+    /// A copy of them is put back.
+    DatabasesBack,
+    /// The commands of this hook are run.
+    Commands(&'a str),
+}
+
 /// What happened just now.
 #[derive(Debug)]
 pub enum Event<'a> {
@@ -71,6 +84,8 @@ pub enum Event<'a> {
         /// The version that is installed now.
         version: Option<&'a Version>,
     },
+    /// What goes along with a version is looked after.
+    Along(Along<'a>),
     /// Something is not as it should be, and the work goes on.
     Warning(&'a Error),
     /// The new version failed and the one before is back.

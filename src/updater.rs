@@ -953,7 +953,7 @@ impl<'a> Updater<'a> {
     }
 
     fn companions(&self) -> Companions<'_> {
-        Companions::new(self.config, &self.folder, &self.environment)
+        Companions::new(self.config, &self.folder, &self.environment, self.observer)
     }
 
     fn site<'b>(&'b self, lock: &'b ChangeLock) -> Site<'b> {

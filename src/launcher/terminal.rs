@@ -331,8 +331,9 @@ impl Observer for Terminal {
         let mut view = self.view();
         let view = &mut *view;
         match *event {
-            // These are over in an instant, or end in an event that is worth a line.
-            Event::Phase(Phase::Recover | Phase::Check | Phase::Plan | Phase::Launch) => {}
+            // These are over in an instant, or end in an event that is worth a line, or are parts of a phase.
+            Event::Phase(Phase::Recover | Phase::Check | Phase::Plan | Phase::Launch)
+            | Event::Along(_) => {}
             Event::Phase(phase) => {
                 self.phase(view, phase);
                 if phase == Phase::Wait {

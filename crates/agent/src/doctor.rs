@@ -23,7 +23,6 @@ use serde::Serialize;
 use crate::config::{Config, Control, FILE_NAME};
 use crate::install::SERVICE;
 use crate::ownership;
-use crate::report::nearby;
 use crate::services::{Found, Services, State};
 
 /// No clock that is right shows a time before this was written (2026-01-01).
@@ -94,7 +93,7 @@ pub fn examine(home: &Path, client: &Path, engine: &Engine) -> Vec<Finding> {
         Err(error) => doctor.fault("app", &Text::Problem, &error.chain()),
     }
     if let Some(config) = &config {
-        doctor.port(config);
+        doctor.port(config, client);
         doctor.receiver(config);
         doctor.token(config);
     }
@@ -357,7 +356,7 @@ impl Doctor<'_> {
         }
     }
 
-    fn port(&mut self, config: &Config) {
+    fn port(&mut self, config: &Config, client: &Path) {
         let mut address = config.listen;
         if address.ip().is_unspecified() {
             address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
@@ -366,9 +365,7 @@ impl Doctor<'_> {
         if !connects(address) {
             return self.fault("port", &Text::NobodyListens, &value);
         }
-        let token = config.token_file.as_deref();
-        let token = token.and_then(|path| std::fs::read_to_string(path).ok());
-        if is_updater(address, token.as_deref().unwrap_or_default().trim()) {
+        if lives(client) {
             self.good("port", &Text::Listens, &value);
         } else {
             self.fault("port", &Text::PortTaken, &value);
@@ -445,17 +442,10 @@ fn connects(address: SocketAddr) -> bool {
     TcpStream::connect_timeout(&address, PATIENCE).is_ok()
 }
 
-/// Whether what listens there answers as this updater does.
-fn is_updater(address: SocketAddr, token: &str) -> bool {
-    let asked = nearby(PATIENCE)
-        .get(format!("http://{address}/api/v1.0/progress"))
-        .header("Authorization", format!("Bearer {token}"))
-        .call();
-    let answer = asked.and_then(|mut answer| answer.body_mut().read_to_string());
-    let answer: Option<serde_json::Value> = answer
-        .ok()
-        .and_then(|text| serde_json::from_str(&text).ok());
-    answer.is_some_and(|answer| answer["code"].is_u64() && answer["msg"].is_string())
+/// Whether the resident updater of a folder lives: it has its port then, or it would have ended.
+fn lives(client: &Path) -> bool {
+    let lock = std::fs::File::open(client.join(".castoff").join(crate::serve::LOCK));
+    lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(std::fs::TryLockError::WouldBlock)))
 }
 
 /// Whether others than its owner may change a file or folder, or its owner is neither root nor this user.

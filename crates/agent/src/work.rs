@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use castoff::archive::Archive;
 use castoff::fetch::Client;
-use castoff::progress::{Event, Observer, Phase};
+use castoff::progress::{Along, Event, Observer, Phase};
 use castoff::release::{Package, Release};
 use castoff::state::Link;
 use castoff::trust::Trusted;
@@ -709,8 +709,9 @@ impl Agent {
 
     /// From a switch that has been made, or was interrupted, to a version that runs; says what has come of it.
     fn finish(&self, mut installation: Installation) -> Result<String, Failure> {
+        let notes = Notes(&self.board);
         let updater = self
-            .asking()
+            .updater(&notes)
             .map_err(|error| failure_of(&error, DEPLOYMENT))?;
         if let Err(error) = updater.settle() {
             // What lies there may be a mixture: it is not started.
@@ -1065,6 +1066,24 @@ impl Observer for Downloading<'_> {
     }
 }
 
+/// Writes in the log what goes along with a version.
+struct Notes<'a>(&'a Board);
+
+impl Observer for Notes<'_> {
+    fn event(&self, event: &Event<'_>) {
+        let Event::Along(along) = event else {
+            return;
+        };
+        let text = match along {
+            Along::Dependencies => "Installing what the version depends on",
+            Along::Databases => "Copying the databases",
+            Along::DatabasesBack => "Putting the databases back",
+            Along::Commands(hook) => &format!("Running the commands of hooks.{hook}"),
+        };
+        self.0.note(log::Level::Info, text);
+    }
+}
+
 /// Keeps the services of an installation: what the engine calls between staging and switch.
 struct Keeper<'a> {
     agent: &'a Agent,
@@ -1167,6 +1186,7 @@ impl Observer for Keeper<'_> {
             }
         };
         let mut total = self.total.lock().unwrap_or_else(PoisonError::into_inner);
+        Notes(&self.agent.board).event(event);
         match event {
             Event::Phase(Phase::Plan) => *total = 0,
             Event::Total { bytes, .. } => *total = bytes.unwrap_or(0),

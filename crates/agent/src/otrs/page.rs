@@ -557,10 +557,10 @@ fn configured(agent: &Agent, reader: Reader) -> Markup {
     } else {
         fill(t.hours, "n", &hours(engine).to_string())
     };
-    let automatic = if !checks::are_made(engine) {
-        t.off
-    } else {
+    let automatic = if checks::are_made(engine) {
         t.on
+    } else {
+        t.off
     };
     html! {
         dl.sheet.facts {

@@ -42,7 +42,9 @@ fn offer_tag(world: &World, repo: &str, version: &str) {
 
 #[test]
 fn an_app_is_upgraded_from_a_shell_with_its_services_and_a_line_for_each_step() {
-    let world = installation("");
+    let world = installation("hooks.after_commit = [\"true\"]\ndatabases.sqlite = [\"data.db\"]");
+    let database = rusqlite::Connection::open(world.opt().join("data.db")).unwrap();
+    database.execute_batch("CREATE TABLE t (x)").unwrap();
     let agent = world.opt().join("agent.toml");
     let text = fs::read_to_string(&agent).unwrap();
     let text = text.replace(
@@ -59,6 +61,8 @@ fn an_app_is_upgraded_from_a_shell_with_its_services_and_a_line_for_each_step() 
     for line in [
         "] [INFO] The source offers version v1.1.0, 1.0.0 is installed\n",
         "] [INFO] Stopping services...\n",
+        "] [INFO] Copying the databases\n",
+        "] [INFO] Running the commands of hooks.after_commit\n",
         "] [INFO] Starting services...\n",
         "] [INFO] Successfully installed version v1.1.0\n",
     ] {

@@ -141,15 +141,20 @@ fn an_app_is_upgraded_and_told_which_version_it_is() {
     assert_eq!(world.state("otrs"), "active");
 }
 
+/// Any other user than root.
+const USER: u32 = 65534;
+
 #[test]
+#[expect(
+    clippy::print_stderr,
+    reason = "what is left out is said where tests say it"
+)]
 fn what_belongs_to_the_apps_user_is_written_with_that_users_rights() {
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
     if !crate::orders::is_root() {
         eprintln!("left out: this is not root");
         return;
     }
-    // Any other user than root.
-    const USER: u32 = 65534;
     let record = "record = { env_file = \"conf/.env\", sqlite = \"db/data.db\", \
          statement = \"UPDATE app_update_status SET current_version = :version\" }";
     let mut world = world("", record);

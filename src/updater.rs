@@ -483,7 +483,7 @@ impl<'a> Updater<'a> {
             record::debug!("the answer is not kept: {}", error.chain());
         }
         // A first installation asks at every start until it is there.
-        if note && installed.is_some() {
+        if note && installed.is_some() && !self.config.once {
             self.note_asked(installed.as_ref(), &answer);
         }
         // Also where it has failed: keys that were learnt must not be forgotten because what came

@@ -113,6 +113,8 @@ pub struct Config {
     pub trust: Option<TrustConfig>,
     /// How the network is used.
     pub network: NetworkConfig,
+    /// Whether something of it holds for this once alone: what the source says then is not remembered.
+    pub once: bool,
     /// What an update does.
     pub update: UpdateConfig,
     /// How the app is started.
@@ -521,6 +523,7 @@ impl Config {
     /// For this once another repository, or another version and no other. Fails with `CONFIG_INVALID` where
     /// that is none, or the source has no repositories.
     pub fn override_for_once(&mut self, repo: Option<&str>, version: Option<&str>) -> Result<()> {
+        self.once = repo.is_some() || version.is_some();
         if let Some(repo) = repo {
             let invalid = |problem: &str| Error::ConfigInvalid {
                 place: format!("repository {repo:?}"),
@@ -610,6 +613,7 @@ impl Reader {
             }
         });
         Ok(Config {
+            once: false,
             app,
             name,
             icon: self.text("icon").map(PathBuf::from),

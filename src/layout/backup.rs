@@ -213,9 +213,16 @@ pub(crate) fn keep(
     let (Some(mut backup), _) = describe(folder, &installed, &changing)? else {
         return Ok(false);
     };
-    let sizes = backup.records().map(|(_, record)| match record.content {
-        Content::File { size, .. } => size,
-        Content::Link(_) => 0,
+    // One that is the same is as good.
+    let same = |known: &Backup| {
+        (&known.installed, known.displaced.is_empty()) == (&backup.installed, true)
+    };
+    if all(folder).iter().any(|(_, known)| same(known)) {
+        return Ok(true);
+    }
+    let sizes = backup.records().map(|(path, record)| match record.content {
+        Content::File { size, mode, .. } if written_in_place(path, mode, mutable) => size,
+        _ => 0,
     });
     disk::need_space(folder.root(), sizes.sum())?;
     fill(folder, &mut backup, mutable)?;

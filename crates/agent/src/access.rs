@@ -18,7 +18,7 @@ const SHORTEST: usize = 16;
 
 /// What a browser says of a request.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
 /// The rules.
 #[derive(Clone, Debug)]
@@ -67,7 +67,7 @@ impl Access {
             return Err((StatusCode::MISDIRECTED_REQUEST, problem));
         }
         // Somebody may come by a link; a page of another site has no other reason to call.
-        let follows = text(SEC_FETCH_MODE) == Some("navigate");
+        let follows = text(SEC_FETCH_DEST) == Some("document");
         if reads && !follows && text(SEC_FETCH_SITE) == Some("cross-site") {
             let problem = "a page of another site may not call".to_owned();
             return Err((StatusCode::FORBIDDEN, problem));
@@ -145,13 +145,13 @@ mod tests {
         );
         assert_eq!(asked(&open, &Method::GET, &[]), Some(421));
         let cross = ("sec-fetch-site", "cross-site");
-        for (mode, status) in [
-            ("navigate", None),
-            ("no-cors", Some(403)),
-            ("cors", Some(403)),
+        for (dest, status) in [
+            ("document", None),
+            ("image", Some(403)),
+            ("iframe", Some(403)),
         ] {
-            let headers = [("host", "localhost"), cross, ("sec-fetch-mode", mode)];
-            assert_eq!(asked(&open, &Method::GET, &headers), status, "{mode}");
+            let headers = [("host", "localhost"), cross, ("sec-fetch-dest", dest)];
+            assert_eq!(asked(&open, &Method::GET, &headers), status, "{dest}");
         }
         let host = ("host", "localhost:12315");
         for (origin, status) in [

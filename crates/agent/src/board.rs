@@ -120,6 +120,16 @@ pub struct View {
     pub lines: Vec<String>,
 }
 
+/// Whether this process is about to end. Nothing begins then.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Closing {
+    No,
+    /// When what is under way has ended.
+    Waits,
+    /// Whatever is under way.
+    Leaves,
+}
+
 struct Inner {
     now: Progress,
     since: Instant,
@@ -130,7 +140,7 @@ struct Inner {
     gone: usize,
     /// What has to be reported; none where nobody is to be told.
     reports: Option<VecDeque<Progress>>,
-    closing: bool,
+    closing: Closing,
     ended: bool,
 }
 
@@ -164,7 +174,7 @@ impl Board {
                 operation: 0,
                 lines: VecDeque::new(),
                 gone: 0,
-                closing: false,
+                closing: Closing::No,
                 ended: false,
             }),
             changed: Condvar::new(),
@@ -225,7 +235,7 @@ impl Board {
     pub fn take(self: &Arc<Self>) -> Result<Turn, Busy> {
         let mut inner = self.lock();
         inner.grow_old();
-        if inner.taken {
+        if inner.taken || inner.closing != Closing::No {
             return Err(Busy(inner.now.clone()));
         }
         inner.taken = true;
@@ -288,19 +298,22 @@ impl Board {
         }
     }
 
-    /// This process is about to end. `true`: an installation is under way and is waited for; else none gets to
-    /// where services are stopped any more.
+    /// This process is about to end: no operation begins any more. `true`: one is under way that is waited for;
+    /// else none gets to where services are stopped.
     pub fn close(&self) -> bool {
         let mut inner = self.lock();
-        let stage = inner.now.stage;
-        let waits = inner.taken && matches!(stage, Stage::Installing | Stage::Rebooting);
-        inner.closing = !waits;
+        let waits = inner.taken && !inner.fetches();
+        inner.closing = if waits {
+            Closing::Waits
+        } else {
+            Closing::Leaves
+        };
         waits
     }
 
-    /// Whether this process is about to end, and nothing is waited for.
+    /// Whether this process is about to end, and what is under way is not waited for.
     pub fn is_closing(&self) -> bool {
-        self.lock().closing
+        self.lock().closing == Closing::Leaves
     }
 
     /// Nothing is written any more: whoever waits is let go.
@@ -309,10 +322,15 @@ impl Board {
         self.changed.notify_all();
     }
 
-    /// Waits until no operation is under way.
+    /// Waits until no operation is under way that is waited for.
     pub fn wait_for_rest(&self) {
         let mut inner = self.lock();
         while inner.taken {
+            if inner.fetches() {
+                // It had not begun when it was looked at.
+                inner.closing = Closing::Leaves;
+                return;
+            }
             inner = self
                 .changed
                 .wait(inner)
@@ -363,6 +381,11 @@ impl Inner {
         }
         self.now = now;
         self.since = Instant::now();
+    }
+
+    /// Whether what is under way can be left as it is.
+    fn fetches(&self) -> bool {
+        matches!(self.now.stage, Stage::Downloading | Stage::Verifying)
     }
 
     fn view(&self, operation: u64, known: usize) -> View {

@@ -1,8 +1,10 @@
 //! An app that is this updater's own child: started and ended by it, and started again when it ends by itself.
 //!
 //! Promises: there is one at a time, also after this updater was killed: which process it was is noted in
-//! `.castoff/child.json`, and whoever comes next ends it, with all that it has started, before another one
-//! starts. A number that another process has by now is known by the time at which that began.
+//! `.castoff/child.json`, and whoever comes next ends it, with its group, before another one starts. A number that
+//! another process has by now is known by the time at which that began, where the system tells: on Linux.
+//!
+//! Not promised: that helpers are found whose first process has died together with the updater.
 
 use std::process::{Child, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,10 +13,14 @@ use std::time::{Duration, Instant};
 
 use castoff::disk;
 use castoff::state::ClientFolder;
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use serde::{Deserialize, Serialize};
 
 use crate::services::{GRACE, POLL, State, shell};
+
+/// Why no other one is started.
+const STAYS: &str = "it cannot be ended";
 
 /// How long is waited before one that has ended by itself is started again: at first, and at most, as the
 /// wait doubles each time.
@@ -33,7 +39,7 @@ pub struct Offspring {
 
 #[derive(Debug)]
 struct Inner {
-    child: Option<Child>,
+    child: Option<(Child, Known)>,
     /// Whether it is to run.
     wanted: bool,
     since: Instant,
@@ -46,6 +52,13 @@ struct Known {
     pid: i32,
     /// When it began, where the system tells.
     began: Option<String>,
+}
+
+impl Inner {
+    fn lives(&mut self) -> bool {
+        let child = self.child.as_mut();
+        child.is_some_and(|(child, _)| matches!(child.try_wait(), Ok(None)))
+    }
 }
 
 impl Offspring {
@@ -74,46 +87,53 @@ impl Offspring {
     /// How it is.
     pub fn state(&self) -> State {
         let mut inner = self.lock();
-        let wanted = inner.wanted;
-        match inner.child.as_mut().map(Child::try_wait) {
-            Some(Ok(None)) => State::Running,
-            Some(_) if wanted => State::Failed,
-            None if self.stranger().is_some() => State::Running,
-            _ => State::Stopped,
+        if inner.lives() || (inner.child.is_none() && self.stranger().is_some()) {
+            State::Running
+        } else if inner.wanted {
+            State::Failed
+        } else {
+            State::Stopped
         }
     }
 
-    /// Starts it, unless it runs.
-    pub fn start(&self) -> Result<(), String> {
+    /// Starts it, unless it runs. One that another updater has left is ended first, within `patience`.
+    pub fn start(&self, patience: Duration) -> Result<(), String> {
         let mut inner = self.lock();
-        if matches!(inner.child.as_mut().map(Child::try_wait), Some(Ok(None))) {
+        if inner.lives() {
             return Ok(());
         }
+        // From now on it is tried again.
+        inner.wanted = true;
+        inner.since = Instant::now();
+        inner.pause = PAUSE.0;
         if let Some(stranger) = self.stranger() {
             log::info!("process {} of an earlier updater is ended", stranger.pid);
-            end(&stranger, GRACE);
+            if !end(&stranger, patience) {
+                return Err(STAYS.to_owned());
+            }
         }
-        inner.wanted = true;
-        inner.pause = PAUSE.0;
         self.spawn(&mut inner)
     }
 
     fn spawn(&self, inner: &mut Inner) -> Result<(), String> {
         inner.since = Instant::now();
-        inner.child = None;
         let mut command = shell(&self.line, &self.folder.tree());
-        // What it says goes where this updater's own output goes.
-        command.stdin(Stdio::null());
+        // What it says goes where this updater's own messages go.
+        command.stdin(Stdio::null()).stdout(std::io::stderr());
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let child = command
             .spawn()
             .map_err(|error| format!("{}: {error}", self.line))?;
-        let known = Known::of(&child);
-        inner.child = Some(child);
+        let pid = child.id().cast_signed();
+        let known = Known {
+            pid,
+            began: began(pid),
+        };
         let noted = serde_json::to_vec(&known).map_err(|error| error.to_string());
         let noted = noted.and_then(|text| {
             disk::write_atomic(&self.note(), &text).map_err(|error| error.chain())
         });
+        inner.child = Some((child, known));
         if let Err(problem) = noted {
             log::error!("which process the app is cannot be noted: {problem}");
         }
@@ -124,46 +144,44 @@ impl Offspring {
     pub fn stop(&self, patience: Duration) -> Result<(), String> {
         let mut inner = self.lock();
         inner.wanted = false;
-        let known = match &mut inner.child {
-            Some(child) => Some(Known::of(child)),
-            None => self.stranger(),
-        };
-        if let Some(known) = known {
-            // Its own end is taken note of meanwhile, else it would seem to be there for ever.
-            let child = inner.child.take();
-            let reaper = child.map(|mut child| std::thread::spawn(move || child.wait()));
-            let ended = end(&known, patience);
-            if !ended {
-                return Err("it cannot be ended".to_owned());
-            }
-            if let Some(reaper) = reaper {
+        match inner.child.take() {
+            Some((mut child, known)) => {
+                // Its own end is taken note of meanwhile, else it would seem to be there for ever.
+                let reaper = std::thread::spawn(move || child.wait());
+                if !end(&known, patience) {
+                    return Err(STAYS.to_owned());
+                }
                 let _ = reaper.join();
+            }
+            None => {
+                if self.stranger().is_some_and(|it| !end(&it, patience)) {
+                    return Err(STAYS.to_owned());
+                }
             }
         }
         disk::remove_file(&self.note()).map_err(|error| error.chain())
     }
 
-    /// Starts it again where it has ended by itself, and has waited for that.
+    /// Starts it again where it has ended by itself, or could not be started, and has waited for that.
     pub fn revive(&self) {
         let mut inner = self.lock();
-        let ended = match inner.child.as_mut().map(Child::try_wait) {
-            Some(Ok(Some(status))) => status.to_string(),
-            _ => return,
-        };
-        let lived = inner.since.elapsed();
-        if lived >= LONG {
-            inner.pause = PAUSE.0;
-        }
-        if !inner.wanted || lived < inner.pause {
+        if !inner.wanted || inner.lives() {
             return;
         }
-        log::warn!("the app has ended ({ended}) and is started again");
-        inner.pause = (inner.pause * 2).min(PAUSE.1);
-        // What it has left running holds its port.
-        let left = inner.child.as_ref().map(Known::of);
-        if let Some(left) = left {
-            end(&left, GRACE);
+        let lived = inner.since.elapsed();
+        if let Some((_, known)) = inner.child.take() {
+            log::warn!("the app has ended by itself");
+            // What it has left running holds its port.
+            end(&known, GRACE);
+            if lived >= LONG {
+                inner.pause = PAUSE.0;
+            }
         }
+        if lived < inner.pause {
+            return;
+        }
+        log::warn!("the app is started again");
+        inner.pause = (inner.pause * 2).min(PAUSE.1);
         if let Err(problem) = self.spawn(&mut inner) {
             log::error!("{problem}");
         }
@@ -176,16 +194,6 @@ impl Offspring {
         // Whoever has that number now may be anybody, where that cannot be told.
         let same = known.began.is_some() && known.began == began(known.pid);
         same.then_some(known)
-    }
-}
-
-impl Known {
-    fn of(child: &Child) -> Self {
-        let pid = child.id().cast_signed();
-        Self {
-            pid,
-            began: began(pid),
-        }
     }
 }
 
@@ -205,17 +213,23 @@ fn end(known: &Known, patience: Duration) -> bool {
     let Some(group) = Pid::from_raw(known.pid) else {
         return true;
     };
+    // Its number is somebody else's by now, which it can only be when its group is gone.
+    let is_others = || {
+        let now = began(known.pid);
+        now.is_some() && now != known.began
+    };
+    let is_gone = || is_others() || test_kill_process_group(group) == Err(Errno::SRCH);
     for (signal, patience) in [(Signal::TERM, patience), (Signal::KILL, GRACE)] {
+        if is_gone() {
+            return true;
+        }
         let deadline = Instant::now() + patience;
         let _ = kill_process_group(group, signal);
-        while test_kill_process_group(group).is_ok() {
-            if Instant::now() >= deadline {
-                break;
-            }
+        while !is_gone() && Instant::now() < deadline {
             sleep(POLL / 10);
         }
     }
-    test_kill_process_group(group).is_err()
+    is_gone()
 }
 
 #[cfg(test)]
@@ -239,15 +253,15 @@ mod tests {
         let note = new().note();
         let first = new();
         assert_eq!(first.state(), State::Stopped);
-        first.start().unwrap();
+        first.start(GRACE).unwrap();
         assert_eq!(first.state(), State::Running);
         let left: Known = serde_json::from_slice(&std::fs::read(&note).unwrap()).unwrap();
         // As after a kill: nobody waits for it any more.
-        let mut child = first.lock().child.take().unwrap();
+        let (mut child, _) = first.lock().child.take().unwrap();
         let second = new();
         assert_eq!(second.state(), State::Running);
         let reaper = std::thread::spawn(move || child.wait());
-        second.start().unwrap();
+        second.start(GRACE).unwrap();
         reaper.join().unwrap().unwrap();
         assert_eq!(began(left.pid), None);
         second.stop(GRACE).unwrap();
@@ -260,7 +274,7 @@ mod tests {
             .unwrap();
         let other_known = Known {
             began: Some("another time".to_owned()),
-            ..Known::of(&other)
+            pid: other.id().cast_signed(),
         };
         std::fs::write(&note, serde_json::to_vec(&other_known).unwrap()).unwrap();
         assert_eq!(new().state(), State::Stopped);
@@ -274,7 +288,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let line = "echo x >> starts; [ $(wc -l < starts) -gt 1 ] && exec sleep 100; exit 3";
         let app = Offspring::new(line, &client(folder.path()));
-        app.start().unwrap();
+        app.start(GRACE).unwrap();
         let deadline = Instant::now() + Duration::from_mins(1);
         while app.state() != State::Failed {
             assert!(Instant::now() < deadline);

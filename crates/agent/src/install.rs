@@ -74,7 +74,7 @@ pub fn install(request: &Request, engine: &Engine, tell: &mut dyn FnMut(&str)) -
     let logs = place.there(&logs);
     let folder = place.there(&request.home);
     let executable = place.there(&request.executable);
-    let text = unit(&executable, &folder, &logs)?;
+    let mut text = unit(&executable, &folder, &logs)?;
 
     let example = request.home.join(FILE_NAME);
     if example.exists() {
@@ -93,8 +93,11 @@ pub fn install(request: &Request, engine: &Engine, tell: &mut dyn FnMut(&str)) -
         ));
     }
     let unit = units.join(format!("{SERVICE}.service"));
-    let changed = put_unit(&unit, &text, request.force, tell)?;
     let config = Config::read(&request.home)?;
+    if config.services.control == Control::Child {
+        text = without_limits(&text);
+    }
+    let changed = put_unit(&unit, &text, request.force, tell)?;
     put_conditions(&units, &place, request, &config, engine, tell)?;
     if request.start {
         start(&config, changed, tell)?;
@@ -205,6 +208,17 @@ fn unit(executable: &Path, folder: &Path, logs: &Path) -> Result<String> {
         .replace("@LOGS@", plain(logs)?))
 }
 
+/// The unit of an updater that is the parent of an app, which may need any amount of memory.
+fn without_limits(unit: &str) -> String {
+    let lines = unit.lines().filter(|line| {
+        !line.starts_with("MemoryMax=") && !line.starts_with("OOMScoreAdjust=") && *line != LIMITS
+    });
+    lines.flat_map(|line| [line, "\n"]).collect()
+}
+
+/// The comment on what limits the memory.
+const LIMITS: &str = "# The updater needs a tenth of that; what its packages run counts too.";
+
 /// A path that means itself wherever it stands in a unit, where each setting has its own rules of quoting.
 fn plain(path: &Path) -> Result<&str> {
     let text = path.to_str().filter(|text| {
@@ -285,6 +299,13 @@ mod tests {
         let config: Config = toml::from_str(&shown).unwrap();
         assert_eq!(config.services.units, ["worker", "device-api"]);
         assert_eq!(config.packages.expire(), Duration::from_hours(24));
+    }
+
+    #[test]
+    fn an_app_that_is_a_child_has_the_memory_that_it_needs() {
+        let text = without_limits(UNIT);
+        assert!(!text.contains("Memory") && !text.contains("OOM") && !text.contains("a tenth"));
+        assert_eq!(UNIT.lines().count(), text.lines().count() + 3);
     }
 
     #[test]

@@ -117,13 +117,21 @@ impl Entry {
         let Some((user, group)) = ownership::one_owner(path) else {
             return Err(error.chain());
         };
-        let executable = std::env::current_exe().map_err(|error| error.to_string())?;
+        // Also where the file was replaced since, or the user does not get to it.
+        let this = Path::new("/proc/self/exe");
+        let executable = if this.exists() {
+            this.to_path_buf()
+        } else {
+            std::env::current_exe().map_err(|error| error.to_string())?
+        };
         let entry = serde_json::to_string(self).map_err(|error| error.to_string())?;
         let mut command = Command::new(executable);
         command
             .args(["agent", "tell", "--entry", &entry, "--version", version])
             .arg(path)
             .current_dir("/")
+            // It is that user's process, who can read what is in it.
+            .env_clear()
             .uid(user)
             .gid(group);
         services::run(command, PATIENCE + PATIENCE).map(drop)
@@ -157,7 +165,7 @@ fn run(database: &Path, statement: &str, version: &str) -> rusqlite::Result<()> 
     connection.busy_timeout(PATIENCE)?;
     let rows = connection.execute(statement, named_params! {":version": version})?;
     if rows == 0 {
-        log::warn!("{}: {statement:?} changed no row", database.display());
+        return Err(rusqlite::Error::QueryReturnedNoRows);
     }
     Ok(())
 }

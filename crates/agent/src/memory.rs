@@ -62,9 +62,9 @@ pub struct Installation {
     pub level: Level,
     /// Why, where it has.
     pub why: Option<String>,
-    /// Whether it puts back a version that is kept.
+    /// The version that is left, where one that is kept takes its place.
     #[serde(default)]
-    pub restores: bool,
+    pub left: Option<String>,
 }
 
 impl Installation {
@@ -76,7 +76,7 @@ impl Installation {
             before: Vec::new(),
             level: Level::New,
             why: None,
-            restores: false,
+            left: None,
         }
     }
 }

@@ -41,15 +41,24 @@ fn check_one(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// User and group of a file that is the same user's as its folder, where that is not root: with nobody else's
-/// rights it can be written there.
+/// The user whose a file and its folder are, where that is not root, with that user's own group: with nobody
+/// else's rights it can be written there.
 #[cfg(unix)]
 pub fn one_owner(file: &Path) -> Option<(u32, u32)> {
     use std::os::unix::fs::MetadataExt as _;
     let found = std::fs::symlink_metadata(file).ok()?;
     let folder = std::fs::metadata(file.parent()?).ok()?;
-    let same = found.is_file() && found.uid() == folder.uid() && found.uid() != 0;
-    same.then(|| (found.uid(), found.gid()))
+    if !found.is_file() || found.uid() != folder.uid() || found.uid() == 0 {
+        return None;
+    }
+    // The file's group may be one in which the user is not.
+    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    let mut users = users
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>());
+    let of = |line: &[&str], at: usize| line.get(at)?.parse::<u32>().ok();
+    let user = users.find(|line| of(line, 2) == Some(found.uid()))?;
+    Some((found.uid(), of(&user, 3).filter(|group| *group != 0)?))
 }
 
 /// Windows has no root.

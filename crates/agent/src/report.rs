@@ -54,7 +54,7 @@ const ATTEMPTS: u32 = 4;
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// Sends a document to an address, on a thread of its own; again, where that fails. The answer is not read.
-pub fn tell(client: Client, url: String, document: &serde_json::Value) {
+pub fn tell(client: Client, url: String, document: &serde_json::Value) -> JoinHandle<()> {
     let body = document.to_string().into_bytes();
     thread::spawn(move || {
         let headers = [("Content-Type", "application/json".to_owned())];
@@ -72,5 +72,5 @@ pub fn tell(client: Client, url: String, document: &serde_json::Value) {
                 thread::sleep(PAUSE * attempt);
             }
         }
-    });
+    })
 }

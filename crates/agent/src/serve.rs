@@ -8,7 +8,7 @@ use std::future::IntoFuture as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -32,6 +32,10 @@ const GRACE: Duration = Duration::from_secs(3);
 
 /// How often it is looked whether the child still runs.
 const LOOK: Duration = Duration::from_millis(500);
+
+/// How often it is looked whether another process was killed in an installation, and at most how long is waited
+/// before one is taken up again that fails.
+const TAKE_UP: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(5));
 
 /// What the resident updater of a folder holds, as long as it lives.
 pub(crate) const LOCK: &str = "agent.lock";
@@ -77,12 +81,13 @@ pub(crate) fn runtime() -> Result<Runtime> {
 }
 
 /// Ends the board; what it has come to is told, where somebody listens.
-pub(crate) async fn last_reports(board: &Board, reporter: Option<JoinHandle<()>>) {
-    board.end();
-    if let Some(reporter) = reporter {
-        let told = tokio::task::spawn_blocking(move || reporter.join());
-        let _ = tokio::time::timeout(GRACE, told).await;
-    }
+pub(crate) async fn last_reports(agent: &Agent, reporter: Option<JoinHandle<()>>) {
+    agent.board.end();
+    let told = [reporter, agent.telling()].into_iter().flatten();
+    let told: Vec<_> = told.collect();
+    let told =
+        tokio::task::spawn_blocking(|| told.into_iter().map(JoinHandle::join).for_each(drop));
+    let _ = tokio::time::timeout(GRACE, told).await;
 }
 
 async fn serve(
@@ -117,9 +122,7 @@ async fn serve(
     if checks::are_made(&agent.engine) {
         checks::start(Arc::clone(&agent));
     }
-    if agent.services.is_child() {
-        watch_over(Arc::clone(&agent));
-    }
+    watch_over(Arc::clone(&agent));
     if let Ok(address) = listener.local_addr() {
         told(address);
     }
@@ -132,18 +135,28 @@ async fn serve(
         let _ = tokio::task::spawn_blocking(move || board.wait_for_rest()).await;
     }
     agent.leave();
-    last_reports(&agent.board, reporter).await;
+    last_reports(&agent, reporter).await;
     Ok(())
 }
 
-/// Starts the child again when it has ended by itself, while no operation is under way that would say
-/// something of it.
+/// Sees that the app does not stay down: a child is started again that has ended by itself, and what another
+/// process was killed in is taken up; again after a while, where that fails.
 fn watch_over(agent: Arc<Agent>) {
     thread::spawn(move || {
+        let mut pause = TAKE_UP.0;
+        let mut next = Instant::now() + pause;
         loop {
             thread::sleep(LOOK);
-            if !agent.board.is_taken() {
+            if agent.may_revive() {
                 agent.services.revive();
+            }
+            if Instant::now() >= next {
+                pause = if agent.take_up_what_is_left() {
+                    (pause * 2).min(TAKE_UP.1)
+                } else {
+                    TAKE_UP.0
+                };
+                next = Instant::now() + pause;
             }
         }
     });

@@ -340,7 +340,7 @@ impl Services {
             #[cfg(unix)]
             Control::Child if what == "stop" => return self.child.stop(patience),
             #[cfg(unix)]
-            Control::Child => return self.child.start(),
+            Control::Child => return self.child.start(self.config.stop_timeout()),
             #[cfg(not(unix))]
             Control::Child => return Err("there are no such children here".to_owned()),
             Control::Systemd => self.systemctl(what, name),

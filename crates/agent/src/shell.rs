@@ -4,13 +4,13 @@
 //! other was killed in. Told to end, it leaves a download as it is, and brings an installation to its end.
 
 use std::path::Path;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use castoff::{Error, Result};
 
 use crate::board::View;
-use crate::config::Config;
+use crate::config::{Config, Control};
 use crate::work::{self, Agent, Mode, Refusal};
 use crate::{report, serve};
 
@@ -37,58 +37,93 @@ pub fn update(
     show: &mut dyn FnMut(&View),
 ) -> Result<End> {
     serve::check(&config, home, client)?;
-    let report_url = config.report_url.clone();
-    serve::runtime()?.block_on(async {
-        let is_child = config.services.control == crate::config::Control::Child;
-        // A child of the resident updater is not this process's to end.
-        let _alone = is_child
-            .then(|| work::lock(client, serve::LOCK))
-            .transpose()?;
-        let (agent, _worker) =
-            Agent::start(config, engine, home, client.to_path_buf(), Mode::Once)?;
+    let is_child = config.services.control == Control::Child;
+    // A child of the resident updater is not this process's to end.
+    let _alone = is_child
+        .then(|| work::lock(client, serve::LOCK))
+        .transpose()?;
+    let runtime = serve::runtime()?;
+    let end = runtime.block_on(async {
+        // Who has lost their connection finds the upgrade done.
+        #[cfg(unix)]
+        let _lost = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup());
+        let report_url = config.report_url.clone();
+        let client_dir = client.to_path_buf();
+        let (agent, _worker) = Agent::start(config, engine, home, client_dir, Mode::Once)?;
         let reporter =
             (!report_url.is_empty()).then(|| report::start(Arc::clone(&agent.board), report_url));
-        let mut end = follow(&agent, show).await;
-        if let End::Done(_) = end {
-            end = match agent.upgrade(force) {
-                Ok(_) => follow(&agent, show).await,
-                Err(Refusal::Disk(error)) => return Err(error),
-                Err(_) => {
-                    return Err(Error::UpdateRunning {
-                        path: client.to_path_buf(),
-                    });
-                }
-            };
-        }
+        let end = upgrade(&agent, force, client, show).await;
         agent.leave();
-        serve::last_reports(&agent.board, reporter).await;
-        Ok(end)
-    })
+        serve::last_reports(&agent, reporter).await;
+        end
+    });
+    // Who is told of it may be slow.
+    runtime.shutdown_background();
+    end
 }
 
-/// Shows what is under way until nothing is.
-async fn follow(agent: &Agent, show: &mut dyn FnMut(&View)) -> End {
-    let mut watched = agent.board.watch();
-    let (mut operation, mut known) = (0, 0);
-    let mut told = pin!(castoff_web::end());
-    let mut ends = false;
-    loop {
-        watched.borrow_and_update();
-        let view = agent.board.view(operation, known);
-        (operation, known) = (view.operation, view.from + view.lines.len());
-        show(&view);
-        if !view.busy {
-            return End::Done(view);
+/// What was left first, then the upgrade.
+async fn upgrade(
+    agent: &Agent,
+    force: bool,
+    client: &Path,
+    show: &mut dyn FnMut(&View),
+) -> Result<End> {
+    let mut course = Course {
+        told: Box::pin(castoff_web::end()),
+        ends: false,
+        show,
+    };
+    let mut end = course.follow(agent).await;
+    // Twice: what another process was killed in meanwhile comes first.
+    for _ in 0..2 {
+        if course.ends || matches!(end, End::BrokenOff) {
+            return Ok(end);
         }
-        tokio::select! {
-            _ = watched.changed() => {}
-            () = &mut told, if !ends => {
-                ends = agent.board.close();
-                if !ends {
-                    return End::BrokenOff;
+        match agent.upgrade(force) {
+            Ok(_) => return Ok(course.follow(agent).await),
+            Err(Refusal::Disk(error)) => return Err(error),
+            Err(_) if agent.board.is_taken() => end = course.follow(agent).await,
+            Err(_) => {
+                return Err(Error::UpdateRunning {
+                    path: client.to_path_buf(),
+                });
+            }
+        }
+    }
+    Ok(end)
+}
+
+struct Course<'a, F> {
+    told: Pin<Box<F>>,
+    /// Somebody has said that it is enough.
+    ends: bool,
+    show: &'a mut dyn FnMut(&View),
+}
+
+impl<F: Future<Output = ()>> Course<'_, F> {
+    /// Shows what is under way until nothing is.
+    async fn follow(&mut self, agent: &Agent) -> End {
+        let mut watched = agent.board.watch();
+        let (mut operation, mut known) = (0, 0);
+        loop {
+            watched.borrow_and_update();
+            let view = agent.board.view(operation, known);
+            (operation, known) = (view.operation, view.from + view.lines.len());
+            (self.show)(&view);
+            if !view.busy {
+                return End::Done(view);
+            }
+            tokio::select! {
+                _ = watched.changed() => {}
+                () = &mut self.told, if !self.ends => {
+                    self.ends = true;
+                    if !agent.board.close() {
+                        return End::BrokenOff;
+                    }
+                    let text = "The installation is brought to its end first";
+                    agent.board.note(log::Level::Warn, text);
                 }
-                let text = "The installation is brought to its end first";
-                agent.board.note(log::Level::Warn, text);
             }
         }
     }

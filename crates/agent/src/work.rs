@@ -12,7 +12,7 @@
 //! goes on at the next start, from what is kept in [`memory`](crate::memory) and in the engine's journal.
 
 use std::fmt::Write as _;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{Read as _, Seek as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -72,6 +72,8 @@ pub struct Failure {
     message: String,
     /// Whether the next start has to take it up: what lies there may be a mixture.
     goes_on: bool,
+    /// Whether another attempt may succeed when the network is there.
+    of_the_network: bool,
 }
 
 /// Why an operation does not begin.
@@ -118,6 +120,8 @@ pub struct Agent {
     pub services: Services,
     mode: Mode,
     memory: Mutex<Memory>,
+    /// Tells the last outcome.
+    telling: Mutex<Option<JoinHandle<()>>>,
     jobs: mpsc::Sender<(Right, Job, Told)>,
     /// What the source has said.
     pub news: News,
@@ -139,8 +143,8 @@ pub enum Mode {
 
 /// The right to the one operation that there is at a time, in this process and in all that keep the same app.
 struct Right {
-    turn: Turn,
     lock: File,
+    turn: Turn,
 }
 
 impl Right {
@@ -155,12 +159,14 @@ impl Right {
 pub(crate) fn lock(client: &Path, name: &str) -> castoff::Result<File> {
     let own = client.join(".castoff");
     disk::create_folders(&own)?;
-    let file = disk::open_part(&own.join(name))?;
+    let path = own.join(name);
+    let file = disk::open_part(&path)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(_) => Err(Error::UpdateRunning {
+        Err(TryLockError::WouldBlock) => Err(Error::UpdateRunning {
             path: client.to_path_buf(),
         }),
+        Err(TryLockError::Error(error)) => Err(Error::io("lock", &path)(error)),
     }
 }
 
@@ -192,6 +198,7 @@ impl Agent {
             services,
             mode,
             memory: Mutex::default(),
+            telling: Mutex::default(),
             jobs,
             news: News::default(),
             files,
@@ -214,13 +221,18 @@ impl Agent {
                 }
             })
         };
-        agent.go_on();
-        if agent.services.is_child() && !agent.board.is_taken() {
-            let child = agent.services.of(&[]);
+        // What stands still is started when that has come to its end; one upgrade starts what it has installed.
+        if !agent.go_on() && mode == Mode::Resident && agent.services.is_child() {
             // The log says why it does not start; it is tried again.
-            let _ = agent.services.start(&child);
+            let _ = agent.services.start(&agent.services.of(&[]));
         }
         Ok((agent, worker))
+    }
+
+    /// What tells of the last outcome, if anything does.
+    pub fn telling(&self) -> Option<JoinHandle<()>> {
+        let mut telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
+        telling.take()
     }
 
     /// Leaves nothing behind that would be nobody's.
@@ -232,19 +244,26 @@ impl Agent {
         }
     }
 
-    /// Takes up what an earlier process has left; what is being done by another one is left to that.
-    fn go_on(&self) {
+    /// Takes up what an earlier process has left; what is being done by another one is left to that. Whether
+    /// an installation was begun, which the services wait for.
+    fn go_on(&self) -> bool {
         let Ok(right) = self.take() else {
-            return;
+            return true;
         };
         if self.asking().is_ok_and(|updater| updater.is_unsettled()) {
             // An update by hand: it is undone, and what runs with it starts.
-            self.take_up(right, Installation::of(String::new()));
-            return;
+            let mut installation = Installation::of(String::new());
+            installation.before.clone_from(&self.memory().services);
+            installation
+                .wishes
+                .services
+                .clone_from(&installation.before);
+            self.take_up(right, installation);
+            return true;
         }
         if self.mode == Mode::Once {
             // Orders are the resident updater's.
-            return;
+            return false;
         }
         let memory = self.memory().clone();
         let (message, job) = match (memory.order, memory.stage) {
@@ -262,11 +281,33 @@ impl Agent {
             (Some(order), Stage::ToInstall) if self.lies_here(&order) => {
                 self.board
                     .write(Stage::ToInstall, 100, ready(&order.version));
-                return;
+                return false;
             }
-            _ => return,
+            _ => return false,
         };
         self.send(right, Stage::Downloading, &message, job, None);
+        false
+    }
+
+    /// Takes up an installation that another process was killed in. Whether there was one.
+    pub fn take_up_what_is_left(&self) -> bool {
+        if self.board.is_taken() {
+            return false;
+        }
+        let left = self
+            .asking()
+            .is_ok_and(|updater| Memory::load(updater.folder()).installation.is_some());
+        // While that lives, it has the right.
+        left && self.take().is_err() && self.board.is_taken()
+    }
+
+    /// Whether a child that has ended by itself may be started: no operation is about to say something of it.
+    pub fn may_revive(&self) -> bool {
+        let at_work = matches!(
+            self.board.read().stage,
+            Stage::Installing | Stage::Rebooting
+        );
+        !(at_work && self.board.is_taken())
     }
 
     fn take_up(&self, right: Right, installation: Installation) {
@@ -398,7 +439,7 @@ impl Agent {
             }
             error => Refusal::Disk(error),
         })?;
-        let right = Right { turn, lock };
+        let right = Right { lock, turn };
         // Another process may have worked since.
         let memory = Memory::load(self.asking().map_err(Refusal::Disk)?.folder());
         *self.memory() = memory.clone();
@@ -422,11 +463,17 @@ impl Agent {
     fn work(&self, job: Job) -> Progress {
         match job {
             Job::Fetch { order, resumed } => {
-                match self.patiently(resumed, || self.fetch_now(&order)) {
+                let fetch = || {
+                    let fetched = self.fetch_now(&order);
+                    fetched.map_err(|failure| failure.without_password(&order.package_url))
+                };
+                match self.patiently(resumed, fetch) {
                     Ok(()) => Progress::at(Stage::ToInstall, 100, ready(&order.version)),
                     Err(failure) => {
-                        self.note(|memory| memory.stage = Stage::Failed);
-                        failed(&failure.without_password(&order.package_url))
+                        if !self.ends() {
+                            self.note(|memory| memory.stage = Stage::Failed);
+                        }
+                        failed(&failure)
                     }
                 }
             }
@@ -449,7 +496,7 @@ impl Agent {
         let mut pauses = PAUSES.iter().filter(|_| resumed);
         loop {
             let failure = match work() {
-                Err(failure) if failure.code == "DOWNLOAD_FAILED" => failure,
+                Err(failure) if failure.of_the_network => failure,
                 result => return result,
             };
             let Some(pause) = pauses.next().filter(|_| !self.board.is_closing()) else {
@@ -465,28 +512,45 @@ impl Agent {
         // At its start the system may have started what is about to be undone.
         let stopped = self.services.stop(&self.services_of(&installation));
         if let Err(error) = stopped {
-            // Files are not put back under an app that runs.
-            if self.asking().is_ok_and(|updater| updater.is_unsettled()) {
-                let mut failure = failure_of(&error, "PROCESS_KILL_FAILED");
-                failure.goes_on = true;
-                self.services.alarm(&failure.problem);
-                return Err(failure);
-            }
-            log::error!("{}", error.chain());
+            // Files are not put back under an app that runs, nor is one that still runs taken for the new one.
+            let mut failure = failure_of(&error, "PROCESS_KILL_FAILED");
+            failure.goes_on = true;
+            self.services.alarm(&failure.problem);
+            return Err(failure);
         }
         self.finish(installation)
     }
 
+    /// Whether this process or the system is about to end. What that interrupts is taken up at the next start.
+    fn ends(&self) -> bool {
+        self.board.is_closing() || self.services.system_ends()
+    }
+
+    /// Whether an ordered package waits for the word.
+    fn waits(&self) -> bool {
+        let memory = self.memory().clone();
+        let order = memory.order.filter(|_| memory.stage == Stage::ToInstall);
+        order.is_some_and(|order| self.lies_here(&order))
+    }
+
     /// What an installation has come to.
     fn end(&self, result: Result<String, Failure>) -> Progress {
-        // What the end of this process or of the system interrupts is taken up at the next start.
-        let ends = self.board.is_closing() || self.services.system_ends();
-        if result.is_ok() || !ends {
+        let ends = result.is_err() && self.ends();
+        if !ends {
             self.tell_outcome(result.as_ref());
         }
         match result {
             Ok(message) => {
-                self.note(Memory::rest);
+                let waits = self.waits();
+                self.note(|memory| {
+                    if waits {
+                        // Something else that somebody has ordered.
+                        memory.installation = None;
+                        memory.upgrade = false;
+                    } else {
+                        memory.rest();
+                    }
+                });
                 Progress::at(Stage::Success, 100, message)
             }
             Err(failure) => {
@@ -543,7 +607,10 @@ impl Agent {
             "at": Utc::now().to_rfc3339(),
         });
         match Client::new(&self.engine.network, &self.engine.source) {
-            Ok(client) => report::tell(client, url, &body),
+            Ok(client) => {
+                let telling = report::tell(client, url, &body);
+                *self.telling.lock().unwrap_or_else(PoisonError::into_inner) = Some(telling);
+            }
             Err(error) => log::error!("{}", error.chain()),
         }
     }
@@ -565,6 +632,7 @@ impl Agent {
                 problem: format!("expected {}, got {got}", order.package_md5),
                 message: "MD5 verification failed".to_owned(),
                 goes_on: false,
+                of_the_network: false,
             });
         }
         // Who cannot remember it would not find it again.
@@ -770,14 +838,14 @@ impl Agent {
         match installation.why {
             None => {
                 self.note(|memory| memory.know(&installation.wishes.services));
-                Ok(if installation.restores {
+                Ok(if installation.left.is_some() {
                     format!("Version {version} is restored")
                 } else {
                     format!("Successfully installed version {version}")
                 })
             }
             Some(why) => {
-                let what = if installation.restores {
+                let what = if installation.left.is_some() {
                     "Restoring"
                 } else {
                     "Update"
@@ -820,7 +888,8 @@ impl Agent {
             }
             (Level::Previous, None) if is_new => {
                 write(80, "Rolling back to the version before...");
-                updater.roll_back("previous", false)?;
+                let left = installation.left.as_deref().unwrap_or("previous");
+                updater.roll_back(left, false)?;
             }
             (Level::Factory, _) => {
                 write(80, "Rolling back to the factory version...");
@@ -840,7 +909,7 @@ impl Agent {
         }
         write(85, "Starting services...");
         self.services.reload();
-        if installation.restores || installation.level == Level::Factory {
+        if installation.left.is_some() || installation.level == Level::Factory {
             // They are those of all versions, and this one may not have them all.
             services.retain(|service| self.services.look(&service.name).known);
         }
@@ -948,6 +1017,7 @@ impl Failure {
             problem,
             message: message.to_owned(),
             goes_on: false,
+            of_the_network: false,
         }
     }
 }
@@ -974,6 +1044,14 @@ fn failure_of(error: &Error, otherwise: &'static str) -> Failure {
         problem: error.chain(),
         message: message.to_owned(),
         goes_on: false,
+        of_the_network: match error {
+            // That of a proxy, mostly.
+            Error::HttpStatus { status, .. } => *status >= 500,
+            _ => matches!(
+                error.code(),
+                Code::Unreachable | Code::DownloadFailed | Code::DownloadStalled
+            ),
+        },
     }
 }
 
@@ -1149,7 +1227,8 @@ impl Steward for Keeper<'_> {
         let mut installation = self.installation();
         let services = self.agent.services.of(&installation.wishes.services);
         // No version has what is not there. A package's own commands may still bring it.
-        if installation.wishes.commands.is_empty() {
+        let is_new = installation.left.is_none();
+        if is_new && installation.wishes.commands.is_empty() {
             self.agent.services.need(&services)?;
         }
         // What is new with this version is none of the one before.

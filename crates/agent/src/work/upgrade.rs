@@ -132,11 +132,14 @@ impl Agent {
             let problem = format!("which version {name} is, is not known");
             return Err(Failure::deployment(problem, "Installation failed"));
         };
+        let left = updater.installed();
+        if left.as_ref() == Some(&version) {
+            return Ok(format!("Version {version} is installed already"));
+        }
         let mut installation = Installation::of(version.to_string());
-        installation.restores = true;
+        installation.left = Some(left.map_or_else(|| "previous".to_owned(), |it| it.to_string()));
         let known = &mut installation.wishes.services;
         known.clone_from(&self.memory().services);
-        known.retain(|service| self.services.look(&service.name).known);
         let keeper = Keeper::new(self, installation);
         let gone_back = keeper.stop().and_then(|()| updater.return_to(name));
         let installation = keeper.installation();
@@ -156,19 +159,23 @@ impl Agent {
         };
         let updater = self.updater(&Silent)?;
         let root = updater.folder().root();
-        let place = root.join(place);
         let (Some(from), version) = (updater.package(package), version.file_name()) else {
             return Ok(());
         };
+        // Step by step: whoever may change one of them may lead the next one astray.
+        let mut folder = root.to_path_buf();
+        for part in place.join(&version).components() {
+            folder.push(part);
+            disk::create_folders(&folder)?;
+            ownership::check(&[&folder])?;
+        }
+        let place = root.join(place);
         let end = match File::open(&from).map(|mut file| magic(&mut file)) {
             Ok([b'P', b'K', ..]) => "zip",
             Ok([0x1f, 0x8b, ..]) => "tar.gz",
             _ => "tar.zst",
         };
         let app = &self.engine.app;
-        let folder = place.join(&version);
-        disk::create_folders(&folder)?;
-        ownership::check(&[&folder])?;
         let to = folder.join(format!("{app}-{version}.{end}"));
         disk::remove_file(&to)?;
         disk::link_or_copy(&from, &to)?;

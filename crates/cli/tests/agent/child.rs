@@ -163,6 +163,23 @@ fn it_starts_with_the_updater_is_upgraded_led_back_and_ends_with_it() {
     app.wait_for(None);
     app.wait_for(Some("1.1.0"));
     assert_ne!(app.last(), last);
+    // Also while something is fetched, here by an updater that goes on with it.
+    app.offer("1.2.0");
+    let path = "/repos/owner/web/tarball/v1.2.0";
+    app.world.server.unroute(path);
+    app.world.server.route(path, Reply::status(200).silent());
+    let origin = format!("Origin: http://{}", app.world.address());
+    app.world.send("POST", "/upgrade/start", &[&origin], "");
+    app.world.wait_for("downloading");
+    let last = app.last();
+    App::kill(&last);
+    app.wait_for(None);
+    app.wait_for(Some("1.1.0"));
+    app.world.terminate();
+    assert_eq!(app.answers(), None);
+    app.world.start();
+    app.wait_for(Some("1.1.0"));
+    assert_eq!(app.world.progress()["data"]["stage"], "downloading");
     app.world.terminate();
     assert_eq!(app.answers(), None);
 }

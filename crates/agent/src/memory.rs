@@ -129,6 +129,11 @@ impl Memory {
         })
     }
 
+    /// Whether an installation is noted. Asked again and again, so that what cannot be read is no news.
+    pub fn has_installation(folder: &ClientFolder) -> bool {
+        read(&place(folder)).is_ok_and(|memory| memory.installation.is_some())
+    }
+
     /// Keeps it, durably.
     pub fn save(&self, folder: &ClientFolder) -> Result<()> {
         let own = folder.own();

@@ -247,8 +247,11 @@ impl Agent {
     /// Takes up what an earlier process has left; what is being done by another one is left to that. Whether
     /// an installation was begun, which the services wait for.
     fn go_on(&self) -> bool {
-        let Ok(right) = self.take() else {
-            return true;
+        let right = match self.take() {
+            Ok(right) => right,
+            Err(Refusal::Busy(_)) => return true,
+            // The log of whoever asks next says why.
+            Err(_) => return false,
         };
         if self.asking().is_ok_and(|updater| updater.is_unsettled()) {
             // An update by hand: it is undone, and what runs with it starts.
@@ -296,7 +299,7 @@ impl Agent {
         }
         let left = self
             .asking()
-            .is_ok_and(|updater| Memory::load(updater.folder()).installation.is_some());
+            .is_ok_and(|updater| Memory::has_installation(updater.folder()));
         // While that lives, it has the right.
         left && self.take().is_err() && self.board.is_taken()
     }

@@ -127,10 +127,12 @@ unit() {
         sed -e 's|^ExecStart=[^ ]*|ExecStart=/bin/true|' -e 's|@FOLDER@|/opt/tope|g' \
             -e 's|@LOGS@|/var/log/castoff|g' "$unit" >"$folder/units/${unit##*/}"
     done
-    # The examples are called in each other's `After=` as they are on a device.
-    for unit in worker device-api; do
-        mv "$folder/units/example-$unit.service" "$folder/units/$unit.service"
-    done
+    # As it is written for the second of two services.
+    sed -i -e 's|@NAME@|second|g' -e 's|@AFTER@|first.service |' -e 's|@WANTS@|Wants=first.service|' \
+        "$folder/units/app.service"
+    sed -e 's|second|first|g' -e '/^Wants=/d' -e 's|first.service network|network|' \
+        "$folder/units/app.service" >"$folder/units/first.service"
+    mv "$folder/units/app.service" "$folder/units/second.service"
     systemd-analyze verify "$folder/units/"*.service
 }
 

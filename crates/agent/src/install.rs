@@ -18,8 +18,12 @@ pub const SERVICE: &str = "castoff-agent";
 
 const UNIT: &str = include_str!("../../../assets/agent/castoff-agent.service");
 const EXAMPLE: &str = include_str!("../../../assets/agent/agent.toml");
+const APP: &str = include_str!("../../../assets/agent/app.service");
 const CONDITION: &str = include_str!("../../../assets/agent/service.conf");
 const UNITS: &str = "/etc/systemd/system";
+
+/// Where examples of units lie, in the folder with launcher.toml.
+const EXAMPLES: &str = "services.example";
 
 /// Where the log goes unless launcher.toml says: a service of the system has no user's folder.
 const LOGS: &str = "/var/log/castoff";
@@ -99,6 +103,7 @@ pub fn install(request: &Request, engine: &Engine, tell: &mut dyn FnMut(&str)) -
     }
     let changed = put_unit(&unit, &text, request.force, tell)?;
     put_conditions(&units, &place, request, &config, engine, tell)?;
+    put_examples(&units, &place, request, &config, engine, tell)?;
     if request.start {
         start(&config, changed, tell)?;
     }
@@ -170,6 +175,56 @@ fn put_conditions(
         let folder = units.join(format!("{}.service.d", services::unit_of(name)));
         disk::create_folders(&folder)?;
         put_unit(&folder.join("castoff.conf"), &text, request.force, tell)?;
+    }
+    Ok(())
+}
+
+/// Writes examples of units for services that have none, each after the one before it.
+fn put_examples(
+    units: &Path,
+    place: &Place<'_>,
+    request: &Request,
+    config: &Config,
+    engine: &Engine,
+    tell: &mut dyn FnMut(&str),
+) -> Result<()> {
+    if config.services.control != Control::Systemd {
+        return Ok(());
+    }
+    let client = Places::find(engine, &request.home).client;
+    let client = place.there(&std::path::absolute(&client).unwrap_or(client));
+    let (tree, condition) = match engine.layout {
+        LayoutKind::InPlace => (client.clone(), String::new()),
+        LayoutKind::Snapshot => {
+            let current = client.join("versions/current");
+            // Before the first version there is nothing to start, and that is no failure.
+            let condition = format!("ConditionPathExists={}\n", plain(&current)?);
+            (current.join("bin"), condition)
+        }
+    };
+    let examples = request.home.join(EXAMPLES);
+    let mut before: Option<&str> = None;
+    for name in &config.services.units {
+        let name = services::unit_of(name);
+        let path = examples.join(format!("{name}.service"));
+        let after = before.map_or_else(String::new, |it| format!("{it}.service "));
+        let wants = before.map_or_else(String::new, |it| format!("Wants={it}.service\n"));
+        before = Some(name);
+        if units.join(format!("{name}.service")).exists() || path.exists() {
+            continue;
+        }
+        let text = APP
+            .replace("@NAME@", name)
+            .replace("@AFTER@", &after)
+            .replace("@WANTS@", &format!("{wants}{condition}"))
+            .replace("@START@", plain(&tree.join(name))?)
+            .replace("@FOLDER@", plain(&client)?);
+        disk::create_folders(&examples)?;
+        write(&path, &text)?;
+        tell(&format!(
+            "{} is written, an example: see to it, and copy it to {UNITS}",
+            path.display()
+        ));
     }
     Ok(())
 }

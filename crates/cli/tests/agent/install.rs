@@ -74,6 +74,42 @@ fn services_that_are_updated_in_place_wait_for_an_undo() {
 }
 
 #[test]
+fn services_without_a_unit_get_an_example_in_their_order() {
+    let world = World::new();
+    world.name_services();
+    let units = world.home().join("etc/systemd/system");
+    fs::create_dir_all(&units).unwrap();
+    let told = said(&install(&world, &[]));
+    assert!(
+        told.contains("services.example/worker.service is written"),
+        "{told}"
+    );
+    let read = |name: &str| {
+        let path = world.opt().join("services.example").join(name);
+        fs::read_to_string(path).unwrap_or_default()
+    };
+    let second = read("device-api.service");
+    for line in [
+        "After=worker.service network.target",
+        "Wants=worker.service",
+        "ConditionPathExists=/opt/versions/current",
+        "ExecStart=/opt/versions/current/bin/device-api",
+    ] {
+        assert!(second.lines().any(|it| it == line), "{line}: {second}");
+    }
+    assert!(!read("worker.service").contains("Wants="));
+    assert!(!second.contains('@'));
+    // One that is there, or was written and changed, is left alone.
+    let path = world.opt().join("services.example/worker.service");
+    fs::write(&path, "mine").unwrap();
+    fs::remove_file(world.opt().join("services.example/device-api.service")).unwrap();
+    fs::write(units.join("device-api.service"), "theirs").unwrap();
+    said(&install(&world, &[]));
+    assert_eq!(read("worker.service"), "mine");
+    assert_eq!(read("device-api.service"), "");
+}
+
+#[test]
 fn an_image_keeps_its_log_in_itself() {
     let world = World::new();
     let toml = world.opt().join("launcher.toml");

@@ -18,7 +18,7 @@ pub const SERVICE: &str = "castoff-agent";
 
 const UNIT: &str = include_str!("../../../assets/agent/castoff-agent.service");
 const EXAMPLE: &str = include_str!("../../../assets/agent/agent.toml");
-const APP: &str = include_str!("../../../assets/agent/app.service");
+const EXAMPLE_UNIT: &str = include_str!("../../../assets/agent/app.service");
 const CONDITION: &str = include_str!("../../../assets/agent/service.conf");
 const UNITS: &str = "/etc/systemd/system";
 
@@ -102,8 +102,17 @@ pub fn install(request: &Request, engine: &Engine, tell: &mut dyn FnMut(&str)) -
         text = without_limits(&text);
     }
     let changed = put_unit(&unit, &text, request.force, tell)?;
-    put_conditions(&units, &place, request, &config, engine, tell)?;
-    put_examples(&units, &place, request, &config, engine, tell)?;
+    if config.services.control == Control::Systemd {
+        let client = Places::find(engine, &request.home).client;
+        let client = place.there(&std::path::absolute(&client).unwrap_or(client));
+        let app = App {
+            services: &config.services.units,
+            client: &client,
+            layout: engine.layout,
+        };
+        app.put_conditions(&units, request.force, tell)?;
+        app.put_examples(&units, &request.home.join(EXAMPLES), tell)?;
+    }
     if request.start {
         start(&config, changed, tell)?;
     }
@@ -154,79 +163,71 @@ fn put_unit(path: &Path, text: &str, force: bool, tell: &mut dyn FnMut(&str)) ->
     }
 }
 
-/// Has the services of an app that is updated in place wait for the undo of an update that the power has
-/// interrupted: at boot systemd would start them beside it. The updater starts them then.
-fn put_conditions(
-    units: &Path,
-    place: &Place<'_>,
-    request: &Request,
-    config: &Config,
-    engine: &Engine,
-    tell: &mut dyn FnMut(&str),
-) -> Result<()> {
-    if engine.layout != LayoutKind::InPlace || config.services.control != Control::Systemd {
-        return Ok(());
-    }
-    let client = Places::find(engine, &request.home).client;
-    let client = std::path::absolute(&client).unwrap_or(client);
-    let journal = place.there(&client.join(".castoff/journal.json"));
-    let text = CONDITION.replace("@JOURNAL@", plain(&journal)?);
-    for name in &config.services.units {
-        let folder = units.join(format!("{}.service.d", services::unit_of(name)));
-        disk::create_folders(&folder)?;
-        put_unit(&folder.join("castoff.conf"), &text, request.force, tell)?;
-    }
-    Ok(())
+/// What systemd is to know of the app, by its names on the device.
+struct App<'a> {
+    services: &'a [String],
+    client: &'a Path,
+    layout: LayoutKind,
 }
 
-/// Writes examples of units for services that have none, each after the one before it.
-fn put_examples(
-    units: &Path,
-    place: &Place<'_>,
-    request: &Request,
-    config: &Config,
-    engine: &Engine,
-    tell: &mut dyn FnMut(&str),
-) -> Result<()> {
-    if config.services.control != Control::Systemd {
-        return Ok(());
-    }
-    let client = Places::find(engine, &request.home).client;
-    let client = place.there(&std::path::absolute(&client).unwrap_or(client));
-    let (tree, condition) = match engine.layout {
-        LayoutKind::InPlace => (client.clone(), String::new()),
-        LayoutKind::Snapshot => {
-            let current = client.join("versions/current");
-            // Before the first version there is nothing to start, and that is no failure.
-            let condition = format!("ConditionPathExists={}\n", plain(&current)?);
-            (current.join("bin"), condition)
+impl App<'_> {
+    /// Has the services of an app that is updated in place wait for the undo of an update that the power has
+    /// interrupted: at boot systemd would start them beside it. The updater starts them then.
+    fn put_conditions(&self, units: &Path, force: bool, tell: &mut dyn FnMut(&str)) -> Result<()> {
+        if self.layout != LayoutKind::InPlace {
+            return Ok(());
         }
-    };
-    let examples = request.home.join(EXAMPLES);
-    let mut before: Option<&str> = None;
-    for name in &config.services.units {
-        let name = services::unit_of(name);
-        let path = examples.join(format!("{name}.service"));
-        let after = before.map_or_else(String::new, |it| format!("{it}.service "));
-        let wants = before.map_or_else(String::new, |it| format!("Wants={it}.service\n"));
-        before = Some(name);
-        if units.join(format!("{name}.service")).exists() || path.exists() {
-            continue;
+        let journal = self.client.join(".castoff/journal.json");
+        let text = CONDITION.replace("@JOURNAL@", plain(&journal)?);
+        for name in self.services {
+            let folder = units.join(format!("{}.service.d", services::unit_of(name)));
+            disk::create_folders(&folder)?;
+            put_unit(&folder.join("castoff.conf"), &text, force, tell)?;
         }
-        let text = APP
-            .replace("@NAME@", name)
-            .replace("@AFTER@", &after)
-            .replace("@WANTS@", &format!("{wants}{condition}"))
-            .replace("@START@", plain(&tree.join(name))?)
-            .replace("@FOLDER@", plain(&client)?);
-        disk::create_folders(&examples)?;
-        write(&path, &text)?;
-        tell(&format!(
-            "{} is written, an example: see to it, and copy it to {UNITS}",
-            path.display()
-        ));
+        Ok(())
     }
-    Ok(())
+
+    /// Writes examples of units for services that have none, each after the one before it.
+    fn put_examples(
+        &self,
+        units: &Path,
+        examples: &Path,
+        tell: &mut dyn FnMut(&str),
+    ) -> Result<()> {
+        let (tree, condition) = match self.layout {
+            LayoutKind::InPlace => (self.client.to_path_buf(), String::new()),
+            LayoutKind::Snapshot => {
+                let current = self.client.join("versions/current");
+                // Before the first version there is nothing to start, and that is no failure.
+                let condition = format!("ConditionPathExists={}\n", plain(&current)?);
+                (current.join("bin"), condition)
+            }
+        };
+        let mut before: Option<&str> = None;
+        for name in self.services {
+            let name = services::unit_of(name);
+            let path = examples.join(format!("{name}.service"));
+            let after = before.map_or_else(String::new, |it| format!("{it}.service "));
+            let wants = before.map_or_else(String::new, |it| format!("Wants={it}.service\n"));
+            before = Some(name);
+            if units.join(format!("{name}.service")).exists() || path.exists() {
+                continue;
+            }
+            let text = EXAMPLE_UNIT
+                .replace("@NAME@", name)
+                .replace("@AFTER@", &after)
+                .replace("@WANTS@", &format!("{wants}{condition}"))
+                .replace("@START@", plain(&tree.join(name))?)
+                .replace("@FOLDER@", plain(self.client)?);
+            disk::create_folders(examples)?;
+            write(&path, &text)?;
+            tell(&format!(
+                "{} is written, an example: see to it, and copy it to {UNITS}",
+                path.display()
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// `changed`: one that runs does so by another unit.

@@ -98,6 +98,7 @@ async fn serve(
     access: Arc<Access>,
     told: &dyn Fn(std::net::SocketAddr),
 ) -> Result<()> {
+    let end = castoff_web::end();
     let address = config.listen;
     // Before anything is touched.
     let listener = TcpListener::bind(address)
@@ -126,7 +127,9 @@ async fn serve(
     if let Ok(address) = listener.local_addr() {
         told(address);
     }
-    if let Err(error) = until_the_end(listener, tls, router(&agent, access), &agent.board).await {
+    if let Err(error) =
+        until_the_end(end, listener, tls, router(&agent, access), &agent.board).await
+    {
         log::error!("{error}");
     }
     if agent.board.close() {
@@ -177,9 +180,10 @@ fn router(agent: &Arc<Agent>, access: Arc<Access>) -> Router {
         .with_state(Arc::clone(agent))
 }
 
-/// Serves until somebody says that it is enough, and what is under way then for a moment more: who has sent
+/// Serves until the `end` that somebody says, and what is under way then for a moment more: who has sent
 /// half a request, or listens to events, does not keep it from ending.
 async fn until_the_end(
+    end: impl Future<Output = ()> + Send + 'static,
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
     router: Router,
@@ -188,7 +192,7 @@ async fn until_the_end(
     let (ends, is_end) = tokio::sync::watch::channel(false);
     let board = Arc::clone(board);
     tokio::spawn(async move {
-        castoff_web::end().await;
+        end.await;
         // A page that watches would keep its connection open.
         board.part();
         let _ = ends.send(true);

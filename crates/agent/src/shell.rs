@@ -4,7 +4,7 @@
 //! other was killed in. Told to end, it leaves a download as it is, and brings an installation to its end.
 
 use std::path::Path;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use castoff::{Error, Result};
@@ -44,6 +44,7 @@ pub fn update(
         .transpose()?;
     let runtime = serve::runtime()?;
     let end = runtime.block_on(async {
+        let told = castoff_web::end();
         // Who has lost their connection finds the upgrade done.
         #[cfg(unix)]
         let _lost = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup());
@@ -52,7 +53,7 @@ pub fn update(
         let (agent, _worker) = Agent::start(config, engine, home, client_dir, Mode::Once)?;
         let reporter =
             (!report_url.is_empty()).then(|| report::start(Arc::clone(&agent.board), report_url));
-        let end = upgrade(&agent, force, client, show).await;
+        let end = upgrade(&agent, force, client, told, show).await;
         agent.leave();
         serve::last_reports(&agent, reporter).await;
         end
@@ -67,10 +68,11 @@ async fn upgrade(
     agent: &Agent,
     force: bool,
     client: &Path,
+    told: impl Future<Output = ()>,
     show: &mut dyn FnMut(&View),
 ) -> Result<End> {
     let mut course = Course {
-        told: Box::pin(castoff_web::end()),
+        told: pin!(told),
         ends: false,
         show,
     };
@@ -95,7 +97,7 @@ async fn upgrade(
 }
 
 struct Course<'a, F> {
-    told: Pin<Box<F>>,
+    told: Pin<&'a mut F>,
     /// Somebody has said that it is enough.
     ends: bool,
     show: &'a mut dyn FnMut(&View),

@@ -140,6 +140,7 @@ impl Serve {
 }
 
 async fn serve(config: Config) -> Result<()> {
+    let end = castoff_web::end();
     let address = config.listen;
     let scheme = if config.tls.is_some() {
         "https"
@@ -159,7 +160,7 @@ async fn serve(config: Config) -> Result<()> {
         line("Nobody can publish yet: `castoff serve token add NAME` makes a token.");
     }
     line(&format!("Listening on {scheme}://{address}"));
-    listen::serve(server, listener, castoff_web::end()).await?;
+    listen::serve(server, listener, end).await?;
     line("The end: what was under way has been answered.");
     Ok(())
 }

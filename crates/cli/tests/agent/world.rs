@@ -228,12 +228,14 @@ impl World {
     }
 
     /// Tells it to end, and waits for that.
+    #[track_caller]
     pub(crate) fn terminate(&mut self) {
         let id = self.id().to_string();
         let told = Command::new("kill").args(["-TERM", &id]).status().unwrap();
         assert!(told.success());
         let mut running = self.agent.take().unwrap();
-        assert!(running.child.wait().unwrap().success());
+        let ended = running.child.wait().unwrap();
+        assert!(ended.success(), "{ended}\n{}", self.log());
     }
 
     pub(crate) fn get(&self, path: &str) -> Value {

@@ -53,6 +53,22 @@ pub struct Release {
 }
 
 impl Release {
+    /// One of which nothing is known but its version and its package.
+    pub fn of(version: Version, package: Package) -> Self {
+        Self {
+            version,
+            notes: String::new(),
+            entry_point: None,
+            package,
+            launcher: None,
+            critical_below: None,
+            rollout: None,
+            handed: false,
+            document: None,
+            manifest: None,
+        }
+    }
+
     /// Whether `installed` is not safe to go on with.
     pub fn is_critical_for(&self, installed: Option<&Version>) -> bool {
         let least = self.critical_below.as_ref();

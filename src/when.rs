@@ -224,22 +224,12 @@ mod tests {
     }
 
     fn release(text: &str) -> Release {
-        Release {
-            version: version(text),
-            notes: String::new(),
-            entry_point: None,
-            package: Package {
-                sha256: Some(Sha256::of(text.as_bytes())),
-                size: Some(1000),
-                ..Package::at("https://a.example/a.zip".into())
-            },
-            launcher: None,
-            critical_below: None,
-            rollout: None,
-            handed: false,
-            document: None,
-            manifest: None,
-        }
+        let package = Package {
+            sha256: Some(Sha256::of(text.as_bytes())),
+            size: Some(1000),
+            ..Package::at("https://a.example/a.zip".into())
+        };
+        Release::of(version(text), package)
     }
 
     fn critical(text: &str) -> Release {

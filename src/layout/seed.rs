@@ -115,17 +115,10 @@ pub(crate) fn stage(
             problem: "it holds a link that leads out of it, or names that cannot be copied",
         });
     }
+    let package = Package::at(base.root().display().to_string());
     let release = Release {
-        version: version.clone(),
-        notes: String::new(),
         entry_point,
-        package: Package::at(base.root().display().to_string()),
-        launcher: None,
-        critical_below: None,
-        rollout: None,
-        handed: false,
-        document: None,
-        manifest: None,
+        ..Release::of(version.clone(), package)
     };
     let mut plan = Plan::empty(release, plan::installed(copy, rules)?, None);
     // Without a list nothing tells what came with the version, so all of it did.

@@ -253,17 +253,14 @@ impl<'a> Fields<'a> {
     /// What the answer says in the clear.
     fn release(&self, names: &FieldNames) -> Result<Release> {
         let version = self.required(&names.version)?.parse()?;
+        let package = self.package(&names.url, &names.sha256, &names.size)?;
         Ok(Release {
-            version,
             notes: self.text(&names.notes)?.unwrap_or_default().to_owned(),
             entry_point: self.entry_point(&names.entry_point)?,
-            package: self.package(&names.url, &names.sha256, &names.size)?,
             launcher: self.launcher(&names.launchers)?,
             critical_below: self.version(&names.critical_below)?,
             rollout: self.rollout(&names.rollout)?,
-            handed: false,
-            document: None,
-            manifest: None,
+            ..Release::of(version, package)
         })
     }
 

@@ -130,22 +130,19 @@ fn read(answer: &Answer, names: &FieldNames) -> Result<Release> {
     let mut sizes = manifest.files.values().map(|file| file.size);
     let size = sizes.try_fold(0_u64, u64::checked_add);
     let size = size.ok_or_else(|| fields.wrong("size", "is larger than any disk"))?;
+    let package = Package {
+        sha256: Some(manifest.id(&version)),
+        size: Some(size),
+        by_file: true,
+        ..Package::at(answer.url.clone())
+    };
     Ok(Release {
-        package: Package {
-            sha256: Some(manifest.id(&version)),
-            size: Some(size),
-            by_file: true,
-            ..Package::at(answer.url.clone())
-        },
-        version,
         notes: fields.text(&names.notes)?.unwrap_or_default().to_owned(),
         entry_point: fields.entry_point(&names.entry_point)?,
-        launcher: None,
         critical_below: fields.version(&names.critical_below)?,
         rollout: fields.rollout(&names.rollout)?,
-        handed: false,
-        document: None,
         manifest: Some(Box::new(manifest)),
+        ..Release::of(version, package)
     })
 }
 

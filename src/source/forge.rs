@@ -601,16 +601,8 @@ impl Source for Forge {
         }
         let package = self.package(&candidate)?;
         trust.unsigned(Release {
-            version: candidate.version,
             notes: candidate.found.notes,
-            entry_point: None,
-            package,
-            manifest: None,
-            launcher: None,
-            critical_below: None,
-            rollout: None,
-            handed: false,
-            document: None,
+            ..Release::of(candidate.version, package)
         })
     }
 

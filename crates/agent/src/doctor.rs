@@ -256,7 +256,6 @@ impl Doctor<'_> {
 
     fn services(&mut self, config: &Config, updater: &Updater<'_>) {
         let services = Services::new(&config.services, updater.folder());
-        let control = config.services.control;
         let configured = services.of(&[]).into_iter();
         let mut names: Vec<_> = configured.map(|service| service.name).collect();
         // What a package has named is not kept; the units that it has brought are.
@@ -267,19 +266,19 @@ impl Doctor<'_> {
             .filter_map(|name| Some(name.strip_suffix(".service")?.to_owned()))
             .filter(|name| crate::config::is_service(name) && name != SERVICE)
             .collect();
-        if !services.is_child() {
+        if services.are_named() {
             names.extend(brought);
         }
         let mut seen = BTreeSet::new();
         names.retain(|name| seen.insert(name.clone()));
-        if names.is_empty() || control == Control::None {
+        if names.is_empty() {
             self.good("services", &Text::NoServices, "");
         } else {
             for service in &names {
                 self.service(service, services.look(service), updater);
             }
         }
-        if control == Control::Systemd {
+        if config.services.control == Control::Systemd {
             let own = config.services.own.as_deref().unwrap_or(SERVICE);
             let name = format!("service {own}");
             match services.look(own) {

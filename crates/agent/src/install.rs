@@ -11,7 +11,7 @@ use castoff::config::{Config as Engine, LayoutKind, Places};
 use castoff::{Error, Result, disk};
 
 use crate::config::{Config, Control, FILE_NAME};
-use crate::services;
+use crate::services::{program, systemd};
 
 /// The service's name.
 pub const SERVICE: &str = "castoff-agent";
@@ -180,7 +180,7 @@ impl App<'_> {
         let journal = self.client.join(".castoff/journal.json");
         let text = CONDITION.replace("@JOURNAL@", plain(&journal)?);
         for name in self.services {
-            let folder = units.join(format!("{}.service.d", services::unit_of(name)));
+            let folder = units.join(format!("{}.service.d", systemd::unit_of(name)));
             disk::create_folders(&folder)?;
             put_unit(&folder.join("castoff.conf"), &text, force, tell)?;
         }
@@ -205,7 +205,7 @@ impl App<'_> {
         };
         let mut before: Option<&str> = None;
         for name in self.services {
-            let name = services::unit_of(name);
+            let name = systemd::unit_of(name);
             let path = examples.join(format!("{name}.service"));
             let after = before.map_or_else(String::new, |it| format!("{it}.service "));
             let wants = before.map_or_else(String::new, |it| format!("Wants={it}.service\n"));
@@ -232,7 +232,7 @@ impl App<'_> {
 
 /// `changed`: one that runs does so by another unit.
 fn start(config: &Config, changed: bool, tell: &mut dyn FnMut(&str)) -> Result<()> {
-    let systemctl = services::systemctl(&config.services);
+    let systemctl = systemd::systemctl(&config.services);
     let start = if changed { "restart" } else { "start" };
     for arguments in [
         &["daemon-reload"][..],
@@ -242,7 +242,7 @@ fn start(config: &Config, changed: bool, tell: &mut dyn FnMut(&str)) -> Result<(
         let mut command = Command::new(&systemctl);
         command.args(arguments);
         let line = format!("systemctl {}", arguments.join(" "));
-        services::run(command, PATIENCE).map_err(|problem| Error::ServicesFailed {
+        program::run(command, PATIENCE).map_err(|problem| Error::ServicesFailed {
             problem: format!("{line}: {}", problem.trim()),
         })?;
         tell(&format!("{line}: done"));

@@ -20,7 +20,8 @@ use rusqlite::{Connection, OpenFlags, named_params};
 use serde::{Deserialize, Serialize};
 
 #[cfg(unix)]
-use crate::{ownership, services};
+use crate::ownership;
+use crate::services::program;
 
 /// How long another program may keep the database locked.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -134,7 +135,7 @@ impl Entry {
             .env_clear()
             .uid(user)
             .gid(group);
-        services::run(command, PATIENCE + PATIENCE).map(drop)
+        program::run(command, PATIENCE + PATIENCE).map(drop)
     }
 
     #[cfg(not(unix))]

@@ -9,8 +9,7 @@
 //! | [`memory`] | keeps what must outlive a restart |
 //! | [`checks`] | looks for updates unasked |
 //! | [`package`] | what a package with a `manifest.json` is to become |
-//! | [`services`] | stops, starts and looks at what runs |
-//! | `child` | an app that is this process's own child |
+//! | [`services`] | stops, starts and looks at what runs: by systemd, by commands, or as a child of this process |
 //! | [`ledger`] | tells the app which version it is |
 //! | [`report`] | tells another program of every step |
 //! | [`tope`] | the addresses of the TOP.E updater, field for field |
@@ -33,8 +32,6 @@
 pub mod access;
 pub mod board;
 pub mod checks;
-#[cfg(unix)]
-pub mod child;
 pub mod config;
 pub mod doctor;
 pub mod install;

@@ -137,7 +137,7 @@ async fn serve(
         let board = Arc::clone(&agent.board);
         let _ = tokio::task::spawn_blocking(move || board.wait_for_rest()).await;
     }
-    agent.leave();
+    agent.services.leave();
     last_reports(&agent, reporter).await;
     Ok(())
 }

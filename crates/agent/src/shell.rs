@@ -54,7 +54,7 @@ pub fn update(
         let reporter =
             (!report_url.is_empty()).then(|| report::start(Arc::clone(&agent.board), report_url));
         let end = upgrade(&agent, force, client, told, show).await;
-        agent.leave();
+        agent.services.leave();
         serve::last_reports(&agent, reporter).await;
         end
     });

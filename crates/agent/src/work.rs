@@ -40,7 +40,7 @@ use crate::memory::{Installation, Level, Memory, Order};
 use crate::news::News;
 use crate::package::{self, Rules};
 use crate::report;
-use crate::services::{self, Service, Services, State};
+use crate::services::{Service, Services, State, program};
 
 mod upgrade;
 
@@ -222,9 +222,8 @@ impl Agent {
             })
         };
         // What stands still is started when that has come to its end; one upgrade starts what it has installed.
-        if !agent.go_on() && mode == Mode::Resident && agent.services.is_child() {
-            // The log says why it does not start; it is tried again.
-            let _ = agent.services.start(&agent.services.of(&[]));
+        if !agent.go_on() && mode == Mode::Resident {
+            agent.services.begin();
         }
         Ok((agent, worker))
     }
@@ -233,15 +232,6 @@ impl Agent {
     pub fn telling(&self) -> Option<JoinHandle<()>> {
         let mut telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
         telling.take()
-    }
-
-    /// Leaves nothing behind that would be nobody's.
-    pub fn leave(&self) {
-        if self.services.is_child()
-            && let Err(error) = self.services.stop(&self.services.of(&[]))
-        {
-            log::error!("{}", error.chain());
-        }
     }
 
     /// Takes up what an earlier process has left; what is being done by another one is left to that. Whether
@@ -940,22 +930,12 @@ impl Agent {
 fn trusted(updater: &Updater<'_>, order: &Order) -> castoff::Result<Trusted> {
     let mut trust = updater.trust()?;
     if !trust.is_pinned() {
-        return trust.unsigned(Release {
-            version: order.version.parse()?,
-            notes: String::new(),
-            entry_point: None,
-            package: Package {
-                size: Some(order.package_size),
-                md5: Some(order.package_md5.clone()),
-                ..Package::at(order.package_url.clone())
-            },
-            launcher: None,
-            critical_below: None,
-            rollout: None,
-            handed: false,
-            document: None,
-            manifest: None,
-        });
+        let package = Package {
+            size: Some(order.package_size),
+            md5: Some(order.package_md5.clone()),
+            ..Package::at(order.package_url.clone())
+        };
+        return trust.unsigned(Release::of(order.version.parse()?, package));
     }
     for keys in &order.keys {
         let keys = document(keys);
@@ -995,8 +975,8 @@ fn has_part(updater: &Updater<'_>) -> bool {
 fn run_commands(updater: &Updater<'_>, lines: &[String]) -> castoff::Result<()> {
     for line in lines {
         log::info!("post_cmds: {line}");
-        let command = services::shell(line, &updater.folder().tree());
-        services::run(command, COMMAND_LIMIT).map_err(|problem| Error::HookFailed {
+        let command = program::shell(line, &updater.folder().tree());
+        program::run(command, COMMAND_LIMIT).map_err(|problem| Error::HookFailed {
             hook: "post_cmds",
             command: line.clone(),
             problem: problem.trim().to_owned(),

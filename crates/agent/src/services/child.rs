@@ -17,7 +17,12 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use serde::{Deserialize, Serialize};
 
-use crate::services::{GRACE, POLL, State, shell};
+use super::program::{GRACE, shell};
+use super::{Means, POLL, Service, State};
+use crate::config::Services as Config;
+
+/// What the one service is called.
+const NAME: &str = "app";
 
 /// Why no other one is started.
 const STAYS: &str = "it cannot be ended";
@@ -33,6 +38,8 @@ const LONG: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub struct Offspring {
     line: String,
+    /// What it may take to end.
+    patience: Duration,
     folder: ClientFolder,
     inner: Mutex<Inner>,
 }
@@ -62,10 +69,11 @@ impl Inner {
 }
 
 impl Offspring {
-    /// One that a command line starts in the folder of the version that is installed.
-    pub fn new(line: &str, folder: &ClientFolder) -> Self {
+    /// The one of the configuration, started in the folder of the version that is installed.
+    pub fn new(config: &Config, folder: &ClientFolder) -> Self {
         Self {
-            line: line.to_owned(),
+            line: config.start.clone().unwrap_or_else(|| "false".to_owned()),
+            patience: config.stop_timeout(),
             folder: folder.clone(),
             inner: Mutex::new(Inner {
                 child: None,
@@ -82,37 +90,6 @@ impl Offspring {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How it is.
-    pub fn state(&self) -> State {
-        let mut inner = self.lock();
-        if inner.lives() || (inner.child.is_none() && self.stranger().is_some()) {
-            State::Running
-        } else if inner.wanted {
-            State::Failed
-        } else {
-            State::Stopped
-        }
-    }
-
-    /// Starts it, unless it runs. One that another updater has left is ended first, within `patience`.
-    pub fn start(&self, patience: Duration) -> Result<(), String> {
-        let mut inner = self.lock();
-        if inner.lives() {
-            return Ok(());
-        }
-        // From now on it is tried again.
-        inner.wanted = true;
-        inner.since = Instant::now();
-        inner.pause = PAUSE.0;
-        if let Some(stranger) = self.stranger() {
-            log::info!("process {} of an earlier updater is ended", stranger.pid);
-            if !end(&stranger, patience) {
-                return Err(STAYS.to_owned());
-            }
-        }
-        self.spawn(&mut inner)
     }
 
     fn spawn(&self, inner: &mut Inner) -> Result<(), String> {
@@ -140,8 +117,19 @@ impl Offspring {
         Ok(())
     }
 
+    /// One that an updater has left which no longer lives.
+    fn stranger(&self) -> Option<Known> {
+        let text = std::fs::read(self.note()).ok()?;
+        let known: Known = serde_json::from_slice(&text).ok()?;
+        // Whoever has that number now may be anybody, where that cannot be told.
+        let same = known.began.is_some() && known.began == began(known.pid);
+        same.then_some(known)
+    }
+}
+
+impl Means for Offspring {
     /// Ends it, with all that it has started: asked first, and made to after `patience`.
-    pub fn stop(&self, patience: Duration) -> Result<(), String> {
+    fn stop(&self, _: &str, patience: Duration) -> Result<(), String> {
         let mut inner = self.lock();
         inner.wanted = false;
         match inner.child.take() {
@@ -162,8 +150,43 @@ impl Offspring {
         disk::remove_file(&self.note()).map_err(|error| error.chain())
     }
 
+    /// Starts it, unless it runs. One that another updater has left is ended first.
+    fn start(&self, _: &str, _: Duration) -> Result<(), String> {
+        let mut inner = self.lock();
+        if inner.lives() {
+            return Ok(());
+        }
+        // From now on it is tried again.
+        inner.wanted = true;
+        inner.since = Instant::now();
+        inner.pause = PAUSE.0;
+        if let Some(stranger) = self.stranger() {
+            log::info!("process {} of an earlier updater is ended", stranger.pid);
+            if !end(&stranger, self.patience) {
+                return Err(STAYS.to_owned());
+            }
+        }
+        self.spawn(&mut inner)
+    }
+
+    fn state(&self, _: &str) -> State {
+        let mut inner = self.lock();
+        if inner.lives() || (inner.child.is_none() && self.stranger().is_some()) {
+            State::Running
+        } else if inner.wanted {
+            State::Failed
+        } else {
+            State::Stopped
+        }
+    }
+
+    fn attached(&self) -> Option<Vec<Service>> {
+        let name = NAME.to_owned();
+        Some(vec![Service { order: 0, name }])
+    }
+
     /// Starts it again where it has ended by itself, or could not be started, and has waited for that.
-    pub fn revive(&self) {
+    fn revive(&self) {
         let mut inner = self.lock();
         if !inner.wanted || inner.lives() {
             return;
@@ -185,15 +208,6 @@ impl Offspring {
         if let Err(problem) = self.spawn(&mut inner) {
             log::error!("{problem}");
         }
-    }
-
-    /// One that an updater has left which no longer lives.
-    fn stranger(&self) -> Option<Known> {
-        let text = std::fs::read(self.note()).ok()?;
-        let known: Known = serde_json::from_slice(&text).ok()?;
-        // Whoever has that number now may be anybody, where that cannot be told.
-        let same = known.began.is_some() && known.began == began(known.pid);
-        same.then_some(known)
     }
 }
 
@@ -245,27 +259,35 @@ mod tests {
         client
     }
 
+    fn config(line: &str) -> Config {
+        Config {
+            start: Some(line.to_owned()),
+            stop_timeout: Some(GRACE.as_secs()),
+            ..Config::default()
+        }
+    }
+
     #[test]
     fn one_that_was_left_is_ended_and_nobody_else() {
         let folder = tempfile::tempdir().unwrap();
         let client = client(folder.path());
-        let new = || Offspring::new("sleep 100 & sleep 100", &client);
+        let new = || Offspring::new(&config("sleep 100 & sleep 100"), &client);
         let note = new().note();
         let first = new();
-        assert_eq!(first.state(), State::Stopped);
-        first.start(GRACE).unwrap();
-        assert_eq!(first.state(), State::Running);
+        assert_eq!(first.state(NAME), State::Stopped);
+        first.start(NAME, GRACE).unwrap();
+        assert_eq!(first.state(NAME), State::Running);
         let left: Known = serde_json::from_slice(&std::fs::read(&note).unwrap()).unwrap();
         // As after a kill: nobody waits for it any more.
         let (mut child, _) = first.lock().child.take().unwrap();
         let second = new();
-        assert_eq!(second.state(), State::Running);
+        assert_eq!(second.state(NAME), State::Running);
         let reaper = std::thread::spawn(move || child.wait());
-        second.start(GRACE).unwrap();
+        second.start(NAME, GRACE).unwrap();
         reaper.join().unwrap().unwrap();
         assert_eq!(began(left.pid), None);
-        second.stop(GRACE).unwrap();
-        assert_eq!(second.state(), State::Stopped);
+        second.stop(NAME, GRACE).unwrap();
+        assert_eq!(second.state(NAME), State::Stopped);
         assert!(!note.exists());
         // A number that somebody else has by now.
         let mut other = std::process::Command::new("sleep")
@@ -277,7 +299,7 @@ mod tests {
             pid: other.id().cast_signed(),
         };
         std::fs::write(&note, serde_json::to_vec(&other_known).unwrap()).unwrap();
-        assert_eq!(new().state(), State::Stopped);
+        assert_eq!(new().state(NAME), State::Stopped);
         assert!(other.try_wait().unwrap().is_none());
         other.kill().unwrap();
         other.wait().unwrap();
@@ -287,23 +309,23 @@ mod tests {
     fn one_that_ends_by_itself_starts_again() {
         let folder = tempfile::tempdir().unwrap();
         let line = "echo x >> starts; [ $(wc -l < starts) -gt 1 ] && exec sleep 100; exit 3";
-        let app = Offspring::new(line, &client(folder.path()));
-        app.start(GRACE).unwrap();
+        let app = Offspring::new(&config(line), &client(folder.path()));
+        app.start(NAME, GRACE).unwrap();
         let deadline = Instant::now() + Duration::from_mins(1);
-        while app.state() != State::Failed {
+        while app.state(NAME) != State::Failed {
             assert!(Instant::now() < deadline);
             sleep(POLL);
         }
-        while app.state() != State::Running {
+        while app.state(NAME) != State::Running {
             assert!(Instant::now() < deadline);
             app.revive();
             sleep(POLL);
         }
         let starts = std::fs::read_to_string(folder.path().join("starts")).unwrap();
         assert_eq!(starts.lines().count(), 2);
-        app.stop(GRACE).unwrap();
+        app.stop(NAME, GRACE).unwrap();
         // What was told to end stays ended.
         app.revive();
-        assert_eq!(app.state(), State::Stopped);
+        assert_eq!(app.state(NAME), State::Stopped);
     }
 }

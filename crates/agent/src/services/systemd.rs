@@ -1,0 +1,114 @@
+//! Services that systemd keeps: `systemctl` is asked and told.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use super::program::run;
+use super::{Found, LOOK, Means, State};
+use crate::config::Services as Config;
+
+/// systemd.
+#[derive(Debug)]
+pub struct Systemd {
+    systemctl: PathBuf,
+}
+
+impl Systemd {
+    /// As it is configured.
+    pub fn new(config: &Config) -> Self {
+        Self {
+            systemctl: systemctl(config),
+        }
+    }
+
+    fn command(&self, what: &str) -> Command {
+        let mut command = Command::new(&self.systemctl);
+        command.arg(what);
+        command
+    }
+
+    fn of(&self, what: &str, name: &str) -> Command {
+        let mut command = self.command(what);
+        command.arg(name);
+        command
+    }
+}
+
+impl Means for Systemd {
+    fn stop(&self, name: &str, patience: Duration) -> Result<(), String> {
+        run(self.of("stop", name), patience).map(drop)
+    }
+
+    fn start(&self, name: &str, patience: Duration) -> Result<(), String> {
+        // It refuses for a while to start a service that has died some times in a row. Those were starts of
+        // another version, or long ago, and must not keep this one from running. One that it has never seen
+        // has nothing to be forgiven.
+        let _ = run(self.of("reset-failed", name), LOOK);
+        run(self.of("start", name), patience).map(drop)
+    }
+
+    fn state(&self, name: &str) -> State {
+        let (Ok(said) | Err(said)) = run(self.of("is-active", name), LOOK);
+        // The last line: there may be a warning before.
+        match said.lines().next_back().unwrap_or_default().trim() {
+            "active" => State::Running,
+            "inactive" | "unknown" => State::Stopped,
+            "failed" => State::Failed,
+            _ => State::Between,
+        }
+    }
+
+    fn look(&self, name: &str) -> Found {
+        let mut command = self.of("show", name);
+        command.arg("--property=LoadState,UnitFileState");
+        let said = run(command, LOOK).unwrap_or_default();
+        let value = |name: &str| {
+            let mut lines = said.lines();
+            lines.find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+        };
+        Found {
+            known: value("LoadState").is_none_or(|state| state == "loaded"),
+            at_boot: !matches!(value("UnitFileState"), Some("disabled" | "masked")),
+            state: self.state(name),
+        }
+    }
+
+    fn reload(&self) {
+        if let Err(problem) = run(self.command("daemon-reload"), LOOK) {
+            log::warn!("the units cannot be read anew: {}", problem.trim());
+        }
+    }
+
+    fn system_ends(&self) -> bool {
+        let (Ok(said) | Err(said)) = run(self.command("is-system-running"), LOOK);
+        said.trim() == "stopping"
+    }
+}
+
+/// The program by which systemd is told what to do.
+pub(crate) fn systemctl(config: &Config) -> PathBuf {
+    let usual = ["/usr/bin/systemctl", "/bin/systemctl"];
+    let found = usual.iter().map(Path::new).find(|path| path.exists());
+    let found = found.unwrap_or(Path::new("systemctl"));
+    config
+        .systemctl
+        .clone()
+        .unwrap_or_else(|| found.to_path_buf())
+}
+
+/// A name as systemd completes it.
+pub(crate) fn unit_of(name: &str) -> &str {
+    name.strip_suffix(".service").unwrap_or(name)
+}
+
+/// The service that this process runs in, as its control group says.
+pub(super) fn own_unit() -> Option<String> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let unit = groups.lines().find_map(|line| {
+        let last = line.rsplit('/').next()?;
+        last.ends_with(".service").then(|| last.to_owned())
+    })?;
+    // A session of a user manager is not ours.
+    (!unit.starts_with("user@")).then_some(unit)
+}

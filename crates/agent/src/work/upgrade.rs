@@ -17,9 +17,10 @@ use chrono::{DateTime, Local, NaiveDateTime, TimeZone as _};
 use log::Level as LogLevel;
 use tokio::sync::oneshot;
 
-use super::{
-    Agent, DEPLOYMENT, Downloading, Failure, Job, Keeper, Mode, Refusal, UPGRADING, failure_of,
-};
+use super::failure::{DEPLOYMENT, Failure};
+use super::keeper::Keeper;
+use super::watch::Downloading;
+use super::{Agent, Job, Mode, Refusal, UPGRADING};
 use crate::board::{Stage, View};
 use crate::memory::Installation;
 use crate::ownership;
@@ -118,14 +119,14 @@ impl Agent {
             }
             // The source was not reached, or there is nothing that could be installed.
             Err(error) if self.board.read().stage == Stage::Downloading => {
-                Err(failure_of(&error, "DOWNLOAD_FAILED"))
+                Err(Failure::of(&error, "DOWNLOAD_FAILED"))
             }
-            result => self.come_to(result, &keeper),
+            result => self.outcome_of(result, &keeper),
         }
     }
 
     pub(super) fn restore_now(&self, name: &str) -> Result<String, Failure> {
-        let of = |error: Error| failure_of(&error, DEPLOYMENT);
+        let of = |error: Error| Failure::of(&error, DEPLOYMENT);
         let updater = self.updater(&Silent).map_err(of)?;
         let kept = layout::find(updater.folder(), name).map_err(of)?;
         let Some(version) = kept.version else {
@@ -144,9 +145,9 @@ impl Agent {
         let gone_back = keeper.stop().and_then(|()| updater.return_to(name));
         let installation = keeper.installation();
         match gone_back {
-            Ok(_) => self.finish(installation),
+            Ok(_) => self.bring_to_run(installation),
             Err(error) => {
-                let failure = failure_of(&error, DEPLOYMENT);
+                let failure = Failure::of(&error, DEPLOYMENT);
                 Err(self.call_off(&installation, failure, keeper.is_stopping()))
             }
         }

@@ -58,9 +58,8 @@ impl World {
         let built = package.build();
         let file = format!("/{version}.zip");
         let answer = json!({"version": version, "file": file, "file_size": built.size, "file_hash": built.sha256});
-        self.server.unroute("/active");
         self.server
-            .route("/active", Reply::json(&answer.to_string()));
+            .replace("/active", Reply::json(&answer.to_string()));
         self.server.route(&file, Reply::file(&built.bytes));
     }
 

@@ -230,8 +230,7 @@ impl Siege {
 
 fn reply_with(world: &World, name: &str, reply: Reply) {
     let path = format!("{SITE}{name}");
-    world.server.unroute(&path);
-    world.server.route(&path, reply);
+    world.server.replace(&path, reply);
 }
 
 fn serve(world: &World, name: &str, text: &str) {
@@ -1129,8 +1128,7 @@ fn a_redirect_from_https_to_http_where_keys_are_pinned() {
     let urls = json!([siege.world().server.url(&format!("{SITE}1.1.0.zip"))]);
     let release = release.with("packages/any/urls", urls);
     let signed: Value = serde_json::from_str(&release.signed(&[&siege.publisher.release])).unwrap();
-    secure.unroute(CHECK);
-    secure.route(CHECK, Reply::json(&json!({"release": signed}).to_string()));
+    secure.replace(CHECK, Reply::json(&json!({"release": signed}).to_string()));
     trusting(&siege).assert_app("1.1.0");
     let asked = siege.world().server.requests().split_off(before);
     assert!(

@@ -38,8 +38,7 @@ fn assert_refused(code: &str, spoil: impl FnOnce(&World, &mut Value, Vec<u8>)) {
 
 /// Replaces the check's answer.
 fn answer_with(world: &World, answer: &mut Value, reply: Reply) {
-    world.server.unroute(CHECK);
-    world.server.route(CHECK, reply);
+    world.server.replace(CHECK, reply);
     *answer = Value::Null;
 }
 

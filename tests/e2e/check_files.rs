@@ -68,12 +68,12 @@ fn announce(world: &World, version: &str, new: &Files, old: &Files) {
         "add": list(&|path| !old.contains_key(path)), "keep": list(&|path| old.contains_key(path)),
         "delete": delete,
     });
-    world.server.unroute(CHECK);
-    world.server.route(CHECK, Reply::json(&answer.to_string()));
+    world
+        .server
+        .replace(CHECK, Reply::json(&answer.to_string()));
     for content in new.values() {
         let path = format!("/media/nuitkal-pack/{}", hash(content));
-        world.server.unroute(&path);
-        world.server.route(&path, Reply::file(content));
+        world.server.replace(&path, Reply::file(content));
     }
 }
 
@@ -155,8 +155,7 @@ fn a_file_of_another_content_is_refused_and_the_app_starts() {
     world.run(&[]).assert_app("1.0.0");
     announce(&world, "2.0.0", &two, &one);
     let media = format!("/media/nuitkal-pack/{}", hash(&two["data/changes.txt"]));
-    world.server.unroute(&media);
-    world.server.route(&media, Reply::file(b"9.9.9"));
+    world.server.replace(&media, Reply::file(b"9.9.9"));
     let tree = world.tree();
     let refused = world.run(&[]);
     refused.assert_app("1.0.0").assert_told("HASH_MISMATCH");
@@ -172,8 +171,7 @@ fn what_was_fetched_before_a_break_is_not_fetched_again() {
     world.run(&[]).assert_app("1.0.0");
     announce(&world, "2.0.0", &two, &one);
     let media = format!("/media/nuitkal-pack/{}", hash(&two["data/changes.txt"]));
-    world.server.unroute(&media);
-    world.server.route(&media, Reply::status(404));
+    world.server.replace(&media, Reply::status(404));
     // Six at once: the others are there, or on their way, when this one fails.
     world
         .run(&[])

@@ -33,8 +33,7 @@ pub(crate) fn announce_launcher(world: &World, built: &Built, version: &str, byt
     if cfg!(windows) {
         give_own_launcher(world);
     }
-    world.server.unroute(MEDIA);
-    world.server.route(MEDIA, Reply::file(bytes));
+    world.server.replace(MEDIA, Reply::file(bytes));
     announce(world, built, version, &json!({target(): entry(bytes)}));
 }
 
@@ -259,8 +258,7 @@ fn the_check_tells_whether_the_configuration_can_be_used() {
 #[test]
 fn a_server_that_is_away_delays_the_app_once() {
     let world = installed(&another());
-    world.server.unroute(MEDIA);
-    world.server.route(MEDIA, Reply::status(404));
+    world.server.replace(MEDIA, Reply::status(404));
     refused(&world, "HTTP_STATUS");
 }
 

@@ -28,8 +28,7 @@ fn github(more: &str) -> World {
 fn release(world: &World, version: &str, files: &[(&str, &[u8])]) -> Value {
     let assets = files.iter().enumerate().map(|(number, (name, content))| {
         let path = format!("/owner/app/releases/download/v{version}/{name}");
-        world.server.unroute(&path);
-        world.server.route(&path, Reply::file(content));
+        world.server.replace(&path, Reply::file(content));
         json!({
             "url": world.server.url(&format!("{RELEASES}/assets/{number}")), "id": number,
             "name": name, "label": "", "state": "uploaded", "content_type": "application/zip",
@@ -51,14 +50,12 @@ fn release(world: &World, version: &str, files: &[(&str, &[u8])]) -> Value {
 fn publish(world: &World, version: &str, files: &[(&str, &[u8])]) {
     let answer = release(world, version, files);
     let latest = format!("{RELEASES}/latest");
-    world.server.unroute(&latest);
     world
         .server
-        .route(&latest, Reply::json(&answer.to_string()));
-    world.server.unroute(RELEASES);
+        .replace(&latest, Reply::json(&answer.to_string()));
     world
         .server
-        .route(RELEASES, Reply::json(&json!([answer]).to_string()));
+        .replace(RELEASES, Reply::json(&json!([answer]).to_string()));
 }
 
 fn package_name(version: &str) -> String {
@@ -103,8 +100,7 @@ fn a_release_at_github_whose_bytes_are_others_is_refused() {
     let mut bytes = built.bytes;
     let last = bytes.len() - 1;
     bytes[last] ^= 1;
-    world.server.unroute(&path);
-    world.server.route(&path, Reply::file(&bytes));
+    world.server.replace(&path, Reply::file(&bytes));
     world
         .run(&[])
         .assert_app("1.0.0")

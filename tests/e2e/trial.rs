@@ -2,7 +2,6 @@
 //! ends count, what is remembered, and what is forgiven.
 
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
 
 use castoff_testkit::http::Reply;
 use castoff_testkit::package::Package;
@@ -59,12 +58,8 @@ fn start(world: &World) -> Child {
 }
 
 #[track_caller]
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < Duration::from_mins(1), "never: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+fn until(what: &str, holds: impl FnMut() -> bool) {
+    castoff_testkit::until(holds, || what);
 }
 
 fn starts(world: &World) -> usize {

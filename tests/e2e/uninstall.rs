@@ -406,11 +406,8 @@ fn on_windows_too_the_launcher_removes_itself_last() {
     let all = ["--castoff", "uninstall", "--everything", "--yes", "--json"];
     let removed = document(&world.run(&all));
     assert_eq!(removed["launcher_removed"], true, "{removed}");
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while world.launcher().exists() {
-        assert!(Instant::now() < deadline, "the launcher is still there");
-        std::thread::yield_now();
-    }
+    let gone = || !world.launcher().exists();
+    castoff_testkit::until(gone, || "the launcher is still there");
     assert!(!world.client().exists());
     assert!(!world.home().join("launcher.toml").exists());
 }

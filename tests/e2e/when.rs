@@ -12,16 +12,9 @@ use serde_json::{Value, json};
 
 use crate::world::{CHECK, Run, World, app};
 
-/// Far more than anything takes on a busy machine.
-const LONG: Duration = Duration::from_secs(90);
-
 #[track_caller]
-fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + LONG;
-    while !condition() {
-        assert!(Instant::now() < deadline, "not in time: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+fn wait_until(what: &str, condition: impl FnMut() -> bool) {
+    castoff_testkit::until(condition, || what);
 }
 
 /// Waits until no worker is left.

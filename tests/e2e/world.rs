@@ -206,14 +206,12 @@ impl World {
     }
 
     pub(crate) fn announce(&self, answer: &Value) {
-        self.server.unroute(CHECK);
-        self.server.route(CHECK, Reply::json(&answer.to_string()));
+        self.server.replace(CHECK, Reply::json(&answer.to_string()));
     }
 
     pub(crate) fn media(&self, version: &str, reply: Reply) {
         let path = format!("/media/{version}.zip");
-        self.server.unroute(&path);
-        self.server.route(&path, reply);
+        self.server.replace(&path, reply);
     }
 
     /// The launcher as a command, to be started somewhere else than in its folder.

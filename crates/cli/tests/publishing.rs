@@ -86,8 +86,7 @@ fn serve(server: &Server, folder: &Path) {
     for entry in fs::read_dir(folder).unwrap() {
         let entry = entry.unwrap();
         let path = format!("/releases/{}", entry.file_name().to_str().unwrap());
-        server.unroute(&path);
-        server.route(&path, Reply::file(&fs::read(entry.path()).unwrap()));
+        server.replace(&path, Reply::file(&fs::read(entry.path()).unwrap()));
     }
 }
 

@@ -483,6 +483,11 @@ impl Server {
         self
     }
 
+    /// Gives a path another reply than those that it had.
+    pub fn replace(&self, path: &str, reply: Reply) -> &Self {
+        self.unroute(path).route(path, reply)
+    }
+
     /// What every path without a reply gets, `CONNECT` included.
     pub fn fallback(&self, reply: Reply) -> &Self {
         self.shared.lock().fallback = Some(reply);
@@ -492,6 +497,12 @@ impl Server {
     /// Every request so far, in the order of their arrival.
     pub fn requests(&self) -> Vec<Request> {
         self.shared.lock().log.clone()
+    }
+
+    /// How often a path (without query) was asked for so far.
+    pub fn asked(&self, path: &str) -> usize {
+        let state = self.shared.lock();
+        state.log.iter().filter(|it| it.path() == path).count()
     }
 }
 

@@ -125,8 +125,7 @@ impl Kit {
     /// Answers the first question on any channel with this.
     fn answer(self, server: &Server, reply: &Reply) {
         for path in [self.first(), self.list()] {
-            server.unroute(path);
-            server.route(path, reply.clone());
+            server.replace(path, reply.clone());
         }
     }
 
@@ -158,8 +157,7 @@ impl Kit {
     /// neither a draft nor a pre-release is the latest.
     fn publish(self, server: &Server, releases: &[Made]) {
         let answers: Vec<Value> = releases.iter().map(|it| self.release(server, it)).collect();
-        server.unroute(self.list());
-        server.route(self.list(), Reply::json(&Value::from(answers).to_string()));
+        server.replace(self.list(), Reply::json(&Value::from(answers).to_string()));
         let latest = releases.iter().find(|it| !it.draft && !it.prerelease);
         if self.kind == SourceKind::Github {
             server.unroute(self.first());
@@ -633,8 +631,7 @@ fn tags_on_several_pages(kit: Kit) {
         "{asked:?}"
     );
     // A list without an end has one here.
-    server.unroute(kit.tags());
-    server.route(kit.tags(), page("v9.9.0").header("Link", &next));
+    server.replace(kit.tags(), page("v9.9.0").header("Link", &next));
     let before = server.requests().len();
     assert_eq!(kit.latest(&server).unwrap().version.as_str(), "v9.9.0");
     assert!(server.requests().len() - before <= super::TAG_PAGES + 2);
@@ -822,8 +819,7 @@ fn size_and_digest(kit: Kit) {
     ] {
         let mut answer = kit.release(&server, &made("v1.1.0").file(&own(), CONTENT));
         answer["assets"][0]["digest"] = digest;
-        server.unroute(kit.first());
-        server.route(kit.first(), Reply::json(&answer.to_string()));
+        server.replace(kit.first(), Reply::json(&answer.to_string()));
         let digest = kit.latest(&server).map(|it| it.package.sha256);
         assert_eq!(digest.map_err(|error| error.code()), expected);
     }
@@ -852,8 +848,7 @@ fn token_fetches_private_files(kit: Kit) {
     let (server, storage) = (Server::start(), Server::start());
     kit.publish(&server, &[made("v1.1.0").file(&own(), CONTENT)]);
     let path = format!("/repos/{REPO}/releases/assets/0");
-    server.unroute(&path);
-    server.route(&path, Reply::redirect(302, &storage.url("/bytes?signed")));
+    server.replace(&path, Reply::redirect(302, &storage.url("/bytes?signed")));
     storage.route("/bytes", Reply::file(CONTENT));
     let question = kit.ask(&server).with_token();
     let package = question.latest().unwrap().package.clone();
@@ -990,14 +985,12 @@ fn files_with_titles(kit: Kit) {
     // What older servers do not say.
     answer["assets"]["links"][0]["direct_asset_url"] = Value::Null;
     answer["assets"]["links"][0]["url"] = json!("/files/app.zip");
-    server.unroute(kit.list());
-    server.route(kit.list(), Reply::json(&json!([answer]).to_string()));
+    server.replace(kit.list(), Reply::json(&json!([answer]).to_string()));
     let release = kit.latest(&server).unwrap();
     assert_eq!(release.package.url, server.url("/files/app.zip"));
     // A title with a dot, and no ending that is known.
     answer["assets"]["links"][0]["name"] = json!("App-1.1.0");
-    server.unroute(kit.list());
-    server.route(kit.list(), Reply::json(&json!([answer]).to_string()));
+    server.replace(kit.list(), Reply::json(&json!([answer]).to_string()));
     let release = kit.latest(&server).unwrap();
     assert_eq!(release.package.url, server.url("/files/app.zip"));
 }
@@ -1055,8 +1048,7 @@ fn wrong_types(kit: Kit) {
         release[field] = value.clone();
         // A list in any case: the publisher's choice is an object.
         let answer = json!([release]).to_string();
-        server.unroute(kit.list());
-        server.route(kit.list(), Reply::json(&answer));
+        server.replace(kit.list(), Reply::json(&answer));
         let said = problem(kit.ask(&server).on("beta").latest(), Code::AnswerInvalid);
         assert!(
             said.contains(&format!("field [0].{field}")),
@@ -1064,8 +1056,7 @@ fn wrong_types(kit: Kit) {
         );
     }
     for answer in ["{}", "7", "[7]", "null"] {
-        server.unroute(kit.list());
-        server.route(kit.list(), Reply::json(answer));
+        server.replace(kit.list(), Reply::json(answer));
         let said = problem(kit.ask(&server).on("beta").latest(), Code::AnswerInvalid);
         assert!(
             said.contains("no list") || said.contains("field [0]: "),

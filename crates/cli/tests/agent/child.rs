@@ -3,14 +3,18 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use castoff_testkit::http::Reply;
 use castoff_testkit::package::Package;
 use castoff_testkit::tar::gzip;
+use castoff_testkit::until;
 use serde_json::{Value, json};
 
+use crate::forge;
 use crate::world::World;
+
+const REPO: &str = "owner/web";
 
 /// An app that says its version to whoever asks. What it needs lies beside it.
 fn app(version: &str) -> String {
@@ -60,32 +64,15 @@ impl App {
     }
 
     fn offer(&self, version: &str) {
-        let server = &self.world.server;
         let built = Package::new(version)
             .file("app.py", app(version))
             .build_tar("owner-web-0123abc/", gzip);
-        let path = format!("/repos/owner/web/tarball/v{version}");
-        server.route(&path, Reply::file(&built.bytes));
-        let release = json!({
-            "tag_name": format!("v{version}"), "name": "", "body": "", "draft": false,
-            "prerelease": false, "published_at": "2025-10-17T10:00:00Z", "assets": [],
-            "html_url": "https://github.example/x", "tarball_url": server.url(&path),
-            "zipball_url": server.url("/zipball"),
-        });
-        for (path, answer) in [
-            ("/repos/owner/web/releases/latest", release.clone()),
-            ("/repos/owner/web/releases", json!([release])),
-        ] {
-            server.unroute(path);
-            server.route(path, Reply::json(&answer.to_string()));
-        }
+        let release = forge::release(&self.world, REPO, version, &built.bytes);
+        forge::announce(&self.world, REPO, &[release]);
     }
 
     fn upgrade(&self, version: &str) -> Value {
-        let url = self
-            .world
-            .server
-            .url(&format!("/repos/owner/web/tarball/v{version}"));
+        let url = self.world.server.url(&forge::tarball(REPO, version));
         let order = json!({"download_url": url});
         self.world.post("/upgrade/api/start-upgrade", &order)
     }
@@ -103,16 +90,15 @@ impl App {
 
     #[track_caller]
     fn wait_for(&self, version: Option<&str>) {
-        let deadline = Instant::now() + Duration::from_mins(1);
-        while self.answers().as_deref() != version {
-            assert!(
-                Instant::now() < deadline,
-                "{:?} instead of {version:?}\n{}",
+        let answers = || self.answers().as_deref() == version;
+        let instead = || {
+            format!(
+                "{version:?} instead of {:?}\n{}",
                 self.answers(),
                 self.world.log()
-            );
-            std::thread::sleep(Duration::from_millis(50));
-        }
+            )
+        };
+        until(answers, instead);
     }
 
     /// The process that has started last.
@@ -165,9 +151,8 @@ fn it_starts_with_the_updater_is_upgraded_led_back_and_ends_with_it() {
     assert_ne!(app.last(), last);
     // Also while something is fetched, here by an updater that goes on with it.
     app.offer("1.2.0");
-    let path = "/repos/owner/web/tarball/v1.2.0";
-    app.world.server.unroute(path);
-    app.world.server.route(path, Reply::status(200).silent());
+    let path = &forge::tarball(REPO, "1.2.0");
+    app.world.server.replace(path, Reply::status(200).silent());
     let origin = format!("Origin: http://{}", app.world.address());
     app.world.send("POST", "/upgrade/start", &[&origin], "");
     app.world.wait_for("downloading");
@@ -194,11 +179,7 @@ fn one_that_a_killed_updater_has_left_is_taken_over() {
     app.world.kill();
     assert_eq!(app.answers().as_deref(), Some("1.0.0"));
     app.world.start();
-    let deadline = Instant::now() + Duration::from_mins(1);
-    while app.last() == left {
-        assert!(Instant::now() < deadline, "{}", app.world.log());
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    until(|| app.last() != left, || app.world.log());
     app.wait_for(Some("1.0.0"));
     // Killed in the middle: the version before is back, and runs.
     app.world.terminate();

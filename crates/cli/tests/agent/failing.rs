@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
+use castoff_testkit::until;
 use serde_json::{Value, json};
 
 use crate::world::{Module, World, api, worker};
@@ -286,23 +287,18 @@ fn many_services_are_watched_side_by_side_and_the_app_has_to_answer() {
     world.install("1.0.0");
     world.wait_for("success");
     // One that runs and does not answer is no version to stay with.
-    world.server.unroute("/health");
     world
         .server
-        .route("/health", castoff_testkit::http::Reply::status(503));
+        .replace("/health", castoff_testkit::http::Reply::status(503));
     world.fetch("1.1.0", &world.app("1.1.0"));
     world.install("1.1.0");
-    let deadline = std::time::Instant::now() + std::time::Duration::from_mins(1);
     for version in ["v1.1.0", "v1.0.0"] {
-        while world.link("current").as_deref() != Some(version) {
-            assert!(std::time::Instant::now() < deadline, "{}", world.log());
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
+        let current = || world.link("current");
+        until(|| current().as_deref() == Some(version), || world.log());
     }
-    world.server.unroute("/health");
     world
         .server
-        .route("/health", castoff_testkit::http::Reply::json("{}"));
+        .replace("/health", castoff_testkit::http::Reply::json("{}"));
     let failed = world.wait_for("failed");
     assert!(
         error(&failed).contains("does not answer with 200"),

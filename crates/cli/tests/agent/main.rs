@@ -6,6 +6,7 @@ mod child;
 mod cycle;
 mod doctor;
 mod failing;
+mod forge;
 mod install;
 mod orders;
 mod otrs;

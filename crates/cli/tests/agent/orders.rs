@@ -118,8 +118,7 @@ fn a_package_that_is_another_one_is_not_kept() {
             .unwrap()
             .starts_with("DOWNLOAD_FAILED: ")
     );
-    world.server.unroute("/1.0.0.zip");
-    world.server.route("/1.0.0.zip", Reply::status(404));
+    world.server.replace("/1.0.0.zip", Reply::status(404));
     order["package_size"] = package.len().into();
     world.post("/api/v1.0/download", &order);
     let failed = world.wait_for("failed");

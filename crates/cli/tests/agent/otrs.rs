@@ -7,11 +7,15 @@ use std::time::{Duration, Instant};
 use castoff_testkit::http::Reply;
 use castoff_testkit::package::Package;
 use castoff_testkit::tar::gzip;
+use castoff_testkit::until;
 use serde_json::{Value, json};
 
+use crate::forge;
 use crate::world::World;
 
-const RELEASES: &str = "/repos/owner/otrs/releases";
+const REPO: &str = "owner/otrs";
+
+const LATEST: &str = "/repos/owner/otrs/releases/latest";
 
 /// What may not run in notes.
 const NOTES: &str = "# New\n\n* **faster** lists\n* see [the manual](https://docs.example/otrs)\n\n\
@@ -46,11 +50,7 @@ pub(crate) fn installation(launcher: &str) -> World {
 /// Offers versions, the newest first.
 pub(crate) fn offer(world: &World, versions: &[&str]) {
     let releases: Vec<_> = versions.iter().map(|it| release(world, it)).collect();
-    let latest = format!("{RELEASES}/latest");
-    for (path, answer) in [(&*latest, releases[0].clone()), (RELEASES, json!(releases))] {
-        world.server.unroute(path);
-        world.server.route(path, Reply::json(&answer.to_string()));
-    }
+    forge::announce(world, REPO, &releases);
 }
 
 /// The package of a version, and where it lies.
@@ -62,20 +62,15 @@ pub(crate) fn tarball(version: &str) -> (String, Vec<u8>) {
         .file("uploads/.gitkeep", "")
         .file(&format!("only_in_{version}.py"), "x = 1\n");
     let built = package.build_tar("owner-otrs-0123abc/", gzip);
-    (format!("/repos/owner/otrs/tarball/v{version}"), built.bytes)
+    (forge::tarball(REPO, version), built.bytes)
 }
 
 fn release(world: &World, version: &str) -> Value {
-    let (tarball, package) = tarball(version);
-    world.server.unroute(&tarball);
-    world.server.route(&tarball, Reply::file(&package));
-    json!({
-        "tag_name": format!("v{version}"), "name": format!("OTRS Web {version}"), "body": NOTES,
-        "draft": false, "prerelease": false, "published_at": "2025-10-17T10:00:00Z", "assets": [],
-        "html_url": format!("https://github.example/owner/otrs/releases/tag/v{version}"),
-        "tarball_url": world.server.url(&tarball),
-        "zipball_url": world.server.url(&format!("/repos/owner/otrs/zipball/v{version}")),
-    })
+    let (_, package) = tarball(version);
+    let mut release = forge::release(world, REPO, version, &package);
+    release["name"] = json!(format!("OTRS Web {version}"));
+    release["body"] = json!(NOTES);
+    release
 }
 
 /// Asks for an upgrade as the page of the original does.
@@ -154,9 +149,7 @@ fn a_check_says_what_there_is_and_asks_only_when_it_has_to() {
         );
     }
 
-    let latest = format!("{RELEASES}/latest");
-    world.server.unroute(&latest);
-    world.server.route(&latest, Reply::status(500));
+    world.server.replace(LATEST, Reply::status(500));
     let dead = world.call("GET", "/upgrade/api/check-update?force=true", None);
     let data = json!({
         "current_version": "1.0.0", "latest_version": null, "update_available": false,
@@ -172,12 +165,7 @@ fn the_source_is_asked_without_being_told_to() {
     let mut world = installation("");
     offer(&world, &["1.1.0"]);
     world.start();
-    let latest = format!("{RELEASES}/latest");
-    let deadline = Instant::now() + Duration::from_mins(1);
-    while !world.server.requests().iter().any(|it| it.path() == latest) {
-        assert!(Instant::now() < deadline, "nobody asks");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until(|| world.server.asked(LATEST) > 0, || "nobody asks");
     assert_app(&world, "1.0.0");
 }
 
@@ -412,17 +400,12 @@ fn an_upgrade_that_was_being_fetched_goes_on_and_waits_for_the_network() {
     let mut world = installation("update.when = \"manual\"");
     offer(&world, &["1.1.0"]);
     let (path, bytes) = tarball("1.1.0");
-    world.server.unroute(&path);
     world
         .server
-        .route(&path, Reply::file(&bytes).stall_after(10));
+        .replace(&path, Reply::file(&bytes).stall_after(10));
     world.start();
     press(&world);
-    let deadline = Instant::now() + Duration::from_mins(1);
-    while !world.server.requests().iter().any(|it| it.path() == path) {
-        assert!(Instant::now() < deadline, "nobody asks");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until(|| world.server.asked(&path) > 0, || "nobody asks");
     let begun = Instant::now();
     world.calls();
     world.terminate();
@@ -430,14 +413,9 @@ fn an_upgrade_that_was_being_fetched_goes_on_and_waits_for_the_network() {
     assert!(begun.elapsed() < Duration::from_secs(20));
     assert_eq!(world.calls(), [""; 0]);
     // As at a boot: the network is there a moment later.
-    let latest = format!("{RELEASES}/latest");
-    world.server.unroute(&latest);
-    world.server.route(&latest, Reply::status(503));
+    world.server.replace(LATEST, Reply::status(503));
     world.start();
-    while !world.log().contains("again in 1 s") {
-        assert!(Instant::now() < deadline, "{}", world.log());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until(|| world.log().contains("again in 1 s"), || world.log());
     offer(&world, &["1.1.0"]);
     world.wait_for("success");
     assert_app(&world, "1.1.0");
@@ -687,8 +665,7 @@ fn a_second_one_is_told_that_one_is_under_way() {
     let mut world = installation("");
     offer(&world, &["1.1.0"]);
     let tarball = "/repos/owner/otrs/tarball/v1.1.0";
-    world.server.unroute(tarball);
-    world.server.route(tarball, Reply::status(200).silent());
+    world.server.replace(tarball, Reply::status(200).silent());
     world.start();
     press(&world);
     let url = world.server.url(tarball);

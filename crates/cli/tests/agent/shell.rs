@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::process::Output;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use castoff_testkit::http::Reply;
+use castoff_testkit::until;
 use serde_json::{Value, json};
 
+use crate::forge;
 use crate::otrs::{assert_app, installation, offer, tarball};
 use crate::world::World;
 
@@ -25,19 +27,11 @@ fn log(world: &World) -> String {
 
 /// Release and package of a version, by its tag.
 fn offer_tag(world: &World, repo: &str, version: &str) {
-    let (_, bytes) = tarball(version);
-    let path = format!("/repos/{repo}/tarball/v{version}");
-    world.server.unroute(&path);
-    world.server.route(&path, Reply::file(&bytes));
-    let release = json!({
-        "tag_name": format!("v{version}"), "name": "", "body": "", "draft": false,
-        "prerelease": false, "published_at": "2025-10-17T10:00:00Z", "assets": [],
-        "html_url": "https://github.example/x", "tarball_url": world.server.url(&path),
-        "zipball_url": world.server.url("/zipball"),
-    });
+    let release = forge::release(world, repo, version, &tarball(version).1);
     let tag = format!("/repos/{repo}/releases/tags/v{version}");
-    world.server.unroute(&tag);
-    world.server.route(&tag, Reply::json(&release.to_string()));
+    world
+        .server
+        .replace(&tag, Reply::json(&release.to_string()));
 }
 
 #[test]
@@ -181,19 +175,11 @@ fn a_shell_and_the_resident_updater_take_turns_and_take_up_what_the_other_has_le
     // While a shell is at work, the page is told so.
     offer(&world, &["1.2.0"]);
     let (path, bytes) = tarball("1.2.0");
-    world.server.unroute(&path);
     let slow = Reply::file(&bytes).delay(Duration::from_secs(3));
-    world.server.route(&path, slow);
-    let asked = world.server.requests().len();
+    world.server.replace(&path, slow);
+    let before = world.server.asked(&path);
     let mut shell = world.command(&["update"]).spawn().unwrap();
-    let deadline = Instant::now() + Duration::from_mins(1);
-    while !world.server.requests()[asked..]
-        .iter()
-        .any(|it| it.path() == path)
-    {
-        assert!(Instant::now() < deadline, "nobody asks");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until(|| world.server.asked(&path) > before, || "nobody asks");
     assert_eq!(start().0, 409);
     let second = update(&world, &[]);
     assert!(
@@ -222,17 +208,12 @@ fn told_to_end_it_leaves_a_download_and_finishes_an_installation() {
     let world = installation("");
     offer(&world, &["1.1.0"]);
     let (path, bytes) = tarball("1.1.0");
-    world.server.unroute(&path);
     world
         .server
-        .route(&path, Reply::file(&bytes).stall_after(10));
+        .replace(&path, Reply::file(&bytes).stall_after(10));
     let end = |world: &World, ready: &dyn Fn() -> bool| {
         let child = world.command(&["update"]).spawn().unwrap();
-        let deadline = Instant::now() + Duration::from_mins(1);
-        while !ready() {
-            assert!(Instant::now() < deadline, "{}", log(world));
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        until(ready, || log(world));
         let id = child.id().to_string();
         let told = std::process::Command::new("kill")
             .args(["-INT", &id])
@@ -240,7 +221,7 @@ fn told_to_end_it_leaves_a_download_and_finishes_an_installation() {
         assert!(told.unwrap().success());
         child.wait_with_output().unwrap().status.code()
     };
-    let asked = || world.server.requests().iter().any(|it| it.path() == path);
+    let asked = || world.server.asked(&path) > 0;
     assert_eq!(end(&world, &asked), Some(130));
     assert_app(&world, "1.0.0");
     assert_eq!(world.calls(), [""; 0]);

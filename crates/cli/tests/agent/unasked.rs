@@ -1,15 +1,16 @@
 //! What an app is told of its version, and what becomes of versions that are looked for unasked.
 
 use std::fs;
-use std::time::{Duration, Instant};
 
 use castoff_testkit::http::Reply;
 use castoff_testkit::package::{Package, sha256};
+use castoff_testkit::until;
 use serde_json::{Value, json};
 
+use crate::forge;
 use crate::world::World;
 
-const REPO: &str = "/repos/owner/otrs";
+const REPO: &str = "owner/otrs";
 
 /// An app in 1.2.9 that its own updater has left here, and GitHub's API.
 fn world(launcher: &str, agent: &str) -> World {
@@ -48,30 +49,15 @@ fn package(version: &str) -> Package {
 fn release(world: &World, version: &str, notes: &str) -> Value {
     let bytes = package(version).list().build().bytes;
     let path = format!("/owner/otrs/releases/download/v{version}/otrs.zip");
-    world.server.unroute(&path);
-    world.server.route(&path, Reply::file(&bytes));
-    let release = json!({
-        "id": 1, "tag_name": format!("v{version}"), "name": format!("v{version}"), "draft": false,
-        "prerelease": false, "body": notes, "published_at": "2025-10-17T10:00:00Z",
-        "html_url": format!("https://github.example/owner/otrs/releases/tag/v{version}"),
-        "tarball_url": world.server.url("/tarball"), "zipball_url": world.server.url("/zipball"),
-        "assets": [{
-            "name": "otrs.zip", "size": bytes.len(), "digest": format!("sha256:{}", sha256(&bytes)),
-            "url": world.server.url(&format!("{REPO}/releases/assets/1")),
-            "browser_download_url": world.server.url(&path),
-        }],
-    });
-    let latest = format!("{REPO}/releases/latest");
-    let list = format!("{REPO}/releases");
-    for path in [&latest, &list] {
-        world.server.unroute(path);
-    }
-    world
-        .server
-        .route(&latest, Reply::json(&release.to_string()));
-    world
-        .server
-        .route(&list, Reply::json(&json!([release]).to_string()));
+    world.server.replace(&path, Reply::file(&bytes));
+    let mut release = forge::release(world, REPO, version, b"");
+    release["body"] = json!(notes);
+    release["assets"] = json!([{
+        "name": "otrs.zip", "size": bytes.len(), "digest": format!("sha256:{}", sha256(&bytes)),
+        "url": world.server.url(&format!("/repos/{REPO}/releases/assets/1")),
+        "browser_download_url": world.server.url(&path),
+    }]);
+    forge::announce(world, REPO, &[release.clone()]);
     release
 }
 
@@ -115,15 +101,8 @@ fn an_app_is_upgraded_and_told_which_version_it_is() {
     assert_eq!(now, "SECRET=1\nAPP_VERSION=1.3.0\nDEBUG=0\n");
     assert_eq!(world.calls(), ["stop otrs", "start otrs"]);
     assert_eq!(world.get("/upgrade/api/upgrade-log")["log"], done["log"]);
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !read(&world, "logs/update.log").contains("Successfully installed version") {
-        assert!(
-            Instant::now() < deadline,
-            "{}",
-            read(&world, "logs/update.log")
-        );
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let log = || read(&world, "logs/update.log");
+    until(|| log().contains("Successfully installed version"), log);
 
     // And back.
     let list = world.get("/upgrade/api/backup-list")["data"].clone();
@@ -227,18 +206,11 @@ fn what_is_found_unasked_waits_for_a_word_or_is_installed_and_the_outcome_is_tol
     release(&waits, "1.3.0", "");
     waits.start();
     let asked = |world: &World| {
-        let requests = world.server.requests();
-        let latest = format!("{REPO}/releases/latest");
-        requests.iter().filter(|it| it.path() == latest).count()
+        world
+            .server
+            .asked(&format!("/repos/{REPO}/releases/latest"))
     };
-    let until = |what: &dyn Fn() -> bool, world: &World| {
-        let deadline = Instant::now() + Duration::from_mins(1);
-        while !what() {
-            assert!(Instant::now() < deadline, "{}", world.log());
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    };
-    until(&|| asked(&waits) >= 2, &waits);
+    until(|| asked(&waits) >= 2, || waits.log());
     assert_eq!(read(&waits, "app.py"), "app 1.2.9");
 
     let mut world = world(often, "checks = { install = true }");
@@ -255,7 +227,7 @@ fn what_is_found_unasked_waits_for_a_word_or_is_installed_and_the_outcome_is_tol
         told.map(|it| serde_json::from_slice(&it.body).unwrap())
             .collect::<Vec<Value>>()
     };
-    until(&|| !outcomes().is_empty(), &world);
+    until(|| !outcomes().is_empty(), || world.log());
     let told = &outcomes()[0];
     let wanted = (&json!("failed"), &json!("1.2.9"));
     assert_eq!((&told["outcome"], &told["version"]), wanted, "{told}");
@@ -263,12 +235,13 @@ fn what_is_found_unasked_waits_for_a_word_or_is_installed_and_the_outcome_is_tol
     // What has failed here is not tried again by itself.
     world.faults(&[]);
     let before = asked(&world);
-    until(&|| asked(&world) >= before + 3, &world);
+    until(|| asked(&world) >= before + 3, || world.log());
     assert_eq!(read(&world, "app.py"), "app 1.2.9");
     // Nor is it told again.
     assert_eq!(outcomes().len(), 1);
     assert_eq!(world.progress()["data"]["stage"], "failed");
     // The next version is.
     release(&world, "1.4.0", "");
-    until(&|| read(&world, "app.py") == "app 1.4.0", &world);
+    let app = || read(&world, "app.py");
+    until(|| app() == "app 1.4.0", || world.log());
 }

@@ -355,9 +355,8 @@ impl World {
     /// Serves a package, and says how it is ordered.
     pub(crate) fn order(&self, version: &str, package: &[u8]) -> Value {
         let path = format!("/{version}.zip");
-        self.server.unroute(&path);
         self.server
-            .route(&path, Reply::file(package).etag(&format!("\"{version}\"")));
+            .replace(&path, Reply::file(package).etag(&format!("\"{version}\"")));
         json!({
             "version": version, "package_url": self.server.url(&path),
             "package_name": format!("{version}.zip"), "package_size": package.len(),

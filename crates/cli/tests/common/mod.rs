@@ -63,7 +63,6 @@ pub(crate) fn publish(server: &Server, version: &str, package: &Package) {
         "version": version, "file": format!("/{version}.zip"), "file_hash": built.sha256,
         "entry_point": ENTRY, "changelog": "notes",
     });
-    server.unroute(CHECK);
-    server.route(CHECK, Reply::json(&answer.to_string()));
+    server.replace(CHECK, Reply::json(&answer.to_string()));
     server.route(&format!("/{version}.zip"), Reply::file(&built.bytes));
 }

@@ -32,6 +32,7 @@ use serde::{Deserialize, Serialize};
 use crate::archive::SafePath;
 use crate::config::DatabasesConfig;
 use crate::disk;
+use crate::disk::rights::need_own;
 use crate::hooks::Runner;
 use crate::layout::locks::ChangeLock;
 use crate::order;
@@ -174,7 +175,7 @@ impl<'a> Databases<'a> {
             databases: Vec::new(),
         };
         for (index, name) in self.config.sqlite.iter().enumerate() {
-            let (from, to) = (self.place(name), growing.join(file_name(index)));
+            let (from, to) = (self.place(name)?, growing.join(file_name(index)));
             let parts = match look(&from)? {
                 None => Vec::new(),
                 Some(found) if found.is_file() => {
@@ -280,7 +281,7 @@ impl<'a> Databases<'a> {
         for (index, database) in data.databases.iter().enumerate() {
             match database.kind {
                 Kind::Sqlite if self.config.sqlite.contains(&database.name) => {
-                    let target = self.place(&database.name);
+                    let target = self.place(&database.name)?;
                     let from = folder.join(file_name(index));
                     put_back_sqlite(database, &from, &target, &mut || Ok(()))?;
                     record::info!("database {}: put back from {name}", database.name);
@@ -333,13 +334,25 @@ impl<'a> Databases<'a> {
 
     /// Where a configured database is. A link is followed: its place is the administrator's choice,
     /// and SQLite keeps `-wal` beside the file itself.
-    fn place(&self, name: &str) -> PathBuf {
-        let path = self.folder.root().join(name);
-        if path.is_symlink() {
-            fs::canonicalize(&path).unwrap_or(path)
+    ///
+    /// In an app that is root's, root works also in a folder that others may change, as the app's user may, but
+    /// follows nothing there, and only where the way to that folder is root's. Fails with `TARGET_UNSAFE`.
+    fn place(&self, name: &str) -> Result<PathBuf> {
+        let named = self.folder.root().join(name);
+        let folder = |path: &Path| path.parent().unwrap_or(path).to_path_buf();
+        let real = if named.is_symlink() {
+            fs::canonicalize(&named).unwrap_or_else(|_| named.clone())
         } else {
-            path
+            named.clone()
+        };
+        // Whoever can change the app itself needs no database for that.
+        if need_own(self.folder.root()).is_ok() {
+            if real != named {
+                need_own(&folder(&named))?;
+            }
+            need_own(&folder(&folder(&real)))?;
         }
+        Ok(real)
     }
 }
 
@@ -363,9 +376,9 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// What is at a path, if anything is.
+/// What is at a path, if anything is. No link is followed: [`Databases::place`] has done that.
 fn look(path: &Path) -> Result<Option<Metadata>> {
-    match fs::metadata(path) {
+    match fs::symlink_metadata(path) {
         Ok(metadata) => Ok(Some(metadata)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::io("look at", path)(error)),
@@ -474,7 +487,8 @@ fn copy_files(from: &Path, to: &Path) -> std::result::Result<Vec<Part>, Failure>
             let to = beside(to, suffix);
             disk::remove_file(&to)?;
             if stamp.is_some() {
-                disk::copy(&beside(from, suffix), &to)?;
+                let from = beside(from, suffix);
+                disk::copy_open(disk::open_itself(&from)?, &from, &to, None)?;
             }
         }
         if stamps(from)? == before {
@@ -529,8 +543,8 @@ fn put_back_sqlite(
     for part in &database.parts {
         let new = beside(&restoring, &part.suffix);
         disk::remove_file(&new)?;
-        disk::copy(&beside(from, &part.suffix), &new)?;
-        disk::give_owner_of(like, &new)?;
+        let from = beside(from, &part.suffix);
+        disk::copy_open(disk::in_use::open_to_read(&from)?, &from, &new, Some(like))?;
         disk::sync_file(&new)?;
         between()?;
     }

@@ -27,6 +27,7 @@ use crate::{Error, Result};
 
 pub mod in_use;
 pub(crate) mod record;
+pub mod rights;
 
 use in_use::{clear_read_only, clear_read_only_below, retry};
 use record::{Change, noted};
@@ -314,12 +315,53 @@ pub fn copy_foreign(from: &Path, to: &Path, mode: Option<u32>) -> Result<()> {
 
 /// Copies content, mode and modification time.
 pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    copy_open(in_use::open_to_read(from)?, from, to, None)
+}
+
+/// The same of what is open. The copy belongs to whom `like` does, where that is said. Whatever may come to
+/// lie at `to` meanwhile is not touched.
+pub fn copy_open(mut source: File, from: &Path, to: &Path, like: Option<&Path>) -> Result<()> {
     // Not `fs::copy`: it gives the copy its mode first, and a read-only one keeps no time.
-    let mut source = in_use::open_to_read(from)?;
     let mut copy = create_file(to, false)?;
     io::copy(&mut source, &mut copy).map_err(Error::io("copy", from))?;
-    drop(copy);
-    keep_mode_and_time(from, to)
+    #[cfg(unix)]
+    if let Some(like) = like {
+        use std::os::unix::fs::{MetadataExt as _, fchown};
+        let wanted = fs::metadata(like).map_err(Error::io("look at", like))?;
+        let found = copy.metadata().map_err(Error::io("look at", to))?;
+        let (uid, gid) = (wanted.uid(), wanted.gid());
+        if (found.uid(), found.gid()) != (uid, gid) {
+            fchown(&copy, Some(uid), Some(gid)).map_err(Error::io("set the owner of", to))?;
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = like;
+    let metadata = source.metadata().map_err(Error::io("look at", from))?;
+    let modified = metadata.modified().map_err(Error::io("look at", from))?;
+    copy.set_modified(modified)
+        .map_err(Error::io("set the time of", to))?;
+    if cfg!(windows) && metadata.permissions().readonly() {
+        // Such a file cannot be opened for a sync any more.
+        copy.sync_all().map_err(Error::io("sync", to))?;
+    }
+    noted(Change::Attributes(to), || {
+        copy.set_permissions(metadata.permissions())
+    })
+    .map_err(Error::io("set the mode of", to))
+}
+
+/// Opens a file to read it, and no other to which a link leads. Windows lets few make links.
+pub fn open_itself(path: &Path) -> Result<File> {
+    let mut options = File::options();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use rustix::fs::OFlags;
+        use std::os::unix::fs::OpenOptionsExt;
+        // A pipe would keep whoever opens it waiting for a writer.
+        options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed());
+    }
+    retry(|| options.open(path).map_err(Error::io("open", path)))
 }
 
 fn keep_mode_and_time(from: &Path, to: &Path) -> Result<()> {

@@ -39,6 +39,14 @@ impl From<rusqlite::Error> for Failure {
 pub(super) fn copy(from: &Path, to: &Path, patience: Duration) -> Result<(), Failure> {
     // To write, because what a crashed program has left has to be put in order before it is read.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    // Whose links are followed, the caller has decided; the way to the folder may hold some.
+    let folder = from.parent().and_then(|it| it.canonicalize().ok());
+    let (from, flags) = match (folder, from.file_name()) {
+        (Some(folder), Some(name)) if cfg!(unix) => {
+            (folder.join(name), flags | OpenFlags::SQLITE_OPEN_NOFOLLOW)
+        }
+        _ => (from.to_path_buf(), flags),
+    };
     let source = Connection::open_with_flags(from, flags)?;
     // Otherwise it is left as it is.
     source.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;

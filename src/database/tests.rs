@@ -531,3 +531,50 @@ fn a_link_stays_one_and_modes_are_kept() {
         0o600
     );
 }
+
+/// The app's own user may change the folder of the database, and root works there all the same, but goes nowhere
+/// else from there.
+#[cfg(unix)]
+#[test]
+fn root_follows_nothing_in_a_folder_that_others_may_change() {
+    use std::os::unix::fs::{MetadataExt as _, chown, symlink};
+    const USER: u32 = 65534;
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("left out: only root can be somebody else");
+        return;
+    }
+    let world = World::new(&["db/a.sqlite"]);
+    let (path, databases) = (world.path("db/a.sqlite"), world.databases());
+    drop(database(&path, "delete", "one"));
+    for path in [&world.path("db"), &path] {
+        chown(path, Some(USER), Some(USER)).unwrap();
+    }
+    let stopped = world.stopped();
+    assert!(databases.copy("1.0.0", None, Some(&stopped)).unwrap());
+    write(&Connection::open(&path).unwrap(), "two");
+    assert!(databases.put_back("1.0.0", &stopped).unwrap());
+    assert_eq!(rows(&path), ["one"]);
+    assert_eq!(fs::metadata(&path).unwrap().uid(), USER);
+
+    // What the user puts there in its place leads nowhere.
+    let secret = world.path("secret");
+    fs::write(&secret, "of root").unwrap();
+    fs::remove_file(&path).unwrap();
+    symlink(&secret, &path).unwrap();
+    let refused = |result: Result<bool>| assert_eq!(result.unwrap_err().code(), Code::TargetUnsafe);
+    refused(databases.copy("1.1.0", None, Some(&stopped)));
+    refused(databases.put_back("1.0.0", &stopped));
+    assert_eq!(fs::read_to_string(&secret).unwrap(), "of root");
+    // Nor in the instant after it was looked at.
+    let to = world.path("copy");
+    assert!(copy_sqlite(&path, &to, true).is_err());
+    assert!(!to.exists());
+
+    // Nor is a folder believed that lies in another of theirs.
+    let deep = World::new(&["db/deep/a.sqlite"]);
+    let path = deep.path("db/deep/a.sqlite");
+    fs::create_dir(path.parent().unwrap()).unwrap();
+    drop(database(&path, "delete", "one"));
+    chown(deep.path("db"), Some(USER), Some(USER)).unwrap();
+    refused(deep.databases().copy("1.0.0", None, Some(&deep.stopped())));
+}

@@ -321,10 +321,12 @@ impl<'a> Updater<'a> {
         }
     }
 
-    /// Forgets what waits, where something else is to be followed: it was withdrawn meanwhile.
+    /// Forgets what waits, where something else is to be followed: it was withdrawn meanwhile. What was handed
+    /// over waits for somebody's word, whatever the source says.
     fn drop_withdrawn(&self, offer: &Offer) -> Result<()> {
         let state = self.folder.load_state();
-        if state.pending.is_some() && !when::waits(&state, &offer.release) {
+        let announced = state.pending.as_ref().is_some_and(|it| !it.handed);
+        if announced && !when::waits(&state, &offer.release) {
             self.folder.change_state(|state| state.pending = None)?;
         }
         Ok(())
@@ -516,16 +518,21 @@ impl<'a> Updater<'a> {
 
     /// Whether a release is none that leads back against the rules.
     fn leads_on(&self, installed: Option<&Version>, release: &Trusted) -> Result<()> {
+        let signed = release.level() == Level::Release;
+        self.leads_to(installed, &release.version, signed)
+    }
+
+    /// Whether a version may follow; `signed`: a signature is all that speaks for it.
+    fn leads_to(&self, installed: Option<&Version>, to: &Version, signed: bool) -> Result<()> {
         match installed {
             // Who has only a signature may have an old one: an index alone leads back.
             Some(installed)
-                if release.version < *installed
-                    && (release.level() == Level::Release
-                        || self.config.update.downgrade == Downgrade::Refuse) =>
+                if to < installed
+                    && (signed || self.config.update.downgrade == Downgrade::Refuse) =>
             {
                 Err(Error::DowngradeRefused {
                     installed: installed.to_string(),
-                    offered: release.version.to_string(),
+                    offered: to.to_string(),
                 })
             }
             _ => Ok(()),

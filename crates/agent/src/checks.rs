@@ -69,9 +69,15 @@ fn look(agent: &Agent) {
                 .map(|release| &release.version);
             let is_news = offered.is_some() && offered != checked.installed.as_ref();
             if agent.config.checks.install && is_news {
-                // It has failed here, or is skipped, pinned away, or not yet for everybody: no failure again.
+                // It has failed here, is older, skipped, pinned away, or not yet for everybody: no failure again.
                 if let Some(refusal) = checked.refusal {
                     log::info!("{}", refusal.chain());
+                    return;
+                }
+                if agent.waits() {
+                    log::info!(
+                        "what was ordered waits for its word, and nothing else is installed"
+                    );
                     return;
                 }
                 // Who is busy by now looks again.

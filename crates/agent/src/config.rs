@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
+use castoff::config::Origin;
 use castoff::{Error, Result};
 use castoff_web::tls;
 use serde::Deserialize;
@@ -105,8 +106,8 @@ pub struct Packages {
     pub commands: Commands,
     /// How long after its verification a package may be installed, in seconds; unless told, a day.
     pub expire: Option<u64>,
-    /// The folder, relative to the app's, in which packages stay that were installed: one folder for each
-    /// version, as many as `update.keep` in launcher.toml.
+    /// The folder, relative to the app's, in which the packages of versions stay that came to run: one folder
+    /// for each version, as many as `update.keep` in launcher.toml.
     pub keep_in: Option<PathBuf>,
 }
 
@@ -149,7 +150,8 @@ pub struct Services {
     pub status: Option<String>,
     /// An address that has to answer with 200 when all of them run.
     pub health_url: Option<String>,
-    /// A command line that is run when no version is left that runs.
+    /// A command line that is run when no version is left that runs, or an installation cannot be brought to its
+    /// end.
     pub alarm: Option<String>,
 }
 
@@ -212,7 +214,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Its files: whoever may write them decides what is done.
+    /// Its files: no package may bring them.
     pub fn files(&self, home: &Path) -> Vec<PathBuf> {
         let tls = self.tls.iter();
         let tls = tls.flat_map(|files| [files.certificate.clone(), files.key.clone()]);
@@ -221,6 +223,26 @@ impl Config {
             .chain(self.token_file.clone())
             .chain(tls)
             .collect()
+    }
+
+    /// All files that say what is done, those of the app's own configuration among them.
+    pub fn trusted(&self, engine: &castoff::config::Config, home: &Path) -> Vec<PathBuf> {
+        let read = engine
+            .origins
+            .iter()
+            .filter_map(|(_, origin)| match origin {
+                Origin::File { path, .. } => Some(path),
+                // As an app has them that updated itself.
+                Origin::Environment(name) if name.starts_with("APP_UPDATE_") => {
+                    Some(home.join(".env"))
+                }
+                _ => None,
+            });
+        let mut files = self.files(home);
+        files.extend(read);
+        files.sort();
+        files.dedup();
+        files
     }
 
     /// Whether its values go together.

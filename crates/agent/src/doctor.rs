@@ -97,7 +97,7 @@ pub fn examine(home: &Path, client: &Path, engine: &Engine) -> Vec<Finding> {
         doctor.receiver(config);
         doctor.token(config);
     }
-    doctor.access(client);
+    doctor.access(config.as_ref(), client);
     doctor.findings
 }
 
@@ -405,14 +405,14 @@ impl Doctor<'_> {
     }
 
     /// What root runs or believes, others may not change.
-    fn access(&mut self, client: &Path) {
+    fn access(&mut self, config: Option<&Config>, client: &Path) {
         let programs = std::env::current_exe().ok().into_iter();
-        let ours = ["launcher.toml", FILE_NAME].map(|name| self.home.join(name));
+        let ours = config.map_or_else(Vec::new, |it| it.trusted(self.engine, self.home));
         let open = programs.chain(ours).find(|path| is_open(path));
         let tree =
             ["current/bin", "current/services"].map(|name| client.join("versions").join(name));
         let open = open.or_else(|| tree.iter().find_map(|folder| first_open(folder)));
-        match (ownership::check(&[client]), open) {
+        match (ownership::check(&[self.home, client]), open) {
             (Err(error), _) => self.fault("access", &Text::Open, &error.chain()),
             (Ok(()), Some(path)) => self.fault("access", &Text::Open, &shown(&path)),
             (Ok(()), None) => self.good("access", &Text::Closed, ""),

@@ -35,6 +35,21 @@ pub struct Order {
     pub keys: Vec<serde_json::Value>,
 }
 
+impl Order {
+    /// Makes the documents small: as texts, and where no keys are pinned there is no use for them.
+    pub fn keep_little(&mut self, pinned: bool) {
+        if !pinned {
+            self.release = None;
+            self.keys.clear();
+        }
+        for document in self.release.iter_mut().chain(&mut self.keys) {
+            if !document.is_string() {
+                *document = document.to_string().into();
+            }
+        }
+    }
+}
+
 /// To what an installation has fallen back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -120,18 +135,20 @@ impl Memory {
         }
     }
 
-    /// What was kept. A memory that cannot be read is none: the log says so.
-    pub fn load(folder: &ClientFolder) -> Self {
+    /// What was kept. A memory that makes no sense is none: the log says so. One that cannot be read now is an
+    /// error, for it is not to be written over.
+    pub fn load(folder: &ClientFolder) -> Result<Self> {
         let path = place(folder);
-        read(&path).unwrap_or_else(|problem| {
+        let memory = read(&path)?.unwrap_or_else(|problem| {
             log::error!("{}: {problem}; what it said is forgotten", path.display());
             Self::default()
-        })
+        });
+        Ok(memory)
     }
 
     /// Whether an installation is noted. Asked again and again, so that what cannot be read is no news.
     pub fn has_installation(folder: &ClientFolder) -> bool {
-        read(&place(folder)).is_ok_and(|memory| memory.installation.is_some())
+        matches!(read(&place(folder)), Ok(Ok(memory)) if memory.installation.is_some())
     }
 
     /// Keeps it, durably.
@@ -149,10 +166,11 @@ impl Memory {
     }
 }
 
-fn read(path: &Path) -> Result<Memory, String> {
+/// A memory; inside, why what was read is none.
+fn read(path: &Path) -> Result<std::result::Result<Memory, String>> {
     match std::fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| error.to_string()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Memory::default()),
-        Err(error) => Err(error.to_string()),
+        Ok(bytes) => Ok(serde_json::from_slice(&bytes).map_err(|error| error.to_string())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Ok(Memory::default())),
+        Err(error) => Err(Error::io("read", path)(error)),
     }
 }

@@ -40,8 +40,8 @@ const TAKE_UP: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mi
 /// What the resident updater of a folder holds, as long as it lives.
 pub(crate) const LOCK: &str = "agent.lock";
 
-/// The largest request: an order with a signed release document and keys.
-const MOST_ASKED: usize = 4 << 20;
+/// The largest request: an order with a signed release document, which has a mebibyte at most, and keys.
+const MOST_ASKED: usize = 2 << 20;
 
 /// Runs the updater of the app in `client` until it is told to end. `told` is called with the address once
 /// it listens.
@@ -52,7 +52,7 @@ pub fn run(
     client: &Path,
     told: &dyn Fn(std::net::SocketAddr),
 ) -> Result<()> {
-    check(&config, home, client)?;
+    check(&config, &engine, home, client)?;
     // Another one on another port would work against it.
     let _alone = work::lock(client, LOCK)?;
     let access = Arc::new(Access::new(&config)?);
@@ -64,9 +64,14 @@ pub fn run(
 }
 
 /// Whether it can be worked here, and by whoever this is.
-pub(crate) fn check(config: &Config, home: &Path, client: &Path) -> Result<()> {
+pub(crate) fn check(
+    config: &Config,
+    engine: &castoff::config::Config,
+    home: &Path,
+    client: &Path,
+) -> Result<()> {
     config.check(&home.join(config::FILE_NAME))?;
-    let mut trusted = config.files(home);
+    let mut trusted = config.trusted(engine, home);
     trusted.extend([home, client].map(Path::to_path_buf));
     trusted.extend([".castoff", "versions"].map(|name| client.join(name)));
     ownership::check(&trusted)

@@ -11,6 +11,7 @@ use castoff::{Error, Result};
 
 use crate::board::View;
 use crate::config::{Config, Control};
+use crate::services::systemd;
 use crate::work::{self, Agent, Mode, Refusal};
 use crate::{report, serve};
 
@@ -36,7 +37,22 @@ pub fn update(
     force: bool,
     show: &mut dyn FnMut(&View),
 ) -> Result<End> {
-    serve::check(&config, home, client)?;
+    serve::check(&config, &engine, home, client)?;
+    if config.services.control == Control::Systemd
+        && let Some(own) = systemd::own_unit()
+        && let Some(unit) = config
+            .services
+            .units
+            .iter()
+            .find(|unit| systemd::unit_of(unit) == systemd::unit_of(&own))
+    {
+        let problem = format!(
+            "{unit} is stopped for an update, and with it this, which runs in it: `systemd-run --pipe castoff \
+             update --dir {}` runs outside",
+            home.display()
+        );
+        return Err(Error::ServicesFailed { problem });
+    }
     let is_child = config.services.control == Control::Child;
     // A child of the resident updater is not this process's to end.
     let _alone = is_child

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
+use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -129,6 +130,8 @@ impl Means for Nothing {
 pub struct Services {
     config: Config,
     means: Box<dyn Means>,
+    /// What the last alarm was raised for.
+    alarmed: Mutex<Option<String>>,
     /// The updater's, as systemd names it.
     own_unit: Option<String>,
 }
@@ -147,6 +150,7 @@ impl Services {
                 Control::Child => Box::new(Nothing),
                 Control::None => Box::new(Nothing),
             },
+            alarmed: Mutex::default(),
             own_unit: config.own.clone().or_else(systemd::own_unit),
             config: config.clone(),
         }
@@ -271,6 +275,12 @@ impl Services {
 
     /// Sees that services run, and that the app answers where it is to. Fails with `SERVICES_FAILED`.
     pub fn check(&self, services: &[Service]) -> Result<()> {
+        self.see_good(services)?;
+        *self.alarmed.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        Ok(())
+    }
+
+    fn see_good(&self, services: &[Service]) -> Result<()> {
         let deadline = Instant::now() + self.config.start_timeout();
         self.see_running(services, deadline)?;
         let Some(url) = &self.config.health_url else {
@@ -302,9 +312,15 @@ impl Services {
         self.means.system_ends()
     }
 
-    /// Runs the command for when nothing runs any more.
+    /// Runs the command for when nobody but a person can go on: no version runs, or an installation cannot be
+    /// brought to its end. Once for each problem, until all is well again.
     pub fn alarm(&self, problem: &str) {
-        log::error!("no version runs: {problem}");
+        log::error!("a person is needed: {problem}");
+        let mut alarmed = self.alarmed.lock().unwrap_or_else(PoisonError::into_inner);
+        if alarmed.replace(problem.to_owned()).as_deref() == Some(problem) {
+            return;
+        }
+        drop(alarmed);
         let Some(line) = &self.config.alarm else {
             return;
         };

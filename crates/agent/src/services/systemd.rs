@@ -103,12 +103,38 @@ pub(crate) fn unit_of(name: &str) -> &str {
 }
 
 /// The service that this process runs in, as its control group says.
-pub(super) fn own_unit() -> Option<String> {
-    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+pub(crate) fn own_unit() -> Option<String> {
+    unit_in(&std::fs::read_to_string("/proc/self/cgroup").ok()?)
+}
+
+fn unit_in(groups: &str) -> Option<String> {
     let unit = groups.lines().find_map(|line| {
         let last = line.rsplit('/').next()?;
         last.ends_with(".service").then(|| last.to_owned())
     })?;
     // A session of a user manager is not ours.
     (!unit.starts_with("user@")).then_some(unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_knows_the_service_that_it_runs_in() {
+        let unit = |groups: &str| unit_in(groups);
+        assert_eq!(
+            unit("0::/system.slice/otrs.service\n").unwrap(),
+            "otrs.service"
+        );
+        let of_many = "1:name=systemd:/system.slice/castoff-agent.service\n0::/\n";
+        assert_eq!(unit(of_many).unwrap(), "castoff-agent.service");
+        for none in [
+            "0::/\n",
+            "0::/user.slice/user-0.slice/session-3.scope\n",
+            "0::/user.slice/user@0.service\n",
+        ] {
+            assert_eq!(unit(none), None, "{none}");
+        }
+    }
 }

@@ -81,7 +81,9 @@ impl Agent {
         let settled = self.asking().and_then(|updater| {
             updater.settle()?;
             if stopped {
-                let services = self.services.of(&installation.before);
+                let mut services = self.services.of(&installation.before);
+                // They may be those of all versions, and this one may not have them all.
+                services.retain(|service| self.services.look(&service.name).known);
                 return Ok(self.start_what_is_there(&updater, &services));
             }
             Ok(Ok(()))
@@ -107,6 +109,7 @@ impl Agent {
         }
         // Nothing was switched: the package waits on.
         self.note(|memory| memory.installation = None);
+        self.clear_packages(installation.version.parse().ok().as_ref());
         failure
     }
 
@@ -171,6 +174,7 @@ impl Agent {
         let version = version.map_or_else(|| "none".to_owned(), |it| it.to_string());
         match installation.why {
             None => {
+                self.clear_packages(None);
                 self.note(|memory| memory.know(&installation.wishes.services));
                 Ok(if installation.left.is_some() {
                     format!("Version {version} is restored")
@@ -179,6 +183,7 @@ impl Agent {
                 })
             }
             Some(why) => {
+                self.clear_packages(installation.version.parse().ok().as_ref());
                 let what = if installation.left.is_some() {
                     "Restoring"
                 } else {
@@ -259,7 +264,17 @@ impl Agent {
     /// What an installation has come to.
     pub(super) fn conclude(&self, result: Result<String, Failure>) -> Progress {
         let ends = result.is_err() && self.ends();
-        if !ends {
+        // What cannot be brought to its end is tried again and again, and told once.
+        let unsettled = result.as_ref().err().filter(|it| it.then == Then::GoOn);
+        let unsettled = unsettled.map(|failure| failure.problem.clone());
+        let mut before = self
+            .unsettled
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let is_known = unsettled.is_some() && *before == unsettled;
+        *before = unsettled;
+        drop(before);
+        if !ends && !is_known {
             self.tell_outcome(result.as_ref());
         }
         match result {

@@ -97,14 +97,17 @@ impl Steward for Keeper<'_> {
         if is_new && installation.wishes.commands.is_empty() {
             self.agent.services.need(&services)?;
         }
-        // What is new with this version is none of the one before.
-        let ran = self.agent.memory().services.clone();
-        let had = |service: &&Service| {
-            ran.iter().any(|known| known.name == service.name)
-                || self.agent.services.look(&service.name).state == State::Running
-        };
-        let wished = installation.wishes.services.iter();
-        installation.before = wished.filter(had).cloned().collect();
+        // The second time nothing runs any more.
+        if !self.is_stopping() {
+            // What is new with this version is none of the one before.
+            let ran = self.agent.memory().services.clone();
+            let had = |service: &&Service| {
+                ran.iter().any(|known| known.name == service.name)
+                    || self.agent.services.look(&service.name).state == State::Running
+            };
+            let wished = installation.wishes.services.iter();
+            installation.before = wished.filter(had).cloned().collect();
+        }
         *self
             .installation
             .lock()

@@ -24,6 +24,7 @@
 use std::fs::{File, TryLockError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -102,11 +103,15 @@ pub struct Agent {
     memory: Mutex<Memory>,
     /// Tells the last outcome.
     telling: Mutex<Option<JoinHandle<()>>>,
+    /// Why the last installation could not be brought to its end, where it could not.
+    unsettled: Mutex<Option<String>>,
     jobs: mpsc::Sender<(Right, Job, Told)>,
     /// What the source has said.
     pub news: News,
     /// What says what it does: no package may bring it.
     files: Vec<PathBuf>,
+    /// Whether what an earlier process was fetching was taken up, or there was nothing.
+    begun: AtomicBool,
 }
 
 /// Whoever waits for what an operation comes to.
@@ -179,9 +184,11 @@ impl Agent {
             mode,
             memory: Mutex::default(),
             telling: Mutex::default(),
+            unsettled: Mutex::default(),
             jobs,
             news: News::default(),
             files,
+            begun: AtomicBool::new(false),
         };
         let agent = Arc::new(agent);
         let worker = {
@@ -234,6 +241,7 @@ impl Agent {
             self.take_up(right, installation);
             return true;
         }
+        self.begun.store(true, Ordering::SeqCst);
         if self.mode == Mode::Once {
             // Orders are the resident updater's.
             return false;
@@ -262,10 +270,14 @@ impl Agent {
         false
     }
 
-    /// Takes up an installation that another process was killed in. Whether there was one.
+    /// Takes up an installation that another process was killed in, and what could not be taken up at the start
+    /// because another process was at work. Whether there was an installation.
     pub fn take_up_what_is_left(&self) -> bool {
         if self.board.is_taken() {
             return false;
+        }
+        if !self.begun.load(Ordering::SeqCst) {
+            return self.go_on() && self.board.is_taken();
         }
         let left = self
             .asking()
@@ -345,7 +357,10 @@ impl Agent {
         })?;
         let right = Right { lock, turn };
         // Another process may have worked since.
-        let memory = Memory::load(self.asking().map_err(Refusal::Disk)?.folder());
+        let memory = self
+            .asking()
+            .and_then(|updater| Memory::load(updater.folder()));
+        let memory = memory.map_err(Refusal::Disk)?;
         *self.memory() = memory.clone();
         match memory.installation {
             None => Ok(right),

@@ -24,7 +24,8 @@ const BLOCK: usize = 128 * 1024;
 
 impl Agent {
     /// Begins to fetch a package, unless that is under way or done already.
-    pub fn fetch(&self, order: Order) -> Result<(), Refusal> {
+    pub fn fetch(&self, mut order: Order) -> Result<(), Refusal> {
+        order.keep_little(self.engine.trust.is_some());
         let known = {
             let memory = self.memory();
             let same = |known: &Order| {
@@ -93,7 +94,7 @@ impl Agent {
     }
 
     /// Whether an ordered package waits for the word.
-    pub(super) fn waits(&self) -> bool {
+    pub(crate) fn waits(&self) -> bool {
         let memory = self.memory().clone();
         let order = memory.order.filter(|_| memory.stage == Stage::ToInstall);
         order.is_some_and(|order| self.lies_here(&order))

@@ -153,35 +153,55 @@ impl Agent {
         }
     }
 
-    /// Keeps a package that is being installed where the configuration says, and no more than so many.
+    /// Keeps a package that is being installed where the configuration says.
     pub(super) fn keep_package(&self, version: &Version, package: &Package) -> castoff::Result<()> {
-        let Some(place) = &self.config.packages.keep_in else {
-            return Ok(());
-        };
         let updater = self.updater(&Silent)?;
         let root = updater.folder().root();
-        let (Some(from), version) = (updater.package(package), version.file_name()) else {
+        let Some((place, from)) = self.package_folder(version).zip(updater.package(package)) else {
             return Ok(());
         };
         // Step by step: whoever may change one of them may lead the next one astray.
         let mut folder = root.to_path_buf();
-        for part in place.join(&version).components() {
+        for part in place.components() {
             folder.push(part);
             disk::create_folders(&folder)?;
             ownership::check(&[&folder])?;
         }
-        let place = root.join(place);
         let end = match File::open(&from).map(|mut file| magic(&mut file)) {
             Ok([b'P', b'K', ..]) => "zip",
             Ok([0x1f, 0x8b, ..]) => "tar.gz",
             _ => "tar.zst",
         };
-        let app = &self.engine.app;
-        let to = folder.join(format!("{app}-{version}.{end}"));
+        let to = folder.join(format!("{}-{}.{end}", self.engine.app, version.file_name()));
         disk::remove_file(&to)?;
         disk::link_or_copy(&from, &to)?;
-        disk::sync_folder(&folder)?;
+        disk::sync_folder(&folder)
+    }
+
+    /// Where the package of a version is kept, in the app's folder.
+    fn package_folder(&self, version: &Version) -> Option<PathBuf> {
+        let place = self.config.packages.keep_in.as_ref()?;
+        Some(place.join(version.file_name()))
+    }
+
+    /// Removes packages that are kept: that of a version which did not come to run, and of the others so many
+    /// that as many stay as versions do. They are there for people: the app can do without.
+    pub(super) fn clear_packages(&self, failed: Option<&Version>) {
+        if let Err(error) = self.try_clear_packages(failed) {
+            log::error!("packages stay that are to go: {}", error.chain());
+        }
+    }
+
+    fn try_clear_packages(&self, failed: Option<&Version>) -> castoff::Result<()> {
+        let Some(place) = &self.config.packages.keep_in else {
+            return Ok(());
+        };
+        let updater = self.updater(&Silent)?;
+        let (root, installed) = (updater.folder().root(), updater.installed());
+        let place = root.join(place);
+        ownership::check(&[&place])?;
         // What is none of ours stays: each has one file, of the folder's version.
+        let app = &self.engine.app;
         let is_ours = |folder: &Path| {
             let name = folder.file_name()?.to_str()?;
             let mut files = std::fs::read_dir(folder).ok()?;
@@ -192,10 +212,17 @@ impl Agent {
         };
         let kept = std::fs::read_dir(&place).into_iter().flatten().flatten();
         let kept = kept.filter_map(|entry| Some((is_ours(&entry.path())?, entry.path())));
-        let mut kept: Vec<_> = kept.filter(|(_, path)| *path != folder).collect();
+        let mut kept: Vec<_> = kept
+            .filter(|(version, _)| Some(version) != installed.as_ref())
+            .collect();
         kept.sort_by(|(one, _), (other, _)| other.cmp(one));
-        for (_, old) in kept.iter().skip(self.engine.update.keep.max(1) - 1) {
-            disk::remove_tree(old)?;
+        let mut others = self.engine.update.keep.max(1) - 1;
+        for (version, folder) in kept {
+            if Some(&version) == failed || others == 0 {
+                disk::remove_tree(&folder)?;
+            } else {
+                others -= 1;
+            }
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! What the engine does, written on the board.
 
+use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -40,18 +41,18 @@ impl<'a> Downloading<'a> {
 
     fn comes_to(&self, done: u64) {
         let total = *self.total.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = percent(done, total);
+        // A forge sends the archive of a source without saying how long it is.
+        let now = if total == 0 { 0 } else { percent(done, total) };
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         if written.0 == now && written.1.elapsed() < WRITE_EVERY {
             return;
         }
         *written = (now, Instant::now());
         drop(written);
-        let message = format!(
-            "Downloading package... {:.1} MB / {:.1} MB",
-            megabytes(done),
-            megabytes(total)
-        );
+        let mut message = format!("Downloading package... {:.1} MB", megabytes(done));
+        if total > 0 {
+            let _ = write!(message, " / {:.1} MB", megabytes(total));
+        }
         self.board.write(Stage::Downloading, now, message);
     }
 }

@@ -3,7 +3,9 @@
 
 use std::path::Path;
 
-use crate::{Error, Result};
+#[cfg(unix)]
+use crate::Error;
+use crate::Result;
 
 /// Fails with `TARGET_UNSAFE` where this is root and others may change what a path leads to, or its way there,
 /// links included. What is not there is nobody's.

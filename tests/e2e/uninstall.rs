@@ -392,8 +392,6 @@ fn a_program_of_the_app_that_runs_leaves_everything_as_it_was() {
 #[cfg(windows)]
 #[test]
 fn on_windows_too_the_launcher_removes_itself_last() {
-    use std::time::{Duration, Instant};
-
     let world = World::new();
     world.publish("1.0.0", &app("1.0.0"));
     let update = world.run(&["--castoff", "update"]);

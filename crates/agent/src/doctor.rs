@@ -266,7 +266,7 @@ impl Doctor<'_> {
             .filter_map(|name| Some(name.strip_suffix(".service")?.to_owned()))
             .filter(|name| crate::config::is_service(name) && name != SERVICE)
             .collect();
-        if services.are_named() {
+        if services.may_be_more() {
             names.extend(brought);
         }
         let mut seen = BTreeSet::new();

@@ -20,8 +20,7 @@ use rusqlite::{Connection, OpenFlags, named_params};
 use serde::{Deserialize, Serialize};
 
 #[cfg(unix)]
-use crate::ownership;
-use crate::services::program;
+use crate::{ownership, services::program};
 
 /// How long another program may keep the database locked.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -185,8 +185,7 @@ fn router(agent: &Arc<Agent>, access: Arc<Access>) -> Router {
         .with_state(Arc::clone(agent))
 }
 
-/// Serves until the `end` that somebody says, and what is under way then for a moment more: who has sent
-/// half a request, or listens to events, does not keep it from ending.
+/// Serves until `end`, and what is under way then for a moment more: who has sent half a request, or listens to events, does not keep it from ending.
 async fn until_the_end(
     end: impl Future<Output = ()> + Send + 'static,
     listener: TcpListener,

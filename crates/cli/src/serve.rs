@@ -140,14 +140,18 @@ impl Serve {
 }
 
 async fn serve(config: Config) -> Result<()> {
-    let end = castoff_web::end();
+    let mut end = std::pin::pin!(castoff_web::end());
     let address = config.listen;
     let scheme = if config.tls.is_some() {
         "https"
     } else {
         "http"
     };
-    let server = Server::open(config).await?;
+    let server = tokio::select! {
+        server = Server::open(config) => server?,
+        // A database may be long in coming.
+        () = &mut end => return Ok(()),
+    };
     let listener = TcpListener::bind(address).await.map_err(|error| {
         Error::request(format!(
             "cannot listen on {address}: {error}; say with --listen, or as `listen` in the configuration, where to"

@@ -45,6 +45,7 @@ mod tests {
         let id = std::process::id().to_string();
         let told = Command::new("kill").args(["-TERM", &id]).status().unwrap();
         assert!(told.success());
-        end.await;
+        let heard = tokio::time::timeout(std::time::Duration::from_mins(1), end);
+        heard.await.unwrap();
     }
 }

@@ -36,7 +36,7 @@ const LONG: Duration = Duration::from_mins(1);
 
 /// The app.
 #[derive(Debug)]
-pub struct Offspring {
+pub(super) struct Offspring {
     line: String,
     /// What it may take to end.
     patience: Duration,
@@ -70,7 +70,7 @@ impl Inner {
 
 impl Offspring {
     /// The one of the configuration, started in the folder of the version that is installed.
-    pub fn new(config: &Config, folder: &ClientFolder) -> Self {
+    pub(super) fn new(config: &Config, folder: &ClientFolder) -> Self {
         Self {
             line: config.start.clone().unwrap_or_else(|| "false".to_owned()),
             patience: config.stop_timeout(),

@@ -9,7 +9,7 @@ use crate::config::Services as Config;
 
 /// The command lines, each with the service's name in `CASTOFF_SERVICE`.
 #[derive(Debug)]
-pub struct Commands {
+pub(super) struct Commands {
     stop: String,
     start: String,
     status: String,
@@ -17,7 +17,7 @@ pub struct Commands {
 
 impl Commands {
     /// As they are configured.
-    pub fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         let line = |line: &Option<String>| line.clone().unwrap_or_else(|| "false".to_owned());
         Self {
             stop: line(&config.stop),

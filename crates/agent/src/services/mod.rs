@@ -1,5 +1,5 @@
-//! What runs: stopped, started and looked at, by one of three means: [`systemd`], [`commands`] of the
-//! configuration, or as a [`child`] of this process.
+//! What runs: stopped, started and looked at, by one of three means: `systemd`, `commands` of the
+//! configuration, or as a `child` of this process.
 //!
 //! Promises: a service counts as stopped when it is seen to be, and as running when it is seen to be
 //! twice; every call of another program has a time limit; the updater's own service is left alone; names
@@ -19,16 +19,16 @@ use crate::config::{Control, Services as Config};
 use crate::report::nearby;
 
 #[cfg(unix)]
-pub mod child;
-pub mod commands;
-pub mod program;
-pub mod systemd;
+mod child;
+mod commands;
+pub(crate) mod program;
+pub(crate) mod systemd;
 
 /// How often a service that is stopping or starting is looked at.
-pub(crate) const POLL: Duration = Duration::from_millis(200);
+const POLL: Duration = Duration::from_millis(200);
 
 /// For one look at a service.
-pub(crate) const LOOK: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_secs(10);
 
 /// A service and when it starts: the lower, the earlier. Those of one number start in the order of their
 /// names.
@@ -70,7 +70,7 @@ trait Means: Debug + Send + Sync {
     /// Tells a service to stop, and waits for that at most so long.
     fn stop(&self, name: &str, patience: Duration) -> Result<(), String>;
 
-    /// Tells it to start.
+    /// Tells it to start, and waits for that at most so long; one that is attached has its own limits.
     fn start(&self, name: &str, patience: Duration) -> Result<(), String>;
 
     /// How it is.
@@ -103,7 +103,7 @@ trait Means: Debug + Send + Sync {
     fn revive(&self) {}
 }
 
-/// Nothing runs.
+/// There is nothing to stop or to start: it counts as running.
 #[derive(Debug)]
 struct Nothing;
 
@@ -139,6 +139,8 @@ pub struct Services {
 impl Services {
     /// As they are configured, for an app in `folder`.
     pub fn new(config: &Config, folder: &ClientFolder) -> Self {
+        #[cfg(not(unix))]
+        let _ = folder;
         Self {
             means: match config.control {
                 Control::Systemd => Box::new(systemd::Systemd::new(config)),
@@ -156,8 +158,8 @@ impl Services {
         }
     }
 
-    /// Whether a package can have services of its own.
-    pub fn are_named(&self) -> bool {
+    /// Whether packages may bring services.
+    pub fn may_be_more(&self) -> bool {
         self.means.attached().is_none()
     }
 
@@ -372,4 +374,31 @@ fn failed(name: &str, what: &str, why: Option<String>) -> Error {
         problem.push_str(why.trim());
     }
     Error::ServicesFailed { problem }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alarm_is_raised_once_until_all_is_well_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let raised = folder.path().join("raised");
+        let config = Config {
+            control: Control::None,
+            alarm: Some(format!(
+                "echo \"$CASTOFF_REASON\" >> '{}'",
+                raised.display()
+            )),
+            ..Config::default()
+        };
+        let client = ClientFolder::new(folder.path(), "local_version.json");
+        let services = Services::new(&config, &client);
+        for problem in ["a", "a", "b"] {
+            services.alarm(problem);
+        }
+        services.check(&[]).unwrap();
+        services.alarm("b");
+        assert_eq!(std::fs::read_to_string(raised).unwrap(), "a\nb\nb\n");
+    }
 }

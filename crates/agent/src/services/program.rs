@@ -16,7 +16,7 @@ use super::LOOK;
 pub(super) const TICK: Duration = Duration::from_millis(10);
 
 /// What a program that is asked to end may take for it.
-pub(crate) const GRACE: Duration = Duration::from_secs(5);
+pub(super) const GRACE: Duration = Duration::from_secs(5);
 
 /// How much of what a program says is kept, in bytes.
 const MOST_SAID: usize = 4096;

@@ -2,21 +2,21 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::program::run;
-use super::{Found, LOOK, Means, State};
+use super::{Found, LOOK, Means, POLL, State};
 use crate::config::Services as Config;
 
 /// systemd.
 #[derive(Debug)]
-pub struct Systemd {
+pub(super) struct Systemd {
     systemctl: PathBuf,
 }
 
 impl Systemd {
     /// As it is configured.
-    pub fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         Self {
             systemctl: systemctl(config),
         }
@@ -44,8 +44,10 @@ impl Means for Systemd {
         // It refuses for a while to start a service that has died some times in a row. Those were starts of
         // another version, or long ago, and must not keep this one from running. One that it has never seen
         // has nothing to be forgiven.
+        let begun = Instant::now();
         let _ = run(self.of("reset-failed", name), LOOK);
-        run(self.of("start", name), patience).map(drop)
+        let left = patience.saturating_sub(begun.elapsed()).max(POLL);
+        run(self.of("start", name), left).map(drop)
     }
 
     fn state(&self, name: &str) -> State {

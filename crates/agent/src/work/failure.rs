@@ -25,7 +25,7 @@ pub(super) enum Then {
     Rest,
     /// Another attempt may succeed, when the network is there.
     TryAgain,
-    /// The next start has to take it up: what lies there may be a mixture.
+    /// The next start has to take it up: what lies there may be a mixture. That goes before another attempt.
     GoOn,
 }
 

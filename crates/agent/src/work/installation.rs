@@ -1,4 +1,5 @@
-//! From a package that was fetched to a version that runs: the new one, the one before, or the factory version.
+//! What becomes of an installation: a version that runs, which is the new one, the one before, or the factory
+//! version.
 
 use std::sync::PoisonError;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What the engine calls between staging and switch.
+//! What the engine calls before it unpacks a version, and before it switches to that.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +17,7 @@ use crate::memory::Installation;
 use crate::package::{self, Rules};
 use crate::services::{Service, State};
 
-/// Keeps the services of an installation: what the engine calls between staging and switch.
+/// Keeps the services of an installation.
 pub(super) struct Keeper<'a> {
     agent: &'a Agent,
     installation: Mutex<Installation>,

@@ -14,10 +14,10 @@
 //! | module | does |
 //! |---|---|
 //! | this one | gives the right to an operation, and hands it to the thread that works |
-//! | `order` | a package that somebody has ordered: fetched, verified, kept until the word |
+//! | `order` | a package that somebody has ordered: fetched, verified, installed at the word |
 //! | `upgrade` | what the source offers, and the ways back to what is kept |
-//! | `keeper` | what the engine calls between staging and switch |
-//! | `installation` | from the switch to a version that runs |
+//! | `keeper` | what the engine calls before it unpacks, and before it switches |
+//! | `installation` | what becomes of it: a version that runs |
 //! | `watch` | what the engine does, on the board |
 //! | `failure` | what is said of an operation that has failed, and what follows |
 

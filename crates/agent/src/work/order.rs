@@ -1,4 +1,4 @@
-//! Orders: a package is fetched and verified, and waits for the word.
+//! Orders: a package is fetched and verified, waits for the word, and is installed then.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -101,7 +101,7 @@ impl Agent {
     }
 
     /// A clock that was set back makes no package old.
-    pub(super) fn is_expired(&self, memory: &Memory) -> bool {
+    fn is_expired(&self, memory: &Memory) -> bool {
         let age = memory.verified_at.map(|at| Utc::now() - at);
         age.and_then(|age| age.to_std().ok())
             .is_some_and(|age| age > self.config.packages.expire())

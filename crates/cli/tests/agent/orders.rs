@@ -2,6 +2,7 @@
 
 use castoff_testkit::http::{Reply, Tls};
 use castoff_testkit::sign::{Document, Signer};
+use castoff_testkit::until;
 use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
 
@@ -249,6 +250,88 @@ fn root_does_not_work_on_what_others_may_change() {
         assert!(text.contains("TARGET_UNSAFE"), "{name}: {text}");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
     }
+    // What stands in for launcher.toml says as much.
+    let app = world.opt();
+    std::fs::remove_file(app.join("launcher.toml")).unwrap();
+    let variables = format!(
+        "APP_UPDATE_REPO=owner/otrs\nAPP_UPDATE_GITHUB_API={}\n",
+        world.server.url("")
+    );
+    std::fs::write(app.join(".env"), variables).unwrap();
+    std::os::unix::fs::chown(app.join(".env"), Some(65534), None).unwrap();
+    let output = world.command(&["agent"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        text.contains("TARGET_UNSAFE") && text.contains(".env"),
+        "{text}"
+    );
+    // A way that others may turn elsewhere is none.
+    let theirs = world.home().join("theirs");
+    std::fs::create_dir(&theirs).unwrap();
+    std::os::unix::fs::symlink(&app, theirs.join("app")).unwrap();
+    std::os::unix::fs::chown(&theirs, Some(65534), None).unwrap();
+    std::fs::remove_file(app.join(".env")).unwrap();
+    world.configure(
+        "app = \"x\"\nlayout = \"snapshot\"\nsource.kind = \"pushed\"",
+        "",
+        "",
+    );
+    let through = theirs.join("app");
+    let through = through.to_str().unwrap();
+    let output = world
+        .command(&["agent", "--dir", through])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        text.contains("TARGET_UNSAFE") && text.contains("theirs"),
+        "{text}"
+    );
+}
+
+/// What cannot be read now is not taken for nothing, and stays.
+#[test]
+fn a_memory_that_cannot_be_read_is_not_written_over() {
+    let mut world = World::new();
+    let memory = world.opt().join(".castoff/agent.json");
+    std::fs::create_dir_all(&memory).unwrap();
+    world.start();
+    let order = world.order("1.0.0", &world.app("1.0.0"));
+    let answer = world.post("/api/v1.0/download", &order);
+    assert_eq!(answer["code"], 500, "{answer}");
+    assert!(memory.is_dir());
+    // One that makes no sense is forgotten, and nothing waits for it.
+    std::fs::remove_dir(&memory).unwrap();
+    std::fs::write(&memory, "{").unwrap();
+    world.bring("1.0.0");
+}
+
+/// A start while another process is at work takes up later what it would have taken up.
+#[test]
+fn an_order_is_taken_up_when_another_process_has_done_its_work() {
+    let mut world = World::new();
+    world.start();
+    let package = world.app("1.0.0");
+    let order = world.order("1.0.0", &package);
+    let stalled = Reply::file(&package)
+        .etag("\"1.0.0\"")
+        .stall_after(100)
+        .times(1);
+    world.server.replace("/1.0.0.zip", stalled);
+    let whole = Reply::file(&package).etag("\"1.0.0\"");
+    world.server.route("/1.0.0.zip", whole);
+    world.post("/api/v1.0/download", &order);
+    until(|| world.server.asked("/1.0.0.zip") > 0, || world.log());
+    world.kill();
+    let lock = std::fs::File::open(world.opt().join(".castoff/operation.lock")).unwrap();
+    lock.lock().unwrap();
+    world.start();
+    assert_eq!(world.progress()["data"]["stage"], "idle");
+    drop(lock);
+    until(
+        || world.progress()["data"]["stage"] == "toInstall",
+        || world.log(),
+    );
 }
 
 pub(crate) fn is_root() -> bool {

@@ -53,15 +53,18 @@ pub(crate) fn offer(world: &World, versions: &[&str]) {
     forge::announce(world, REPO, &releases);
 }
 
-/// The package of a version, and where it lies.
-pub(crate) fn tarball(version: &str) -> (String, Vec<u8>) {
-    let package = Package::new(version)
+fn package(version: &str) -> Package {
+    Package::new(version)
         .file("VERSION", version)
         .file("app.py", format!("VERSION = '{version}'\n"))
         .file(".env", "SECRET=of the repository\n")
         .file("uploads/.gitkeep", "")
-        .file(&format!("only_in_{version}.py"), "x = 1\n");
-    let built = package.build_tar("owner-otrs-0123abc/", gzip);
+        .file(&format!("only_in_{version}.py"), "x = 1\n")
+}
+
+/// The package of a version, and where it lies.
+pub(crate) fn tarball(version: &str) -> (String, Vec<u8>) {
+    let built = package(version).build_tar("owner-otrs-0123abc/", gzip);
     (forge::tarball(REPO, version), built.bytes)
 }
 
@@ -687,4 +690,45 @@ fn a_second_one_is_told_that_one_is_under_way() {
         "{page}"
     );
     assert!(!page.contains("<button class=\"main\""), "{page}");
+}
+
+#[test]
+fn an_order_that_waits_outlives_an_upgrade_that_finds_nothing() {
+    let mut world = installation("update.when = \"manual\"");
+    offer(&world, &["1.0.0"]);
+    world.start();
+    world.fetch("1.1.0", &package("1.1.0").build().bytes);
+    press(&world);
+    let done = world.wait_for("success");
+    assert_eq!(
+        done["data"]["message"],
+        "Version v1.0.0 is installed already"
+    );
+    world.install("1.1.0");
+    until(|| read(&world, "VERSION") == "1.1.0", || world.log());
+    world.wait_for("success");
+    assert_app(&world, "1.1.0");
+}
+
+#[test]
+fn an_archive_of_unknown_length_is_not_said_to_be_whole() {
+    let mut world = installation("update.when = \"manual\"");
+    offer(&world, &["1.1.0"]);
+    let (path, bytes) = tarball("1.1.0");
+    let slow = Reply::file(&bytes).chunked();
+    let slow = slow.trickle(bytes.len() / 20, Duration::from_millis(100));
+    world.server.replace(&path, slow);
+    world.start();
+    press(&world);
+    let now = || world.progress()["data"].clone();
+    let mut seen = Value::Null;
+    let fetching = || {
+        seen = now();
+        seen["message"].as_str().unwrap().ends_with(" MB")
+    };
+    until(fetching, || world.log());
+    assert_eq!(seen["progress"], 0, "{seen}");
+    assert!(!seen["message"].as_str().unwrap().contains('/'), "{seen}");
+    world.wait_for("success");
+    assert_app(&world, "1.1.0");
 }

@@ -98,6 +98,10 @@ fn packages_stay_as_many_as_backups_and_nothing_else_goes() {
         let output = update(&world, &[]);
         assert!(output.status.success(), "{}", said(&output));
     }
+    // One that does not come to run is not kept, and takes no other's place.
+    offer(&world, &["1.11.0"]);
+    world.faults(&["dies otrs 1.11.0"]);
+    assert!(!update(&world, &[]).status.success());
     let kept = fs::read_dir(world.opt().join("kept")).unwrap();
     let mut kept: Vec<_> = kept.map(|it| it.unwrap().file_name()).collect();
     kept.sort();

@@ -212,6 +212,13 @@ fn what_is_found_unasked_waits_for_a_word_or_is_installed_and_the_outcome_is_tol
     };
     until(|| asked(&waits) >= 2, || waits.log());
     assert_eq!(read(&waits, "app.py"), "app 1.2.9");
+    // What leads back against the rules is no failure, at every check again.
+    let refuse = format!("{often}\nupdate.downgrade = \"refuse\"");
+    let mut older = crate::unasked::world(&refuse, "checks = { install = true }");
+    release(&older, "1.2.0", "");
+    older.start();
+    until(|| asked(&older) >= 2, || older.log());
+    assert_eq!(older.progress()["data"]["stage"], "idle");
 
     let mut world = world(often, "checks = { install = true }");
     world.server.route("/outcome", Reply::json("{}"));

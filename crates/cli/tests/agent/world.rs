@@ -5,12 +5,13 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use castoff_testkit::http::{Reply, Server};
 use castoff_testkit::package::RawEntry;
 use castoff_testkit::package::RawZip;
+use castoff_testkit::until;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -216,15 +217,18 @@ impl World {
     /// Waits until the updater has ended by itself.
     #[track_caller]
     pub(crate) fn wait_for_end(&mut self) {
+        self.ended();
+    }
+
+    fn ended(&mut self) -> ExitStatus {
         let mut running = self.agent.take().unwrap();
-        let deadline = Instant::now() + PATIENCE;
-        while running.child.try_wait().unwrap().is_none() {
-            if Instant::now() >= deadline {
-                let _ = running.child.kill();
-                panic!("it does not end\n{}", self.log());
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let mut status = None;
+        let mut ended = || {
+            status = running.child.try_wait().unwrap();
+            status.is_some()
+        };
+        until(&mut ended, || format!("the end\n{}", self.log()));
+        status.unwrap()
     }
 
     /// Tells it to end, and waits for that.
@@ -233,8 +237,7 @@ impl World {
         let id = self.id().to_string();
         let told = Command::new("kill").args(["-TERM", &id]).status().unwrap();
         assert!(told.success());
-        let mut running = self.agent.take().unwrap();
-        let ended = running.child.wait().unwrap();
+        let ended = self.ended();
         assert!(ended.success(), "{ended}\n{}", self.log());
     }
 
@@ -444,12 +447,10 @@ impl World {
     }
 }
 
-impl Drop for World {
+impl Drop for Running {
     fn drop(&mut self) {
-        if let Some(mut running) = self.agent.take() {
-            let _ = running.child.kill();
-            let _ = running.child.wait();
-        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

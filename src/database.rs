@@ -32,6 +32,7 @@ use serde::{Deserialize, Serialize};
 use crate::archive::SafePath;
 use crate::config::DatabasesConfig;
 use crate::disk;
+#[cfg(feature = "sqlite")]
 use crate::disk::rights::need_own;
 use crate::hooks::Runner;
 use crate::layout::locks::ChangeLock;
@@ -339,14 +340,16 @@ impl<'a> Databases<'a> {
     /// follows nothing there, and only where the way to that folder is root's. Fails with `TARGET_UNSAFE`.
     fn place(&self, name: &str) -> Result<PathBuf> {
         let named = self.folder.root().join(name);
-        let folder = |path: &Path| path.parent().unwrap_or(path).to_path_buf();
         let real = if named.is_symlink() {
             fs::canonicalize(&named).unwrap_or_else(|_| named.clone())
         } else {
             named.clone()
         };
-        // Whoever can change the app itself needs no database for that.
+        // Whoever can change the app itself needs no database for that; and a launcher, which does without SQLite,
+        // starts that app with its own rights.
+        #[cfg(feature = "sqlite")]
         if need_own(self.folder.root()).is_ok() {
+            let folder = |path: &Path| path.parent().unwrap_or(path).to_path_buf();
             if real != named {
                 need_own(&folder(&named))?;
             }

@@ -137,10 +137,8 @@ pub fn open_to_append(path: &Path) -> Result<File> {
     options.append(true).create(true);
     #[cfg(unix)]
     {
-        use rustix::fs::OFlags;
-        use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-        // A pipe would keep whoever opens it waiting for a reader.
-        options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed());
+        use std::os::unix::fs::MetadataExt;
+        follow_nothing(&mut options);
         let opened = options.open(path).and_then(|file| {
             let found = file.metadata()?;
             if found.is_file() && found.nlink() == 1 {
@@ -272,7 +270,9 @@ pub fn clone_file(from: &Path, to: &Path) -> Result<bool> {
         return Ok(false);
     }
     make_writable(to)?;
-    keep_mode_and_time(from, to)?;
+    let metadata = fs::metadata(from).map_err(Error::io("look at", from))?;
+    let copy = File::options().write(true).open(to);
+    keep_mode_and_time(&metadata, &copy.map_err(Error::io("open", to))?, to)?;
     Ok(true)
 }
 
@@ -287,9 +287,7 @@ fn make_writable(path: &Path) -> Result<()> {
 pub fn copy_foreign(from: &Path, to: &Path, mode: Option<u32>) -> Result<()> {
     if noted(Change::File(to), || reflink_copy::reflink(from, to)).is_err() {
         remove_file(to)?;
-        let mut source = File::open(from).map_err(Error::io("open", from))?;
-        let mut copy = create_file(to, false)?;
-        io::copy(&mut source, &mut copy).map_err(Error::io("copy", from))?;
+        fill_new(&mut in_use::open_to_read(from)?, from, to)?;
     }
     make_writable(to)?;
     let metadata = fs::metadata(from).map_err(Error::io("look at", from))?;
@@ -322,8 +320,7 @@ pub fn copy(from: &Path, to: &Path) -> Result<()> {
 /// lie at `to` meanwhile is not touched.
 pub fn copy_open(mut source: File, from: &Path, to: &Path, like: Option<&Path>) -> Result<()> {
     // Not `fs::copy`: it gives the copy its mode first, and a read-only one keeps no time.
-    let mut copy = create_file(to, false)?;
-    io::copy(&mut source, &mut copy).map_err(Error::io("copy", from))?;
+    let copy = fill_new(&mut source, from, to)?;
     #[cfg(unix)]
     if let Some(like) = like {
         use std::os::unix::fs::{MetadataExt as _, fchown};
@@ -337,17 +334,34 @@ pub fn copy_open(mut source: File, from: &Path, to: &Path, like: Option<&Path>) 
     #[cfg(not(unix))]
     let _ = like;
     let metadata = source.metadata().map_err(Error::io("look at", from))?;
-    let modified = metadata.modified().map_err(Error::io("look at", from))?;
-    copy.set_modified(modified)
-        .map_err(Error::io("set the time of", to))?;
-    if cfg!(windows) && metadata.permissions().readonly() {
-        // Such a file cannot be opened for a sync any more.
-        copy.sync_all().map_err(Error::io("sync", to))?;
-    }
-    noted(Change::Attributes(to), || {
+    keep_mode_and_time(&metadata, &copy, to)
+}
+
+/// A new file with the content of what is open.
+fn fill_new(source: &mut File, from: &Path, to: &Path) -> Result<File> {
+    let mut copy = create_file(to, false)?;
+    io::copy(source, &mut copy).map_err(Error::io("copy", from))?;
+    Ok(copy)
+}
+
+fn keep_mode_and_time(metadata: &Metadata, copy: &File, to: &Path) -> Result<()> {
+    let keep = || {
+        copy.set_modified(metadata.modified()?)?;
+        if cfg!(windows) && metadata.permissions().readonly() {
+            // Such a file cannot be opened for a sync any more.
+            copy.sync_all()?;
+        }
         copy.set_permissions(metadata.permissions())
-    })
-    .map_err(Error::io("set the mode of", to))
+    };
+    noted(Change::Attributes(to), keep).map_err(Error::io("set mode and time of", to))
+}
+
+/// What is opened is no link, and no pipe that would keep whoever opens it waiting.
+#[cfg(unix)]
+fn follow_nothing(options: &mut fs::OpenOptions) {
+    use rustix::fs::OFlags;
+    use std::os::unix::fs::OpenOptionsExt;
+    options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed());
 }
 
 /// Opens a file to read it, and no other to which a link leads. Windows lets few make links.
@@ -355,27 +369,8 @@ pub fn open_itself(path: &Path) -> Result<File> {
     let mut options = File::options();
     options.read(true);
     #[cfg(unix)]
-    {
-        use rustix::fs::OFlags;
-        use std::os::unix::fs::OpenOptionsExt;
-        // A pipe would keep whoever opens it waiting for a writer.
-        options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed());
-    }
+    follow_nothing(&mut options);
     retry(|| options.open(path).map_err(Error::io("open", path)))
-}
-
-fn keep_mode_and_time(from: &Path, to: &Path) -> Result<()> {
-    let metadata = fs::metadata(from).map_err(Error::io("look at", from))?;
-    let modified = metadata.modified().map_err(Error::io("look at", from))?;
-    set_modified(to, modified)?;
-    if cfg!(windows) && metadata.permissions().readonly() {
-        // Such a file cannot be opened for a sync any more.
-        sync_file(to)?;
-    }
-    noted(Change::Attributes(to), || {
-        fs::set_permissions(to, metadata.permissions())
-    })
-    .map_err(Error::io("set the mode of", to))
 }
 
 /// Copies a folder and all below it, or a single file or link, to where nothing is. What is neither

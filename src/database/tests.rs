@@ -537,6 +537,7 @@ fn a_link_stays_one_and_modes_are_kept() {
 #[cfg(unix)]
 #[test]
 #[expect(clippy::print_stderr, reason = "a test that is left out says so")]
+#[cfg(feature = "sqlite")]
 fn root_follows_nothing_in_a_folder_that_others_may_change() {
     use std::os::unix::fs::{MetadataExt as _, chown, symlink};
     const USER: u32 = 65534;

@@ -218,13 +218,9 @@ impl Updater<'_> {
     }
 
     /// Why a release would not be taken now, if it is news: what the configuration, its rollout and
-    /// what is remembered of it say, and whether it leads back. Over what connection is left aside.
+    /// what is remembered of it say. Whether it leads back, and over what connection, is left aside.
     pub fn refusal(&self, installed: Option<&Version>, release: &Release) -> Option<Error> {
-        // A signature alone leads nowhere back, and where there is no index there is nothing else.
-        let signed = release.document.is_some() && !self.config.source.kind.has_index();
-        let led = self.leads_to(installed, &release.version, signed);
-        let refused = led.and_then(|()| self.admit_release(installed, release, false));
-        let refused = refused.err();
+        let refused = self.admit_release(installed, release, false).err();
         refused.filter(|_| installed != Some(&release.version))
     }
 

@@ -116,6 +116,18 @@ impl<'a> Updater<'a> {
         })
     }
 
+    /// The same as [`Updater::refusal`], and whether a release leads back against the rules.
+    pub fn refusal_or_way_back(
+        &self,
+        installed: Option<&Version>,
+        release: &Release,
+    ) -> Option<Error> {
+        // A signature alone leads nowhere back, and where there is no index there is nothing else.
+        let signed = release.document.is_some() && !self.config.source.kind.has_index();
+        let back = self.leads_to(installed, &release.version, signed).err();
+        back.or_else(|| self.refusal(installed, release))
+    }
+
     /// What was handed over, waits, and lies here whole.
     pub fn waiting(&self) -> Option<Release> {
         let pending = self.folder.load_state().pending;

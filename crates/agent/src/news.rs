@@ -105,7 +105,7 @@ impl Agent {
         };
         let installed = updater.installed();
         let release = offered.as_ref().ok();
-        let refusal = release.and_then(|it| updater.refusal(installed.as_ref(), it));
+        let refusal = release.and_then(|it| updater.refusal_or_way_back(installed.as_ref(), it));
         Ok(Checked {
             installed,
             offered,

@@ -301,7 +301,7 @@ impl Agent {
         match told {
             Some(Ok(told)) => (history.told, history.count) = (Some(told), wanted),
             Some(Err(error)) => {
-                log::warn!("the versions were asked for in vain: {}", error.chain())
+                log::warn!("the versions were asked for in vain: {}", error.chain());
             }
             None => {}
         }
@@ -388,6 +388,33 @@ fn split(address: &str) -> (&str, &str) {
 mod tests {
     use super::*;
     use castoff::config::Config;
+
+    #[test]
+    fn versions_are_asked_for_when_it_is_time_or_they_are_too_few() {
+        let interval = Duration::from_hours(24);
+        let heard = |told: Option<usize>, answered| History {
+            told: told.map(|_| Vec::new()),
+            count: told.unwrap_or(0),
+            asked: Some((Instant::now(), answered)),
+        };
+        let age = |history: &History, wish| {
+            std::thread::sleep(Duration::from_millis(1));
+            history.age(wish, interval, Instant::now())
+        };
+        let (ten, more) = (Wish::usual(10), Wish::usual(100));
+        assert_eq!(age(&History::default(), ten), Age::Unknown);
+        let known = heard(Some(10), true);
+        assert_eq!(age(&known, ten), Age::New);
+        assert_eq!(age(&known, more), Age::Unknown);
+        assert_eq!(age(&known, Wish::insisting()), Age::New);
+        assert_eq!(age(&known, Wish::scheduled()), Age::Old);
+        // In vain, which holds for more of them too, and takes away nothing that is known.
+        assert_eq!(age(&heard(Some(10), false), more), Age::New);
+        assert_eq!(age(&heard(None, false), ten), Age::New);
+        assert_eq!(age(&heard(None, false), Wish::scheduled()), Age::Old);
+        assert!(Wish::insisting().covers(ten) && !ten.covers(Wish::insisting()));
+        assert!(more.covers(ten) && !Wish::insisting().covers(more));
+    }
 
     #[test]
     fn an_address_of_another_repository_is_none_of_the_source() {

@@ -71,7 +71,8 @@ pub(crate) fn tarball(version: &str) -> (String, Vec<u8>) {
     (forge::tarball(REPO, version), built.bytes)
 }
 
-fn release(world: &World, version: &str) -> Value {
+/// What is said of a version.
+pub(crate) fn release(world: &World, version: &str) -> Value {
     let (_, package) = tarball(version);
     let mut release = forge::release(world, REPO, version, &package);
     release["name"] = json!(format!("OTRS Web {version}"));
@@ -211,7 +212,10 @@ fn a_silent_source_is_asked_once_and_keeps_no_page_for_longer_than_a_check() {
     let told = world.get("/upgrade/api/check-update?force=true");
     assert_eq!(told["data"]["latest_version"], json!(null));
     assert_eq!(submit(&world, "/upgrade/check", "").status, 303);
-    assert_eq!(world.call("GET", "/upgrade/api/version-history", None).0, 502);
+    assert_eq!(
+        world.call("GET", "/upgrade/api/version-history", None).0,
+        502
+    );
     assert!(!page().contains("http-equiv"));
     assert!(begun.elapsed() < Duration::from_secs(2));
     assert_eq!(asked(), [1, 0]);

@@ -23,8 +23,8 @@ use crate::work::Agent;
 /// How long an answer holds at least, and a failure.
 const LEAST: Duration = Duration::from_mins(1);
 
-/// The same where a person insists: whoever may read may do that, and a forge answers an address without a
-/// token sixty times an hour. It is no longer, for somebody may have published a version a moment ago.
+/// The same where somebody insists, as everybody may who reads: many at once, or a script that does not wait,
+/// would use up in a moment what a forge answers in an hour. Short enough for who has just published a version.
 const INSISTED: Duration = Duration::from_secs(10);
 
 /// How many releases are asked for; or so many, where that is not enough: one by one, each would be a

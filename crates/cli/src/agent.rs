@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use castoff::config::{self, Config, Places};
 use castoff::launcher::logfile;
-use castoff::launcher::messages::{self, Lang};
+use castoff::launcher::messages::{self, Lang, Text};
 use castoff::{Error, Result};
 use castoff_agent::board::View;
 use castoff_agent::config::{Config as AgentConfig, FILE_NAME};
@@ -162,14 +162,27 @@ pub(crate) fn update(home: &Path, once: &Once) -> ExitCode {
             ));
         } else {
             log::error!("{}: {}", error.code(), error.chain());
-            line(&format!(
-                "{} [{}]",
-                messages::what(&error, lang),
-                error.code()
-            ));
+            line(&in_words(&error, lang));
         }
         ExitCode::FAILURE
     })
+}
+
+/// What has happened, for people: what a wrong word of the configuration was meant to be, too.
+fn in_words(error: &Error, lang: Lang) -> String {
+    let mut text = messages::what(error, lang);
+    if let Error::ConfigInvalid {
+        nearest: Some(nearest),
+        ..
+    } = error
+    {
+        if lang == Lang::En {
+            text.push(' ');
+        }
+        let values = [("nearest", nearest.clone())];
+        text.push_str(&Text::ReportNearest.render(lang, &values));
+    }
+    format!("{text} [{}]", error.code())
 }
 
 fn upgrade(home: &Path, mut engine: Config, lang: Lang, once: &Once) -> Result<ExitCode> {

@@ -401,7 +401,9 @@ async fn show(
         @if !view.busy { (under_way(&view, reader)) }
         section {
             h2 { (t.history) }
-            @if shown.history.is_empty() && !shown.asks { p.empty { (t.no_history) } }
+            @if shown.history.is_empty() {
+                p.empty { (if shown.asks { t.asking } else { t.no_history }) }
+            }
             div.releases {
                 @for release in &shown.history { (told(release, &shown.checked, reader)) }
             }

@@ -258,10 +258,13 @@ fn why_nothing_is_begun_is_said_in_the_language_of_the_shell() {
     drop(lock);
     // Also where the configuration cannot be read.
     let path = world.opt().join("launcher.toml");
-    fs::write(path, "app = 1").unwrap();
-    for (locale, text) in [("C", "setting"), ("zh_CN.UTF-8", "设置")] {
+    fs::write(path, "app = \"org.castoff.otrs\"\nlog_levl = \"debug\"").unwrap();
+    for (locale, text, meant) in [
+        ("C", "The settings hold", " Did you mean log_level?"),
+        ("zh_CN.UTF-8", "设置中有", "您要写的是 log_level 吗？"),
+    ] {
         let told = told(locale);
-        assert!(told.contains(text), "{told}");
+        assert!(told.contains(text) && told.contains(meant), "{told}");
         assert!(told.ends_with(" [CONFIG_INVALID]\n"), "{told}");
     }
 }

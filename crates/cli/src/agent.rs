@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use castoff::config::{self, Config, Places};
 use castoff::launcher::logfile;
-use castoff::launcher::messages::Lang;
+use castoff::launcher::messages::{self, Lang, Text};
 use castoff::{Error, Result};
 use castoff_agent::board::View;
 use castoff_agent::config::{Config as AgentConfig, FILE_NAME};
@@ -145,7 +145,15 @@ pub(crate) fn looks_after(home: &Path) -> bool {
 
 /// `castoff update` there.
 pub(crate) fn update(home: &Path, once: &Once) -> ExitCode {
-    upgrade(home, once).unwrap_or_else(|error| {
+    let place = Place {
+        dir: home.to_path_buf(),
+    };
+    let opened = place.open();
+    let configured = opened.as_ref().ok();
+    let configured = configured.and_then(|(_, engine)| engine.language.clone());
+    let lang = Lang::detect(configured.as_deref());
+    let end = opened.and_then(|(home, engine)| upgrade(&home, engine, lang, once));
+    end.unwrap_or_else(|error| {
         if once.json {
             told(&document(
                 "failed",
@@ -153,30 +161,43 @@ pub(crate) fn update(home: &Path, once: &Once) -> ExitCode {
                 Some((error.code().as_str(), &error.chain())),
             ));
         } else {
-            line(&format!("{} [{}]", error.chain(), error.code()));
+            log::error!("{}: {}", error.code(), error.chain());
+            line(&in_words(&error, lang));
         }
         ExitCode::FAILURE
     })
 }
 
-fn upgrade(home: &Path, once: &Once) -> Result<ExitCode> {
-    let place = Place {
-        dir: home.to_path_buf(),
-    };
-    let (home, mut engine) = place.open()?;
+/// What has happened, for people: what a wrong word of the configuration was meant to be, too.
+fn in_words(error: &Error, lang: Lang) -> String {
+    let mut text = messages::what(error, lang);
+    if let Error::ConfigInvalid {
+        nearest: Some(nearest),
+        ..
+    } = error
+    {
+        if lang == Lang::En {
+            text.push(' ');
+        }
+        let values = [("nearest", nearest.clone())];
+        text.push_str(&Text::ReportNearest.render(lang, &values));
+    }
+    format!("{text} [{}]", error.code())
+}
+
+fn upgrade(home: &Path, mut engine: Config, lang: Lang, once: &Once) -> Result<ExitCode> {
     engine.override_for_once(once.repo.as_deref(), once.target.as_deref())?;
-    let own = AgentConfig::read(&home)?;
-    let places = Places::find(&engine, &home);
+    let own = AgentConfig::read(home)?;
+    let places = Places::find(&engine, home);
     logfile::install(&places.log_dir, engine.log_level);
     let client = std::path::absolute(&places.client).unwrap_or(places.client);
-    let lang = Lang::detect(engine.language.as_deref());
     let mut shown = Shown {
         lang,
         quiet: once.json,
         terminal: io::stderr().is_terminal(),
         open: false,
     };
-    let end = shell::update(own, engine, &home, &client, once.force, &mut |view| {
+    let end = shell::update(own, engine, home, &client, once.force, &mut |view| {
         shown.show(view);
     })?;
     let (outcome, view) = match &end {

@@ -35,12 +35,16 @@ use castoff::version::Version;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use crate::board::{Stage, View};
 use crate::checks;
-use crate::news::Checked;
+use crate::news::{Age, Checked, Wish};
 use crate::serve::blocking;
-use crate::work::{Agent, Refusal};
+use crate::work::{Agent, ELSEWHERE, Refusal};
+
+/// How many versions are told of where nobody says how many.
+const USUAL: usize = 10;
 
 /// The most versions of a history.
 const MOST: usize = 100;
@@ -86,8 +90,14 @@ struct Forced {
 
 async fn check(State(agent): State<Arc<Agent>>, Query(asked): Query<Forced>) -> Response {
     let force = matches!(&*asked.force.to_ascii_lowercase(), "true" | "1" | "yes");
-    match blocking(&agent, move |agent| agent.check(force)).await {
-        Some(Ok(checked)) => good(&told(&checked, &agent.engine)),
+    let wish = if force {
+        Wish::insisting()
+    } else {
+        Wish::usual(USUAL)
+    };
+    agent.learn(wish).await;
+    match blocking(&agent, Agent::known).await {
+        Some(Ok((checked, _))) => good(&told(&checked, &agent.engine)),
         Some(Err(error)) => broken(Some(&error)),
         None => broken(None),
     }
@@ -141,9 +151,19 @@ struct Limited {
 
 async fn history(State(agent): State<Arc<Agent>>, Query(asked): Query<Limited>) -> Response {
     // As the original takes it: what is no number is ten.
-    let limit = asked.limit.parse().unwrap_or(10).clamp(1, MOST);
-    let told = blocking(&agent, move |agent| agent.history(limit, false)).await;
-    let Some(Ok(releases)) = told else {
+    let limit = asked.limit.parse().unwrap_or(USUAL).clamp(1, MOST);
+    let (mut told, age) = agent.history(limit);
+    if age > Age::New {
+        let learnt = agent.learn(Wish::usual(limit));
+        if told.is_some() && age == Age::Old {
+            // It is the answer until there is another one.
+            let _ = timeout(Duration::ZERO, learnt).await;
+        } else {
+            learnt.await;
+            told = agent.history(limit).0;
+        }
+    }
+    let Some(releases) = told else {
         return refused(StatusCode::BAD_GATEWAY, "Unable to fetch version history");
     };
     let releases = releases.into_iter().map(|it| {
@@ -256,7 +276,13 @@ fn message(view: &View) -> String {
 fn not_now(refusal: &Refusal) -> Response {
     match refusal {
         Refusal::Busy(now) => {
-            let problem = format!("Operation already in progress: {}", now.stage.as_str());
+            // How far another process is, is not known here.
+            let what = if now.message == ELSEWHERE {
+                ELSEWHERE
+            } else {
+                now.stage.as_str()
+            };
+            let problem = format!("Operation already in progress: {what}");
             refused(StatusCode::CONFLICT, &problem)
         }
         Refusal::Disk(error) => broken(Some(error)),

@@ -11,6 +11,7 @@
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Form, Path, Query, State};
@@ -21,22 +22,24 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use castoff::Error;
 use castoff::fetch;
-use castoff::launcher::messages::Lang;
+use castoff::launcher::messages::{self, Lang};
 use castoff::source::Announced;
 use chrono::{DateTime, Local};
 use futures_util::stream::{self, Stream};
 use maud::{DOCTYPE, Markup, html};
 use serde::Deserialize;
 use serde_json::json;
+use tokio::time::timeout;
 
 use super::texts::{self, Texts, fill, said};
 use super::{broken, hours, kind, markdown, plain};
 use crate::board::{Stage, View};
 use crate::checks;
-use crate::news::Checked;
+use crate::news::{Age, Checked, Wish};
 use crate::serve::blocking;
-use crate::work::{Agent, Backup};
+use crate::work::{Agent, Backup, ELSEWHERE, Refusal};
 
 /// How many versions are shown.
 const SHOWN: usize = 10;
@@ -159,8 +162,9 @@ async fn check(
     if let Some(refusal) = foreign(&headers, reader) {
         return refusal;
     }
-    // What comes of it is on the page.
-    let _ = blocking(&agent, |agent| agent.check(true)).await;
+    // What comes of it is on the page, which also says where that is still to come.
+    let patience = agent.engine.network.check_timeout;
+    let _ = timeout(patience, agent.learn(Wish::insisting())).await;
     see_other(&format!("../upgrade{}", reader.query))
 }
 
@@ -174,9 +178,31 @@ async fn start(
     if let Some(refusal) = foreign(&headers, reader) {
         return refusal;
     }
-    // Where another is under way, the page shows that one. Nobody waits here for the end.
-    let _ = agent.upgrade(true);
-    see_other(&format!("../upgrade{}", reader.query))
+    // Nobody waits here for the end.
+    match agent.upgrade(true) {
+        Ok(_) => see_other(&format!("../upgrade{}", reader.query)),
+        Err(refusal) => not_now(&refusal, reader),
+    }
+}
+
+/// Why nothing was begun.
+fn not_now(refusal: &Refusal, reader: Reader) -> Response {
+    let (status, text) = match refusal {
+        Refusal::Busy(now) if now.message == ELSEWHERE => {
+            (StatusCode::CONFLICT, said(ELSEWHERE, reader.lang))
+        }
+        // The page shows the one that is under way.
+        Refusal::Busy(_) => return see_other(&format!("../upgrade{}", reader.query)),
+        Refusal::Disk(error) => {
+            log::error!("nothing was begun: {}", error.chain());
+            let what = messages::what(error, reader.lang);
+            let text = format!("{what} [{}]", error.code());
+            (StatusCode::INTERNAL_SERVER_ERROR, text)
+        }
+        // Of packages that somebody has ordered, which a page does not.
+        Refusal::NotFound | Refusal::Expired => return broken(None),
+    };
+    problem(status, reader, &text, "../upgrade")
 }
 
 /// The backup of a name that can be put back.
@@ -229,6 +255,7 @@ async fn ask_restore(
         below: "",
         carried: &ask,
         busy: false,
+        asks: false,
     };
     page(&agent, reader, &frame, &body).into_response_with(StatusCode::OK)
 }
@@ -257,8 +284,10 @@ async fn restore(
             "../upgrade",
         );
     };
-    let _ = agent.restore(&backup.name);
-    see_other(&format!("../upgrade{}", reader.query))
+    match agent.restore(&backup.name) {
+        Ok(_) => see_other(&format!("../upgrade{}", reader.query)),
+        Err(refusal) => not_now(&refusal, reader),
+    }
 }
 
 /// `GET /upgrade/events`: the board, whenever it changes.
@@ -299,11 +328,53 @@ fn changes(agent: Arc<Agent>, lang: Lang) -> impl Stream<Item = Result<Event, In
     })
 }
 
-/// All that the page shows.
+/// What the page shows of the source.
 struct Shown {
     checked: Checked,
     history: Vec<Announced>,
-    backups: Vec<Backup>,
+    age: Age,
+    /// Whether the source is being asked, so that the page is soon another.
+    asks: bool,
+}
+
+impl Shown {
+    /// What is known; where nothing is, the source is waited for, once and not for longer than for a check.
+    async fn of(agent: &Arc<Agent>) -> castoff::Result<Self> {
+        let known = Self::known(agent).await?;
+        let patience = match known.age {
+            Age::New => return Ok(known),
+            // It is asked behind the page.
+            Age::Old => Duration::ZERO,
+            Age::Unknown => agent.engine.network.check_timeout,
+        };
+        let _ = timeout(patience, agent.learn(Wish::usual(SHOWN))).await;
+        Self::known(agent).await
+    }
+
+    async fn known(agent: &Arc<Agent>) -> castoff::Result<Self> {
+        let known = blocking(agent, |agent| {
+            // First: what ends after that is news for the next page.
+            let asks = agent.is_asking();
+            let (checked, age) = agent.known()?;
+            let (history, other) = agent.history(SHOWN);
+            Ok(Self {
+                checked,
+                history: history.unwrap_or_default(),
+                age: age.max(other),
+                asks,
+            })
+        });
+        done(known.await)
+    }
+}
+
+/// What has come of work on a thread of its own.
+fn done<T>(work: Option<castoff::Result<T>>) -> castoff::Result<T> {
+    work.unwrap_or_else(|| {
+        Err(Error::Internal {
+            what: "it was broken off".to_owned(),
+        })
+    })
 }
 
 /// `GET /upgrade`.
@@ -313,35 +384,33 @@ async fn show(
     headers: HeaderMap,
 ) -> Response {
     let reader = Reader::of(&asked, &headers);
-    let known = blocking(&agent, |agent| {
-        castoff::Result::Ok(Shown {
-            checked: agent.check(false)?,
-            history: agent.history(SHOWN, false).unwrap_or_default(),
-            backups: agent.backups()?,
-        })
-    });
-    let shown = match known.await {
-        Some(Ok(shown)) => shown,
-        Some(Err(error)) => return broken(Some(&error)),
-        None => return broken(None),
+    let shown = match Shown::of(&agent).await {
+        Ok(shown) => shown,
+        Err(error) => return broken(Some(&error)),
+    };
+    let backups = match done(blocking(&agent, Agent::backups).await) {
+        Ok(backups) => backups,
+        Err(error) => return broken(Some(&error)),
     };
     let view = agent.board.view(0, 0);
     let t = reader.t;
     let body = html! {
         (ended(&view, reader))
         @if view.busy { (under_way(&view, reader)) }
-        (versions(&shown.checked, view.busy, reader))
+        (versions(&shown, view.busy, reader))
         @if !view.busy { (under_way(&view, reader)) }
         section {
             h2 { (t.history) }
-            @if shown.history.is_empty() { p.empty { (t.no_history) } }
+            @if shown.history.is_empty() {
+                p.empty { (if shown.asks { t.asking } else { t.no_history }) }
+            }
             div.releases {
                 @for release in &shown.history { (told(release, &shown.checked, reader)) }
             }
         }
         section {
             h2 { (t.backups) }
-            (kept(&shown.backups, view.busy, reader))
+            (kept(&backups, view.busy, reader))
         }
         section {
             h2 { (t.config) }
@@ -353,6 +422,7 @@ async fn show(
         below: "upgrade/",
         carried: "",
         busy: view.busy,
+        asks: shown.asks,
     };
     page(&agent, reader, &frame, &body).into_response_with(StatusCode::OK)
 }
@@ -377,13 +447,15 @@ fn ended(view: &View, reader: Reader) -> Markup {
 }
 
 /// What is installed, what is offered, and the button.
-fn versions(checked: &Checked, busy: bool, reader: Reader) -> Markup {
+fn versions(shown: &Shown, busy: bool, reader: Reader) -> Markup {
     let t = reader.t;
+    let checked = &shown.checked;
     let here = checked.installed.as_ref().map(plain);
     let offered = checked.offered.as_ref().ok();
     let latest = offered.map(|release| plain(&release.version));
     let is_same = offered.is_some_and(|it| checked.installed.as_ref() == Some(&it.version));
     let (class, state) = match offered {
+        None if shown.asks => ("off", t.asking),
         None => ("bad", t.unreachable),
         Some(_) if checked.is_newer() => ("news", t.available),
         Some(_) if is_same => ("good", t.same),
@@ -404,6 +476,7 @@ fn versions(checked: &Checked, busy: bool, reader: Reader) -> Markup {
                 }
                 div.state {
                     span.badge.(class) { (state) }
+                    @if shown.asks && offered.is_some() { small { (t.asking) } }
                     @if let Some(published) = published {
                         small { (fill(t.published, "time", &when(published))) }
                     }
@@ -412,7 +485,7 @@ fn versions(checked: &Checked, busy: bool, reader: Reader) -> Markup {
                     }
                 }
             }
-            @if let Err(problem) = &checked.offered { p.faint lang="en" { (problem) } }
+            @if let (Err(problem), false) = (&checked.offered, shown.asks) { p.faint lang="en" { (problem) } }
             @if !busy {
                 div.buttons {
                     @if let (Some(latest), true) = (&latest, checked.is_newer()) {
@@ -552,11 +625,7 @@ fn kept(backups: &[Backup], busy: bool, reader: Reader) -> Markup {
 fn configured(agent: &Agent, reader: Reader) -> Markup {
     let t = reader.t;
     let engine = &agent.engine;
-    let interval = if engine.update.interval.is_zero() {
-        t.always.to_owned()
-    } else {
-        fill(t.hours, "n", &hours(engine).to_string())
-    };
+    let interval = fill(t.hours, "n", &hours(engine).to_string());
     let automatic = if checks::are_made(engine) {
         t.on
     } else {
@@ -584,6 +653,8 @@ struct Frame<'a> {
     carried: &'a str,
     /// Whether something is under way, so that the page is soon another.
     busy: bool,
+    /// Whether the source is being asked: of that no script hears.
+    asks: bool,
 }
 
 fn page(agent: &Agent, reader: Reader, frame: &Frame<'_>, body: &Markup) -> Markup {
@@ -608,6 +679,7 @@ fn page(agent: &Agent, reader: Reader, frame: &Frame<'_>, body: &Markup) -> Mark
                 link rel="stylesheet" href=(file("upgrade.css"));
                 script src=(file("upgrade.js")) defer {}
                 @if frame.busy { noscript { meta http-equiv="refresh" content="2"; } }
+                @else if frame.asks { meta http-equiv="refresh" content="2"; }
             }
             body {
                 header {

@@ -2,6 +2,8 @@
 
 use castoff::launcher::messages::{Lang, render};
 
+use crate::work::ELSEWHERE;
+
 macro_rules! texts {
     ($($name:ident: $en:literal, $zh:literal;)*) => {
         /// What the page says, in one language. Words in braces are replaced.
@@ -23,6 +25,7 @@ texts! {
     same: "Up to date", "已是最新版本";
     older: "The source offers an older version", "更新源提供的版本比当前版本旧";
     unreachable: "The source does not answer", "无法获取最新版本信息";
+    asking: "The source is being asked", "正在查询更新源";
     upgrade: "Upgrade to {version}", "升级到 {version}";
     check: "Check now", "立即检查";
     published: "Published {time}", "发布于 {time}";
@@ -58,7 +61,6 @@ texts! {
     off: "off", "关闭";
     interval: "Interval", "检查间隔";
     hours: "{n} h", "{n} 小时";
-    always: "at every opportunity", "每次都检查";
     kept: "Backups that stay", "保留的备份数";
     nothing: "There is no such backup", "没有这个备份";
     refused: "This form came from another page", "此表单来自其他页面";
@@ -134,10 +136,7 @@ const BOARD: &[(&str, &str)] = &[
     ("A service does not stop", "服务无法停止"),
     ("Installation failed", "安装失败"),
     ("Broken off: nothing was changed", "已中断：没有任何改动"),
-    (
-        "Another process is at work on this app",
-        "另一个进程正在处理此应用",
-    ),
+    (ELSEWHERE, "另一个进程正在处理此应用"),
     ("MD5 verification failed", "MD5 校验失败"),
 ];
 

@@ -54,6 +54,9 @@ use failure::{Failure, Then};
 /// What an upgrade begins with: which version it will be, the source has still to say.
 const UPGRADING: &str = "Downloading the version that the source offers...";
 
+/// What is said where another process is at work.
+pub const ELSEWHERE: &str = "Another process is at work on this app";
+
 /// How long the network is waited for by what goes on after a start, in seconds.
 const PAUSES: [u64; 8] = [1, 2, 5, 10, 20, 40, 60, 60];
 
@@ -350,8 +353,7 @@ impl Agent {
         let turn = turn.map_err(|Busy(now)| Refusal::Busy(now))?;
         let lock = lock(&self.client, "operation.lock").map_err(|error| match error {
             Error::UpdateRunning { .. } => {
-                let message = "Another process is at work on this app";
-                Refusal::Busy(Progress::at(Stage::Installing, 0, message))
+                Refusal::Busy(Progress::at(Stage::Installing, 0, ELSEWHERE))
             }
             error => Refusal::Disk(error),
         })?;

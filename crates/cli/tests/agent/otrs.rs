@@ -1,6 +1,7 @@
 //! OTRS Web's upgrade: its addresses as its pages call them, and its page.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -11,11 +12,16 @@ use castoff_testkit::until;
 use serde_json::{Value, json};
 
 use crate::forge;
-use crate::world::World;
+use crate::world::{Answer, World};
 
 const REPO: &str = "owner/otrs";
 
 const LATEST: &str = "/repos/owner/otrs/releases/latest";
+
+const LIST: &str = "/repos/owner/otrs/releases";
+
+/// For what takes two seconds by default, on a machine that has other things to do.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// What may not run in notes.
 const NOTES: &str = "# New\n\n* **faster** lists\n* see [the manual](https://docs.example/otrs)\n\n\
@@ -68,7 +74,8 @@ pub(crate) fn tarball(version: &str) -> (String, Vec<u8>) {
     (forge::tarball(REPO, version), built.bytes)
 }
 
-fn release(world: &World, version: &str) -> Value {
+/// What is said of a version.
+pub(crate) fn release(world: &World, version: &str) -> Value {
     let (_, package) = tarball(version);
     let mut release = forge::release(world, REPO, version, &package);
     release["name"] = json!(format!("OTRS Web {version}"));
@@ -89,10 +96,22 @@ fn upgrade(world: &World) -> Value {
     answer
 }
 
+/// Has it forget when the source was asked: whoever insists is heard only now and then.
+fn restart(world: &mut World) {
+    world.kill();
+    world.start();
+}
+
+/// The form of the page, as a browser sends it.
+fn submit(world: &World, path: &str, body: &str) -> Answer {
+    let origin = format!("Origin: http://{}", world.address());
+    let form = "Content-Type: application/x-www-form-urlencoded";
+    world.send("POST", path, &[&origin, form], body)
+}
+
 /// Presses the button of the page, which nobody waits for.
 fn press(world: &World) {
-    let origin = format!("Origin: http://{}", world.address());
-    let answer = world.send("POST", "/upgrade/start?lang=en", &[&origin], "");
+    let answer = submit(world, "/upgrade/start?lang=en", "");
     assert_eq!(answer.status, 303, "{answer:?}");
     assert!(answer.head.contains("location: ../upgrade?lang=en"));
 }
@@ -141,9 +160,16 @@ fn a_check_says_what_there_is_and_asks_only_when_it_has_to() {
     assert_eq!(world.get("/upgrade/api/check-update"), checked);
     assert_eq!(world.server.requests().len(), asked);
 
+    // Nor is it by those who insist, once they have an answer.
+    offer(&world, &["1.2.0"]);
+    let again = world.get("/upgrade/api/check-update?force=true");
+    assert_eq!(again, checked);
+    assert_eq!(world.server.requests().len(), asked);
+
     // The other two ways to lie to the installed one.
     for (version, same, older) in [("1.0.0", true, false), ("0.9.0", false, true)] {
         offer(&world, &[version]);
+        restart(&mut world);
         let data = &world.get("/upgrade/api/check-update?force=true")["data"];
         let got = ["is_newer", "is_same", "is_older", "update_available"].map(|it| &data[it]);
         assert_eq!(
@@ -153,6 +179,7 @@ fn a_check_says_what_there_is_and_asks_only_when_it_has_to() {
     }
 
     world.server.replace(LATEST, Reply::status(500));
+    restart(&mut world);
     let dead = world.call("GET", "/upgrade/api/check-update?force=true", None);
     let data = json!({
         "current_version": "1.0.0", "latest_version": null, "update_available": false,
@@ -161,6 +188,97 @@ fn a_check_says_what_there_is_and_asks_only_when_it_has_to() {
     assert_eq!(dead, (200, json!({"success": true, "data": data})));
     let page = world.send("GET", "/upgrade?lang=en", &[], "");
     assert!(page.body.contains("The source does not answer"));
+}
+
+#[test]
+fn a_silent_source_is_asked_once_and_keeps_no_page_for_longer_than_a_check() {
+    let mut world = installation("update.when = \"manual\"");
+    for path in [LATEST, LIST] {
+        world.server.replace(path, Reply::status(200).silent());
+    }
+    world.start();
+    let asked = || [LATEST, LIST].map(|path| world.server.asked(path));
+    let open = || world.begin("GET", "/upgrade?lang=en", &[], "");
+    let begun = Instant::now();
+    let mut pages: Vec<_> = std::iter::repeat_with(open).take(10).collect();
+    for page in &mut pages {
+        let mut text = String::new();
+        page.read_to_string(&mut text).unwrap();
+        assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    }
+    assert!(begun.elapsed() < CHECK_TIMEOUT, "{:?}", begun.elapsed());
+    assert_eq!(asked(), [1, 0]);
+    let page = || world.send("GET", "/upgrade?lang=en", &[], "").body;
+    until(|| page().contains("The source does not answer"), page);
+    // From then on nobody waits, nor is anything asked, whoever insists.
+    let begun = Instant::now();
+    let told = world.get("/upgrade/api/check-update?force=true");
+    assert_eq!(told["data"]["latest_version"], json!(null));
+    assert_eq!(submit(&world, "/upgrade/check", "").status, 303);
+    assert_eq!(
+        world.call("GET", "/upgrade/api/version-history", None).0,
+        502
+    );
+    assert!(!page().contains("http-equiv"));
+    assert!(begun.elapsed() < CHECK_TIMEOUT, "{:?}", begun.elapsed());
+    assert_eq!(asked(), [1, 0]);
+}
+
+#[test]
+fn what_is_known_is_shown_while_the_source_keeps_silent() {
+    let mut world = installation("update.when = \"manual\"");
+    offer(&world, &["1.1.0", "1.0.0"]);
+    world.start();
+    world.get("/upgrade/api/check-update");
+    for path in [LATEST, LIST] {
+        world.server.replace(path, Reply::status(200).silent());
+    }
+    // What is offered is kept on disk, and the versions are asked for.
+    restart(&mut world);
+    let (latest, list) = (world.server.asked(LATEST), world.server.asked(LIST));
+    let begun = Instant::now();
+    let page = world.send("GET", "/upgrade?lang=en", &[], "").body;
+    assert!(begun.elapsed() < CHECK_TIMEOUT, "{:?}", begun.elapsed());
+    assert!(page.contains("Upgrade to 1.1.0"), "{page}");
+    assert_eq!(world.server.asked(LATEST), latest);
+    assert_eq!(world.server.asked(LIST), list + 1);
+}
+
+#[test]
+fn many_who_insist_at_once_are_one_question() {
+    let mut world = installation("update.when = \"manual\"\nnetwork.check_timeout = 20");
+    offer(&world, &["1.1.0"]);
+    let release = release(&world, "1.1.0").to_string();
+    let slow = Reply::json(&release).delay(Duration::from_secs(1));
+    world.server.replace(LATEST, slow);
+    world.start();
+    let path = "/upgrade/api/check-update?force=true";
+    let ask = || world.begin("GET", path, &[], "");
+    let mut answers: Vec<_> = std::iter::repeat_with(ask).take(10).collect();
+    for answer in &mut answers {
+        let mut text = String::new();
+        answer.read_to_string(&mut text).unwrap();
+        assert!(text.contains("\"latest_version\":\"1.1.0\""), "{text}");
+        assert!(text.contains("zipball/v1.1.0"), "{text}");
+    }
+    assert_eq!([LATEST, LIST].map(|it| world.server.asked(it)), [1, 1]);
+}
+
+#[test]
+fn the_page_says_how_often_it_is_looked_where_nothing_is_configured() {
+    let mut world = installation("update.when = \"manual\"");
+    let path = world.opt().join("launcher.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    let text = text.replace("update.interval = \"24 h\"", "update.interval = 0");
+    fs::write(&path, text).unwrap();
+    offer(&world, &["1.1.0"]);
+    world.start();
+    for (lang, hours) in [("en", "<dd>24 h</dd>"), ("zh-CN", "<dd>24 小时</dd>")] {
+        let page = world.send("GET", &format!("/upgrade?lang={lang}"), &[], "");
+        assert!(page.body.contains(hours), "{}", page.body);
+    }
+    let config = world.get("/upgrade/api/config");
+    assert_eq!(config["data"]["check_interval_hours"], 24);
 }
 
 #[test]
@@ -731,4 +849,51 @@ fn an_archive_of_unknown_length_is_not_said_to_be_whole() {
     assert!(!seen["message"].as_str().unwrap().contains('/'), "{seen}");
     world.wait_for("success");
     assert_app(&world, "1.1.0");
+}
+
+#[test]
+fn what_another_process_or_the_disk_keeps_from_beginning_is_said() {
+    let mut world = installation("update.when = \"manual\"");
+    offer(&world, &["1.1.0"]);
+    world.start();
+    assert_eq!(upgrade(&world)["success"], true);
+    let path = world.opt().join(".castoff/operation.lock");
+    let lock = fs::File::open(&path).unwrap();
+    lock.lock().unwrap();
+    let english = "Another process is at work on this app";
+    let assert_said = |status: u16, texts: [&str; 2]| {
+        for (lang, text) in ["en", "zh-CN"].iter().zip(texts) {
+            for (path, form) in [("start", ""), ("restore", "name=1.0.0")] {
+                let answer = submit(&world, &format!("/upgrade/{path}?lang={lang}"), form);
+                assert_eq!(answer.status, status, "{answer:?}");
+                let body = answer.body;
+                assert!(body.contains(&format!("<h1>{text}")), "{text}: {body}");
+                assert!(body.contains(&format!("../upgrade?lang={lang}")), "{body}");
+            }
+        }
+    };
+    assert_said(409, [english, "另一个进程正在处理此应用"]);
+    let url = world.server.url("/repos/owner/otrs/tarball/v1.1.0");
+    let backup = world.opt().join(".backup/1.0.0");
+    for (path, wanted) in [
+        ("start-upgrade", json!({"download_url": url})),
+        ("restore-backup", json!({"backup_path": backup})),
+    ] {
+        let path = format!("/upgrade/api/{path}");
+        let error = format!("Operation already in progress: {english}");
+        let refused = json!({"success": false, "error": error});
+        let told = world.call("POST", &path, Some(&wanted.to_string()));
+        assert_eq!(told, (409, refused));
+    }
+    drop(lock);
+    // A lock that cannot be had.
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert_said(500, ["", ""]);
+    fs::remove_dir(&path).unwrap();
+    assert_app(&world, "1.1.0");
+    let restored = submit(&world, "/upgrade/restore?lang=en", "name=1.0.0");
+    assert_eq!(restored.status, 303);
+    world.wait_for("success");
+    assert_app(&world, "1.0.0");
 }

@@ -1,11 +1,12 @@
 //! The page of OTRS Web's upgrade in a real browser, with scripts and without, on a screen and on a phone.
 
+use std::fs;
 use std::time::Duration;
 
 use castoff_testkit::browser::Browser;
 use castoff_testkit::http::Reply;
 
-use crate::otrs::{assert_app, installation, offer, tarball};
+use crate::otrs::{assert_app, installation, offer, release, tarball};
 use crate::world::World;
 
 /// A screen and a phone, in CSS pixels.
@@ -109,4 +110,49 @@ fn what_cannot_be_asked_for_is_said_and_fits_too() {
         browser.await_shown(".offer .badge", |text| text.contains(said));
         browser.look(&format!("unreachable-{lang}"), WIDTHS);
     }
+}
+
+#[test]
+fn a_click_that_begins_nothing_says_why_and_leads_back() {
+    let Some(browser) = Browser::start(true) else {
+        return;
+    };
+    let mut world = installation("update.when = \"manual\"");
+    offer(&world, &["1.1.0"]);
+    let own = world.opt().join(".castoff");
+    fs::create_dir_all(&own).unwrap();
+    let lock = fs::File::create(own.join("operation.lock")).unwrap();
+    lock.lock().unwrap();
+    world.start();
+    for (lang, said) in [("en", "Another process"), ("zh-CN", "另一个进程")] {
+        open(&browser, &world, lang);
+        browser.click("button.main");
+        browser.await_shown("h1", |text| text.contains(said));
+        browser.look(&format!("refused-{lang}"), WIDTHS);
+        browser.click("main a");
+        browser.await_shown("button.main", |text| text.contains("1.1.0"));
+    }
+    drop(lock);
+    browser.click("button.main");
+    browser.await_shown(".notice.done", |text| text.contains("v1.1.0"));
+    assert_app(&world, "1.1.0");
+}
+
+#[test]
+fn a_page_that_is_shown_before_the_source_has_answered_is_shown_again() {
+    let Some(browser) = Browser::start(true) else {
+        return;
+    };
+    let mut world = installation("update.when = \"manual\"\nnetwork.check_timeout = 6");
+    // The page has waited for long enough when half of what it shows is there.
+    let latest = Reply::json(&release(&world, "1.1.0").to_string());
+    let list = "/repos/owner/otrs/releases";
+    let slow = latest.delay(Duration::from_secs(3));
+    world.server.route(&format!("{list}/latest"), slow);
+    world.server.route(list, Reply::status(200).silent());
+    world.start();
+    open(&browser, &world, "en");
+    browser.await_shown(".state small", |text| text.contains("being asked"));
+    browser.await_shown(".offer .badge", |text| text.contains("available"));
+    browser.await_shown("p.empty", |text| text.contains("tells of no versions"));
 }

@@ -236,3 +236,39 @@ fn told_to_end_it_leaves_a_download_and_finishes_an_installation() {
     assert_eq!(end(&world, &begun), Some(0));
     assert_app(&world, "1.1.0");
 }
+
+#[test]
+fn why_nothing_is_begun_is_said_in_the_language_of_the_shell() {
+    let world = installation("update.when = \"manual\"");
+    offer(&world, &["1.1.0"]);
+    fs::create_dir_all(world.opt().join(".castoff")).unwrap();
+    let lock = fs::File::create(world.opt().join(".castoff/operation.lock")).unwrap();
+    lock.lock().unwrap();
+    let told = |locale: &str| {
+        let mut command = world.command(&["update"]);
+        let output = command.env("LC_ALL", locale).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        said(&output)
+    };
+    for (locale, text) in [
+        ("C", "Another update of this app is under way ("),
+        ("zh_CN.UTF-8", "这个应用正在进行另一次更新（"),
+    ] {
+        let told = told(locale);
+        let last = told.lines().last().unwrap();
+        assert!(last.starts_with(text), "{told}");
+        assert!(last.ends_with(" [UPDATE_RUNNING]"), "{told}");
+    }
+    drop(lock);
+    // Also where the configuration cannot be read.
+    let path = world.opt().join("launcher.toml");
+    fs::write(path, "app = \"org.castoff.otrs\"\nlog_levl = \"debug\"").unwrap();
+    for (locale, text, meant) in [
+        ("C", "The settings hold", " Did you mean log_level?"),
+        ("zh_CN.UTF-8", "设置中有", "您要写的是 log_level 吗？"),
+    ] {
+        let told = told(locale);
+        assert!(told.contains(text) && told.contains(meant), "{told}");
+        assert!(told.ends_with(" [CONFIG_INVALID]\n"), "{told}");
+    }
+}

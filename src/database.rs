@@ -176,7 +176,9 @@ impl<'a> Databases<'a> {
             databases: Vec::new(),
         };
         for (index, name) in self.config.sqlite.iter().enumerate() {
-            let (from, to) = (self.place(name)?, growing.join(file_name(index)));
+            #[cfg(feature = "sqlite")]
+            self.need_place(name)?;
+            let (from, to) = (self.place(name), growing.join(file_name(index)));
             let parts = match look(&from)? {
                 None => Vec::new(),
                 Some(found) if found.is_file() => {
@@ -282,7 +284,9 @@ impl<'a> Databases<'a> {
         for (index, database) in data.databases.iter().enumerate() {
             match database.kind {
                 Kind::Sqlite if self.config.sqlite.contains(&database.name) => {
-                    let target = self.place(&database.name)?;
+                    #[cfg(feature = "sqlite")]
+                    self.need_place(&database.name)?;
+                    let target = self.place(&database.name);
                     let from = folder.join(file_name(index));
                     put_back_sqlite(database, &from, &target, &mut || Ok(()))?;
                     record::info!("database {}: put back from {name}", database.name);
@@ -336,26 +340,31 @@ impl<'a> Databases<'a> {
     /// Where a configured database is. A link is followed: its place is the administrator's choice,
     /// and SQLite keeps `-wal` beside the file itself.
     ///
+    fn place(&self, name: &str) -> PathBuf {
+        let path = self.folder.root().join(name);
+        if path.is_symlink() {
+            fs::canonicalize(&path).unwrap_or(path)
+        } else {
+            path
+        }
+    }
+
     /// In an app that is root's, root works also in a folder that others may change, as the app's user may, but
     /// follows nothing there, and only where the way to that folder is root's. Fails with `TARGET_UNSAFE`.
-    fn place(&self, name: &str) -> Result<PathBuf> {
-        let named = self.folder.root().join(name);
-        let real = if named.is_symlink() {
-            fs::canonicalize(&named).unwrap_or_else(|_| named.clone())
-        } else {
-            named.clone()
-        };
-        // Whoever can change the app itself needs no database for that; and a launcher, which does without SQLite,
-        // starts that app with its own rights.
-        #[cfg(feature = "sqlite")]
-        if need_own(self.folder.root()).is_ok() {
-            let folder = |path: &Path| path.parent().unwrap_or(path).to_path_buf();
-            if real != named {
-                need_own(&folder(&named))?;
-            }
-            need_own(&folder(&folder(&real)))?;
+    ///
+    /// Whoever can change the app itself needs no database for that; and a launcher, which does without SQLite,
+    /// starts that app with its own rights.
+    #[cfg(feature = "sqlite")]
+    fn need_place(&self, name: &str) -> Result<()> {
+        if need_own(self.folder.root()).is_err() {
+            return Ok(());
         }
-        Ok(real)
+        let (named, real) = (self.folder.root().join(name), self.place(name));
+        let folder = |path: &Path| path.parent().unwrap_or(path).to_path_buf();
+        if real != named {
+            need_own(&folder(&named))?;
+        }
+        need_own(&folder(&folder(&real)))
     }
 }
 

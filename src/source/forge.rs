@@ -600,10 +600,9 @@ impl Source for Forge {
             return self.signed(&candidate, ask, trust);
         }
         let package = self.package(&candidate)?;
-        trust.unsigned(Release {
-            notes: candidate.found.notes,
-            ..Release::of(candidate.version, package)
-        })
+        let mut release = Release::of(candidate.version, package);
+        release.notes = candidate.found.notes;
+        trust.unsigned(release)
     }
 
     fn history(&self, ask: &Ask<'_>, trust: &mut Trust, count: usize) -> Result<Vec<Announced>> {

@@ -620,15 +620,18 @@ impl Trust {
             .launcher
             .map(|it| it.resolve(None, resolve))
             .transpose()?;
-        let package = package.resolve(first, resolve)?;
+        // In full: whatever a release comes to say has to be signed.
         Ok(Release {
+            version,
             notes: document.notes,
             entry_point,
+            package: package.resolve(first, resolve)?,
             launcher,
             critical_below: document.critical_below,
             rollout: named.and(self.last_index()).and_then(|index| index.rollout),
+            handed: false,
             document: Some(seal(envelope.payload(), envelope.signatures())),
-            ..Release::of(version, package)
+            manifest: None,
         })
     }
 

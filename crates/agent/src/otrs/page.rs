@@ -29,6 +29,7 @@ use futures_util::stream::{self, Stream};
 use maud::{DOCTYPE, Markup, html};
 use serde::Deserialize;
 use serde_json::json;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::texts::{self, Texts, fill, said};
 use super::{broken, hours, kind, markdown, plain};
@@ -40,6 +41,10 @@ use crate::work::{Agent, Backup};
 
 /// How many versions are shown.
 const SHOWN: usize = 10;
+
+/// How many pages may watch at once: each keeps one of the connections for as long as it is open, and most of them
+/// are to be left for those who ask and go.
+static WATCHERS: Semaphore = Semaphore::const_new(16);
 
 /// The files of the page: name, media type, content.
 const FILES: [(&str, &str, &str); 4] = [
@@ -175,7 +180,7 @@ async fn start(
         return refusal;
     }
     // Where another is under way, the page shows that one. Nobody waits here for the end.
-    let _ = agent.upgrade(true);
+    let _ = blocking(&agent, |agent| agent.upgrade(true)).await;
     see_other(&format!("../upgrade{}", reader.query))
 }
 
@@ -257,7 +262,7 @@ async fn restore(
             "../upgrade",
         );
     };
-    let _ = agent.restore(&backup.name);
+    let _ = blocking(&agent, move |agent| agent.restore(&backup.name)).await;
     see_other(&format!("../upgrade{}", reader.query))
 }
 
@@ -266,20 +271,31 @@ async fn events(
     State(agent): State<Arc<Agent>>,
     Query(asked): Query<Asked>,
     headers: HeaderMap,
-) -> impl IntoResponse {
+) -> Response {
+    let Ok(place) = WATCHERS.try_acquire() else {
+        // The page's script asks again after a while; nobody else reads this.
+        let problem = "Too many pages watch already\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, problem).into_response();
+    };
     let reader = Reader::of(&asked, &headers);
     let headers = [
         ("x-accel-buffering", "no"),
         ("x-content-type-options", "nosniff"),
     ];
-    let stream = changes(agent, reader.lang);
-    (headers, Sse::new(stream).keep_alive(KeepAlive::default()))
+    let stream = changes(agent, reader.lang, place);
+    let events = Sse::new(stream).keep_alive(KeepAlive::default());
+    (headers, events).into_response()
 }
 
-fn changes(agent: Arc<Agent>, lang: Lang) -> impl Stream<Item = Result<Event, Infallible>> {
+/// What is told to one who watches, and has the `place` for it until the end.
+fn changes(
+    agent: Arc<Agent>,
+    lang: Lang,
+    place: SemaphorePermit<'static>,
+) -> impl Stream<Item = Result<Event, Infallible>> {
     let watched = agent.board.watch();
-    let begin = (agent, watched, None::<(u64, usize)>);
-    stream::unfold(begin, move |(agent, mut watched, seen)| async move {
+    let begin = (agent, watched, place, None::<(u64, usize)>);
+    stream::unfold(begin, move |(agent, mut watched, place, seen)| async move {
         if seen.is_some() {
             watched.changed().await.ok()?;
         }
@@ -295,7 +311,7 @@ fn changes(agent: Arc<Agent>, lang: Lang) -> impl Stream<Item = Result<Event, In
             "message": said(&view.now.message, lang), "from": view.from, "lines": view.lines,
         });
         let event = Event::default().data(event.to_string());
-        Some((Ok(event), (agent, watched, Some(next))))
+        Some((Ok(event), (agent, watched, place, Some(next))))
     })
 }
 

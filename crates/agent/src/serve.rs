@@ -61,6 +61,9 @@ pub(crate) const LOCK: &str = "agent.lock";
 /// The largest request: an order with a signed release document and keys.
 const MOST_ASKED: usize = 4 << 20;
 
+/// The largest head of a request: as many as there are connections are to be little memory.
+const MOST_HEAD: usize = 64 << 10;
+
 /// Runs the updater of the app in `client` until it is told to end. `told` is called with the address once
 /// it listens.
 pub fn run(
@@ -229,6 +232,7 @@ async fn talk(router: Router, connection: Connection) {
     let talked = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
+        .max_buf_size(MOST_HEAD)
         .serve_connection(io, TowerToHyperService::new(router));
     if let Err(error) = connection.watcher.watch(talked).await {
         log::debug!("{}: {error}", connection.peer);
@@ -246,16 +250,25 @@ async fn hurry(State(places): State<Arc<Semaphore>>, request: Request, next: Nex
     answer
 }
 
-/// A body that fails where it takes too long.
+/// A body that fails where it takes too long. It is read into one piece: a client that sends each byte by itself
+/// would else have a buffer kept for each.
 fn in_time(body: Body) -> Body {
-    let until = tokio::time::Instant::now() + STALL;
-    let begin = body.into_data_stream();
-    let parts = stream::unfold(begin, move |mut parts| async move {
-        let part = tokio::time::timeout_at(until, parts.next()).await;
-        let part = part.unwrap_or_else(|late| Some(Err(axum::Error::new(late))))?;
-        Some((part, parts))
-    });
-    Body::from_stream(parts)
+    let read = async move {
+        let mut parts = body.into_data_stream();
+        let mut whole = Vec::new();
+        while let Some(part) = parts.next().await {
+            whole.extend_from_slice(&part?);
+            if whole.len() > MOST_ASKED {
+                // Who takes it refuses it.
+                break;
+            }
+        }
+        Ok(whole)
+    };
+    Body::from_stream(stream::once(async {
+        let read = tokio::time::timeout(STALL, read).await;
+        read.unwrap_or_else(|late| Err(axum::Error::new(late)))
+    }))
 }
 
 /// Does what may wait for a disk or for the source, while others are answered.

@@ -179,3 +179,51 @@ fn half_a_request_keeps_nobody_from_ending() {
     world.terminate();
     assert!(begun.elapsed() < LITTLE);
 }
+
+#[test]
+fn an_order_in_small_pieces_costs_no_more_than_a_whole_one() {
+    let mut world = World::new();
+    world.start();
+    let resident = |world: &World| -> usize {
+        let path = format!("/proc/{}/status", world.id());
+        let status = std::fs::read_to_string(path).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        line.unwrap()
+            .split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse()
+            .unwrap()
+    };
+    let address = world.address();
+    let head = "POST /api/v1.0/download HTTP/1.1\r\nConnection: close\r\n";
+    let length = 20_000;
+    let mut order = say(
+        &world,
+        &format!("{head}Host: {address}\r\nContent-Length: {length}\r\n\r\n"),
+    );
+    order.set_nodelay(true).unwrap();
+    let before = resident(&world);
+    for _ in 1..length {
+        order.write_all(b" ").unwrap();
+    }
+    let after = resident(&world);
+    assert!(after < before + 8 * 1024, "{before} KiB, then {after} KiB");
+    order.write_all(b"{").unwrap();
+    let mut answer = String::new();
+    order.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("Invalid request: EOF"), "{answer}");
+    // One that is too large is refused, and so is one whose end does not come.
+    let length = 5 << 20;
+    let head = format!("{head}Host: {address}\r\nContent-Length: {length}\r\n\r\n");
+    let mut large = say(&world, &head);
+    // It may be refused before all of it was sent.
+    let _ = large.write_all(&vec![b' '; length]);
+    let mut late = say(&world, &head);
+    let begun = Instant::now();
+    answer.clear();
+    late.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("Invalid request: "), "{answer}");
+    assert!(begun.elapsed() < Duration::from_secs(30) + LITTLE);
+    assert_closed(large);
+}

@@ -37,7 +37,7 @@ use crate::{checks, otrs, ownership, report, tope};
 const GRACE: Duration = Duration::from_secs(3);
 
 /// How many connections there are at once; others wait in the kernel's queue. Some browsers, and what asks how
-/// far it is, are a dozen; a process has 1024 descriptors at most, and those of an installation, and of what it
+/// far it is, are a dozen; a process has 1024 descriptors, mostly, and those of an installation, and of what it
 /// runs, are among them.
 const MOST_CONNECTIONS: usize = 64;
 

@@ -1,34 +1,52 @@
 //! Connections, and the end.
 //!
-//! Promises: the answers come from a thread of their own, whatever is being unpacked. At SIGTERM nothing
-//! new begins; an installation under way is brought to its end, a download is left as it is and goes on at
-//! the next start.
+//! Promises: the answers come from a thread of their own, whatever is being unpacked. Who opens many
+//! connections, and says little over them, takes neither the descriptors that an installation needs, nor for
+//! long the turn of others. At SIGTERM nothing new begins; an installation under way is brought to its end, a
+//! download is left as it is and goes on at the next start.
 
-use std::future::IntoFuture as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Json, Response};
 use castoff::{Error, Result};
-use castoff_web::tls::{self, TlsAcceptor};
+use castoff_web::listen::{self, Connection, Limits};
+use castoff_web::tls::TlsAcceptor;
+use futures_util::{StreamExt as _, stream};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Semaphore;
 
 use crate::access::Access;
-use crate::board::Board;
 use crate::config::{self, Config};
 use crate::work::{self, Agent, Mode};
 use crate::{checks, otrs, ownership, report, tope};
 
 /// What is under way, and the last reports, may take at the end.
 const GRACE: Duration = Duration::from_secs(3);
+
+/// How many connections there are at once; others wait in the kernel's queue. Some browsers, and what asks how
+/// far it is, are a dozen; a process has 1024 descriptors, mostly, and those of an installation, and of what it
+/// runs, are among them.
+const MOST_CONNECTIONS: usize = 64;
+
+/// How long a client has for the beginning of TLS, and for the head of each request: also how long a connection
+/// is kept over which nothing is asked.
+const HEAD: Duration = Duration::from_secs(10);
+
+/// How long a client has for the rest of a request, and may take nothing of its answer.
+const STALL: Duration = Duration::from_secs(30);
 
 /// How often it is looked whether the child still runs.
 const LOOK: Duration = Duration::from_millis(500);
@@ -42,6 +60,9 @@ pub(crate) const LOCK: &str = "agent.lock";
 
 /// The largest request: an order with a signed release document, which has a mebibyte at most, and keys.
 const MOST_ASKED: usize = 2 << 20;
+
+/// The largest head of a request: as many as there are connections are to be little memory.
+const MOST_HEAD: usize = 64 << 10;
 
 /// Runs the updater of the app in `client` until it is told to end. `told` is called with the address once
 /// it listens.
@@ -132,11 +153,7 @@ async fn serve(
     if let Ok(address) = listener.local_addr() {
         told(address);
     }
-    if let Err(error) =
-        until_the_end(end, listener, tls, router(&agent, access), &agent.board).await
-    {
-        log::error!("{error}");
-    }
+    until_the_end(end, listener, tls, &agent, access).await;
     if agent.board.close() {
         log::info!("the installation is brought to its end first");
         let board = Arc::clone(&agent.board);
@@ -170,7 +187,7 @@ fn watch_over(agent: Arc<Agent>) {
     });
 }
 
-fn router(agent: &Arc<Agent>, access: Arc<Access>) -> Router {
+fn router(agent: &Arc<Agent>, access: Arc<Access>, places: Arc<Semaphore>) -> Router {
     let web = agent.config.web;
     let mut router = Router::new();
     if web.tope {
@@ -182,45 +199,80 @@ fn router(agent: &Arc<Agent>, access: Arc<Access>) -> Router {
     router
         .layer(DefaultBodyLimit::max(MOST_ASKED))
         .layer(middleware::from_fn_with_state(access, admit))
+        .layer(middleware::from_fn_with_state(places, hurry))
         .with_state(Arc::clone(agent))
 }
 
 /// Serves until `end`, and what is under way then for a moment more: who has sent half a request, or listens to events, does not keep it from ending.
 async fn until_the_end(
-    end: impl Future<Output = ()> + Send + 'static,
+    end: impl Future<Output = ()>,
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
-    router: Router,
-    board: &Arc<Board>,
-) -> std::io::Result<()> {
-    let (ends, is_end) = tokio::sync::watch::channel(false);
-    let board = Arc::clone(board);
-    tokio::spawn(async move {
+    agent: &Arc<Agent>,
+    access: Arc<Access>,
+) {
+    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let router = router(agent, access, Arc::clone(&places));
+    let limits = Limits {
+        places: Some(places),
+        begin: HEAD,
+        take: STALL,
+        // Who waits for the end of an upgrade, or listens to events, has nothing to send.
+        send: None,
+        grace: GRACE,
+    };
+    let end = async {
         end.await;
         // A page that watches would keep its connection open.
-        board.part();
-        let _ = ends.send(true);
-    });
-    let ending = |mut is_end: tokio::sync::watch::Receiver<bool>| async move {
-        let _ = is_end.wait_for(|is_end| *is_end).await;
+        agent.board.part();
     };
-    let late = ending(is_end.clone());
-    let late = async {
-        late.await;
-        tokio::time::sleep(GRACE).await;
-        Ok(())
-    };
-    match tls {
-        None => {
-            let served = axum::serve(listener, router).with_graceful_shutdown(ending(is_end));
-            tokio::select! { served = served.into_future() => served, late = late => late }
-        }
-        Some(acceptor) => {
-            let listener = tls::Listener::new(listener, acceptor)?;
-            let served = axum::serve(listener, router).with_graceful_shutdown(ending(is_end));
-            tokio::select! { served = served.into_future() => served, late = late => late }
-        }
+    let talk = move |connection| talk(router.clone(), connection);
+    // Who waits for the end of an installation is answered also after the grace.
+    let _ = listen::serve(listener, tls, limits, end, talk).await;
+}
+
+async fn talk(router: Router, connection: Connection) {
+    let io = TokioIo::new(connection.stream);
+    let talked = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .max_buf_size(MOST_HEAD)
+        .serve_connection(io, TowerToHyperService::new(router));
+    if let Err(error) = connection.watcher.watch(talked).await {
+        log::debug!("{}: {error}", connection.peer);
     }
+}
+
+/// Sees that nobody keeps a connection for long that others wait for.
+async fn hurry(State(places): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    let mut answer = next.run(request.map(in_time)).await;
+    if places.available_permits() == 0 {
+        // Who asks again and again queues up again too.
+        let close = HeaderValue::from_static("close");
+        answer.headers_mut().insert(header::CONNECTION, close);
+    }
+    answer
+}
+
+/// A body that fails where it takes too long. It is read into one piece: a client that sends each byte by itself
+/// would else have a buffer kept for each.
+fn in_time(body: Body) -> Body {
+    let read = async move {
+        let mut parts = body.into_data_stream();
+        let mut whole = Vec::new();
+        while let Some(part) = parts.next().await {
+            whole.extend_from_slice(&part?);
+            if whole.len() > MOST_ASKED {
+                // Who takes it refuses it.
+                break;
+            }
+        }
+        Ok(whole)
+    };
+    Body::from_stream(stream::once(async {
+        let read = tokio::time::timeout(STALL, read).await;
+        read.unwrap_or_else(|late| Err(axum::Error::new(late)))
+    }))
 }
 
 /// Does what may wait for a disk or for the source, while others are answered.

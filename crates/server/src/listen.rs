@@ -13,17 +13,13 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use axum::response::{IntoResponse, Response};
-use castoff_web::tls;
+use castoff_web::listen::{self, Connection, Limits};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{MissedTickBehavior, interval, timeout};
-use tokio_io_timeout::TimeoutStream;
-use tokio_rustls::TlsAcceptor;
+use tokio::net::TcpListener;
+use tokio::time::{MissedTickBehavior, interval};
 use tower::ServiceExt as _;
 
 use crate::visit::Visit;
@@ -35,7 +31,7 @@ pub const STALL: Duration = Duration::from_mins(1);
 /// How long requests that are under way have at the end.
 pub const GRACE: Duration = Duration::from_secs(30);
 
-/// How long a client has for the head of a request.
+/// How long a client has for the beginning of TLS, and for the head of a request.
 const HEAD: Duration = Duration::from_secs(30);
 
 /// How often downloads are written down.
@@ -54,34 +50,19 @@ pub async fn serve(
     let tls = tls.map(|files| files.acceptor(&["h2", "http/1.1"]));
     let tls = tls.transpose().map_err(Error::request)?;
     let router = router(Arc::clone(&server));
-    let connections = GracefulShutdown::new();
     let chores = tokio::spawn(chores(Arc::clone(&server)));
-    let mut end = std::pin::pin!(end);
-    loop {
-        let (stream, peer) = tokio::select! {
-            () = &mut end => break,
-            accepted = listener.accept() => match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    // Out of descriptors, mostly: others have to end first.
-                    log::warn!("a connection could not be accepted: {error}");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
-            },
-        };
-        let watcher = connections.watcher();
-        tokio::spawn(connection(
-            Arc::clone(&server),
-            router.clone(),
-            tls.clone(),
-            stream,
-            peer,
-            watcher,
-        ));
-    }
-    drop(listener);
-    if timeout(GRACE, connections.shutdown()).await.is_err() {
+    let limits = Limits {
+        places: None,
+        begin: HEAD,
+        take: STALL,
+        send: Some(STALL * 2),
+        grace: GRACE,
+    };
+    let talk = {
+        let server = Arc::clone(&server);
+        move |connection| talk(Arc::clone(&server), router.clone(), connection)
+    };
+    if !listen::serve(listener, tls, limits, end, talk).await {
         log::warn!(
             "requests that took longer than {} s were cut off",
             GRACE.as_secs()
@@ -109,39 +90,13 @@ async fn chores(server: Arc<Server>) {
     }
 }
 
-async fn connection(
-    server: Arc<Server>,
-    router: Router,
-    tls: Option<TlsAcceptor>,
-    stream: TcpStream,
-    peer: SocketAddr,
-    watcher: hyper_util::server::graceful::Watcher,
-) {
-    // Small answers are not to wait for the last one's receipt.
-    let _ = stream.set_nodelay(true);
-    match tls {
-        None => talk(server, router, stream, peer, false, watcher).await,
-        Some(tls) => match timeout(tls::BEGIN, tls.accept(stream)).await {
-            Ok(Ok(stream)) => talk(server, router, stream, peer, true, watcher).await,
-            Ok(Err(error)) => log::debug!("{peer}: TLS: {error}"),
-            Err(_) => log::debug!("{peer}: TLS did not begin"),
-        },
-    }
-}
-
-async fn talk<S>(
-    server: Arc<Server>,
-    router: Router,
-    stream: S,
-    peer: SocketAddr,
-    is_tls: bool,
-    watcher: hyper_util::server::graceful::Watcher,
-) where
-    S: AsyncRead + AsyncWrite + Send + 'static,
-{
-    let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(STALL));
-    stream.set_read_timeout(Some(STALL * 2));
+async fn talk(server: Arc<Server>, router: Router, connection: Connection) {
+    let Connection {
+        stream,
+        peer,
+        is_tls,
+        watcher,
+    } = connection;
     let service = service_fn(move |request: Request<Incoming>| {
         let (server, router) = (Arc::clone(&server), router.clone());
         async move {
@@ -154,7 +109,7 @@ async fn talk<S>(
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD);
     builder.http2().timer(TokioTimer::new());
-    let io = TokioIo::new(Box::pin(stream));
+    let io = TokioIo::new(stream);
     let connection = builder.serve_connection(io, service).into_owned();
     if let Err(error) = watcher.watch(connection).await {
         log::debug!("{peer}: {error}");

@@ -1,6 +1,7 @@
-//! What the release server and the resident updater share as servers: [`tls`], what [pages](page) say of themselves, and
-//! when it is [enough](end).
+//! What the release server and the resident updater share as servers: how they [`listen`], [`tls`], what
+//! [pages](page) say of themselves, and when it is [enough](end).
 
+pub mod listen;
 pub mod page;
 pub mod tls;
 

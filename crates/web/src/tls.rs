@@ -1,28 +1,15 @@
 //! TLS by files: a certificate chain and its key, in PEM.
 //!
-//! Promises: TLS 1.2 and 1.3 alone; a client that does not begin within [`BEGIN`] is gone, and keeps nobody
-//! else waiting.
+//! Promises: TLS 1.2 and 1.3 alone.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustls::ServerConfig;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde::Deserialize;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
-use tokio::time::timeout;
 pub use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
-
-/// How long a client has for the beginning of TLS.
-pub const BEGIN: Duration = Duration::from_secs(30);
-
-/// How many connections may have begun without being served yet.
-const WAITING: usize = 16;
 
 /// Where the files are.
 #[derive(Clone, Debug, Deserialize)]
@@ -65,58 +52,5 @@ impl Files {
             .map(|name| name.as_bytes().to_vec())
             .collect();
         Ok(TlsAcceptor::from(Arc::new(config)))
-    }
-}
-
-/// A listener for `axum::serve` whose connections are TLS. Each begins in a task of its own.
-pub struct Listener {
-    address: SocketAddr,
-    ready: mpsc::Receiver<(TlsStream<TcpStream>, SocketAddr)>,
-}
-
-impl Listener {
-    /// Begins to accept.
-    pub fn new(listener: TcpListener, acceptor: TlsAcceptor) -> std::io::Result<Self> {
-        let address = listener.local_addr()?;
-        let (sender, ready) = mpsc::channel(WAITING);
-        tokio::spawn(async move {
-            while !sender.is_closed() {
-                let (stream, peer) = match listener.accept().await {
-                    Ok(accepted) => accepted,
-                    Err(error) => {
-                        // Out of descriptors, mostly: others have to end first.
-                        log::warn!("a connection could not be accepted: {error}");
-                        tokio::time::sleep(Duration::from_millis(50)).await;
-                        continue;
-                    }
-                };
-                let (acceptor, sender) = (acceptor.clone(), sender.clone());
-                tokio::spawn(async move {
-                    match timeout(BEGIN, acceptor.accept(stream)).await {
-                        Ok(Ok(stream)) => drop(sender.send((stream, peer)).await),
-                        Ok(Err(error)) => log::debug!("{peer}: TLS: {error}"),
-                        Err(_) => log::debug!("{peer}: TLS did not begin"),
-                    }
-                });
-            }
-        });
-        Ok(Self { address, ready })
-    }
-}
-
-impl axum::serve::Listener for Listener {
-    type Io = TlsStream<TcpStream>;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        match self.ready.recv().await {
-            Some(accepted) => accepted,
-            // Whoever accepts has ended with the runtime.
-            None => std::future::pending().await,
-        }
-    }
-
-    fn local_addr(&self) -> std::io::Result<Self::Addr> {
-        Ok(self.address)
     }
 }

@@ -194,8 +194,8 @@ async fn start(State(agent): State<Arc<Agent>>, body: Bytes) -> Response {
         Some(Err(error)) => return broken(Some(&error)),
         None => return broken(None),
     }
-    match agent.upgrade(true) {
-        Ok(end) => match result(&agent, end).await {
+    match blocking(&agent, |agent| agent.upgrade(true)).await {
+        Some(Ok(end)) => match result(&agent, end).await {
             Some(view) => {
                 let success = view.now.error.is_none();
                 Json(json!({"success": success, "message": message(&view), "log": view.lines}))
@@ -203,7 +203,8 @@ async fn start(State(agent): State<Arc<Agent>>, body: Bytes) -> Response {
             }
             None => broken(None),
         },
-        Err(refusal) => not_now(&refusal),
+        Some(Err(refusal)) => not_now(&refusal),
+        None => broken(None),
     }
 }
 
@@ -227,15 +228,16 @@ async fn restore(State(agent): State<Arc<Agent>>, body: Bytes) -> Response {
              belong to the app; it can only be put back by hand";
         return refused(StatusCode::CONFLICT, problem);
     }
-    match agent.restore(&backup.name) {
-        Ok(end) => match result(&agent, end).await {
+    match blocking(&agent, move |agent| agent.restore(&backup.name)).await {
+        Some(Ok(end)) => match result(&agent, end).await {
             Some(view) if view.now.error.is_none() => {
                 Json(json!({"success": true, "message": "Backup restored"})).into_response()
             }
             Some(view) => refused(StatusCode::INTERNAL_SERVER_ERROR, &message(&view)),
             None => broken(None),
         },
-        Err(refusal) => not_now(&refusal),
+        Some(Err(refusal)) => not_now(&refusal),
+        None => broken(None),
     }
 }
 

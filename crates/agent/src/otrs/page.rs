@@ -31,6 +31,7 @@ use futures_util::stream::{self, Stream};
 use maud::{DOCTYPE, Markup, html};
 use serde::Deserialize;
 use serde_json::json;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use super::texts::{self, Texts, fill, said};
@@ -43,6 +44,10 @@ use crate::work::{Agent, Backup, ELSEWHERE, Refusal};
 
 /// How many versions are shown.
 const SHOWN: usize = 10;
+
+/// How many pages may watch at once: each keeps one of the connections for as long as it is open, and most of them
+/// are to be left for those who ask and go.
+static WATCHERS: Semaphore = Semaphore::const_new(16);
 
 /// The files of the page: name, media type, content.
 const FILES: [(&str, &str, &str); 4] = [
@@ -179,9 +184,10 @@ async fn start(
         return refusal;
     }
     // Nobody waits here for the end.
-    match agent.upgrade(true) {
-        Ok(_) => see_other(&format!("../upgrade{}", reader.query)),
-        Err(refusal) => not_now(&refusal, reader),
+    match blocking(&agent, |agent| agent.upgrade(true)).await {
+        Some(Ok(_)) => see_other(&format!("../upgrade{}", reader.query)),
+        Some(Err(refusal)) => not_now(&refusal, reader),
+        None => broken(None),
     }
 }
 
@@ -284,9 +290,10 @@ async fn restore(
             "../upgrade",
         );
     };
-    match agent.restore(&backup.name) {
-        Ok(_) => see_other(&format!("../upgrade{}", reader.query)),
-        Err(refusal) => not_now(&refusal, reader),
+    match blocking(&agent, move |agent| agent.restore(&backup.name)).await {
+        Some(Ok(_)) => see_other(&format!("../upgrade{}", reader.query)),
+        Some(Err(refusal)) => not_now(&refusal, reader),
+        None => broken(None),
     }
 }
 
@@ -295,20 +302,31 @@ async fn events(
     State(agent): State<Arc<Agent>>,
     Query(asked): Query<Asked>,
     headers: HeaderMap,
-) -> impl IntoResponse {
+) -> Response {
+    let Ok(place) = WATCHERS.try_acquire() else {
+        // The page's script asks again after a while; nobody else reads this.
+        let problem = "Too many pages watch already\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, problem).into_response();
+    };
     let reader = Reader::of(&asked, &headers);
     let headers = [
         ("x-accel-buffering", "no"),
         ("x-content-type-options", "nosniff"),
     ];
-    let stream = changes(agent, reader.lang);
-    (headers, Sse::new(stream).keep_alive(KeepAlive::default()))
+    let stream = changes(agent, reader.lang, place);
+    let events = Sse::new(stream).keep_alive(KeepAlive::default());
+    (headers, events).into_response()
 }
 
-fn changes(agent: Arc<Agent>, lang: Lang) -> impl Stream<Item = Result<Event, Infallible>> {
+/// What is told to one who watches, and has the `place` for it until the end.
+fn changes(
+    agent: Arc<Agent>,
+    lang: Lang,
+    place: SemaphorePermit<'static>,
+) -> impl Stream<Item = Result<Event, Infallible>> {
     let watched = agent.board.watch();
-    let begin = (agent, watched, None::<(u64, usize)>);
-    stream::unfold(begin, move |(agent, mut watched, seen)| async move {
+    let begin = (agent, watched, place, None::<(u64, usize)>);
+    stream::unfold(begin, move |(agent, mut watched, place, seen)| async move {
         if seen.is_some() {
             watched.changed().await.ok()?;
         }
@@ -324,7 +342,7 @@ fn changes(agent: Arc<Agent>, lang: Lang) -> impl Stream<Item = Result<Event, In
             "message": said(&view.now.message, lang), "from": view.from, "lines": view.lines,
         });
         let event = Event::default().data(event.to_string());
-        Some((Ok(event), (agent, watched, Some(next))))
+        Some((Ok(event), (agent, watched, place, Some(next))))
     })
 }
 

@@ -3,6 +3,7 @@
 #![cfg(unix)]
 
 mod child;
+mod crowd;
 mod cycle;
 mod doctor;
 mod failing;

@@ -203,7 +203,8 @@ fn router(agent: &Arc<Agent>, access: Arc<Access>, places: Arc<Semaphore>) -> Ro
         .with_state(Arc::clone(agent))
 }
 
-/// Serves until `end`, and what is under way then for a moment more: who has sent half a request, or listens to events, does not keep it from ending.
+/// Serves until `end`, and what is under way then for a moment more: who has sent half a request, or listens to
+/// events, does not keep it from ending.
 async fn until_the_end(
     end: impl Future<Output = ()>,
     listener: TcpListener,

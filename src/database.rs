@@ -176,9 +176,7 @@ impl<'a> Databases<'a> {
             databases: Vec::new(),
         };
         for (index, name) in self.config.sqlite.iter().enumerate() {
-            #[cfg(feature = "sqlite")]
-            self.need_place(name)?;
-            let (from, to) = (self.place(name), growing.join(file_name(index)));
+            let (from, to) = (self.place(name)?, growing.join(file_name(index)));
             let parts = match look(&from)? {
                 None => Vec::new(),
                 Some(found) if found.is_file() => {
@@ -284,9 +282,7 @@ impl<'a> Databases<'a> {
         for (index, database) in data.databases.iter().enumerate() {
             match database.kind {
                 Kind::Sqlite if self.config.sqlite.contains(&database.name) => {
-                    #[cfg(feature = "sqlite")]
-                    self.need_place(&database.name)?;
-                    let target = self.place(&database.name);
+                    let target = self.place(&database.name)?;
                     let from = folder.join(file_name(index));
                     put_back_sqlite(database, &from, &target, &mut || Ok(()))?;
                     record::info!("database {}: put back from {name}", database.name);
@@ -340,13 +336,16 @@ impl<'a> Databases<'a> {
     /// Where a configured database is. A link is followed: its place is the administrator's choice,
     /// and SQLite keeps `-wal` beside the file itself.
     ///
-    fn place(&self, name: &str) -> PathBuf {
-        let path = self.folder.root().join(name);
-        if path.is_symlink() {
-            fs::canonicalize(&path).unwrap_or(path)
+    fn place(&self, name: &str) -> Result<PathBuf> {
+        let named = self.folder.root().join(name);
+        let real = if named.is_symlink() {
+            fs::canonicalize(&named).unwrap_or_else(|_| named.clone())
         } else {
-            path
-        }
+            named.clone()
+        };
+        #[cfg(feature = "sqlite")]
+        self.need_place(&named, &real)?;
+        Ok(real)
     }
 
     /// In an app that is root's, root works also in a folder that others may change, as the app's user may, but
@@ -355,16 +354,15 @@ impl<'a> Databases<'a> {
     /// Whoever can change the app itself needs no database for that; and a launcher, which does without SQLite,
     /// starts that app with its own rights.
     #[cfg(feature = "sqlite")]
-    fn need_place(&self, name: &str) -> Result<()> {
+    fn need_place(&self, named: &Path, real: &Path) -> Result<()> {
         if need_own(self.folder.root()).is_err() {
             return Ok(());
         }
-        let (named, real) = (self.folder.root().join(name), self.place(name));
         let folder = |path: &Path| path.parent().unwrap_or(path).to_path_buf();
         if real != named {
-            need_own(&folder(&named))?;
+            need_own(&folder(named))?;
         }
-        need_own(&folder(&folder(&real)))
+        need_own(&folder(&folder(real)))
     }
 }
 

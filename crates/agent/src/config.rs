@@ -225,8 +225,14 @@ impl Config {
             .collect()
     }
 
-    /// All files that say what is done, those of the app's own configuration among them.
-    pub fn trusted(&self, engine: &castoff::config::Config, home: &Path) -> Vec<PathBuf> {
+    /// All files that say what is done, those of the app's own configuration among them, and the folders in which
+    /// it is done.
+    pub fn trusted(
+        &self,
+        engine: &castoff::config::Config,
+        home: &Path,
+        client: &Path,
+    ) -> Vec<PathBuf> {
         let read = engine
             .origins
             .iter()
@@ -240,6 +246,8 @@ impl Config {
             });
         let mut files = self.files(home);
         files.extend(read);
+        files.extend([home, client].map(Path::to_path_buf));
+        files.extend([".castoff", "versions"].map(|name| client.join(name)));
         files.sort();
         files.dedup();
         files

@@ -407,12 +407,12 @@ impl Doctor<'_> {
     /// What root runs or believes, others may not change.
     fn access(&mut self, config: Option<&Config>, client: &Path) {
         let programs = std::env::current_exe().ok().into_iter();
-        let ours = config.map_or_else(Vec::new, |it| it.trusted(self.engine, self.home));
-        let open = programs.chain(ours).find(|path| is_open(path));
+        let ours = config.map_or_else(Vec::new, |it| it.trusted(self.engine, self.home, client));
+        let open = programs.chain(ours.clone()).find(|path| is_open(path));
         let tree =
             ["current/bin", "current/services"].map(|name| client.join("versions").join(name));
         let open = open.or_else(|| tree.iter().find_map(|folder| first_open(folder)));
-        match (ownership::check(&[self.home, client]), open) {
+        match (ownership::check(&ours), open) {
             (Err(error), _) => self.fault("access", &Text::Open, &error.chain()),
             (Ok(()), Some(path)) => self.fault("access", &Text::Open, &shown(&path)),
             (Ok(()), None) => self.good("access", &Text::Closed, ""),

@@ -80,6 +80,9 @@ pub struct Installation {
     /// The version that is left, where one that is kept takes its place.
     #[serde(default)]
     pub left: Option<String>,
+    /// Whether its package has been kept for it, and was not before.
+    #[serde(default)]
+    pub kept: bool,
 }
 
 impl Installation {
@@ -92,6 +95,7 @@ impl Installation {
             level: Level::New,
             why: None,
             left: None,
+            kept: false,
         }
     }
 }

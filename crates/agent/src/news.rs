@@ -1,8 +1,8 @@
 //! What the source says of releases, as it was last heard.
 //!
 //! Promises: there is one question to the source at a time, and whoever comes while it is under way gets its
-//! answer. Within `update.interval` the source is not asked twice, unless somebody insists; nor within a
-//! minute, whatever the interval and whatever came of it, so that pages that are opened again and again cost
+//! answer. Within `update.interval` pages do not have the source asked twice, unless somebody insists; nor within
+//! a minute, whatever the interval and whatever came of it, so that pages that are opened again and again cost
 //! no questions; nor within ten seconds by those who insist. What is known can be read meanwhile. Nothing is
 //! installed for what is said here.
 
@@ -26,6 +26,9 @@ const LEAST: Duration = Duration::from_mins(1);
 /// The same where somebody insists, as everybody may who reads: many at once, or a script that does not wait,
 /// would use up in a moment what a forge answers in an hour. Short enough for who has just published a version.
 const INSISTED: Duration = Duration::from_secs(10);
+
+/// A list of releases may be long, and the line slow.
+const LIST: Duration = Duration::from_secs(10);
 
 /// How many releases are asked for; or so many, where that is not enough: one by one, each would be a
 /// question of its own.
@@ -265,7 +268,8 @@ impl Agent {
     }
 
     /// Asks the source for what a wish says, where what is known is not new enough, alone: a source that does
-    /// not answer costs `network.check_timeout`, one that goes silent then as much again.
+    /// not answer costs `network.check_timeout`, or half a minute where nothing is installed; one that goes silent
+    /// then costs [`LIST`] more.
     fn ask(&self, wish: Wish) -> castoff::Result<()> {
         let since = Instant::now();
         let _asking = lock(&self.news.asking);
@@ -328,11 +332,12 @@ impl Agent {
         }
     }
 
-    /// Asks for releases, as briefly as for an offer: people wait for it.
+    /// Asks for releases. People may wait for it, though the page does not.
     fn releases(&self, updater: &Updater<'_>, count: usize) -> castoff::Result<Vec<Announced>> {
         let (engine, mut trust) = (&self.engine, updater.trust()?);
         let client = Client::new(&engine.network, &engine.source)?;
-        let ask = Ask::within(&client, None, engine.network.check_timeout);
+        let patience = engine.network.check_timeout.max(LIST);
+        let ask = Ask::within(&client, None, patience);
         source::open(engine).history(&ask, &mut trust, count)
     }
 

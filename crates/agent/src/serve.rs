@@ -92,10 +92,7 @@ pub(crate) fn check(
     client: &Path,
 ) -> Result<()> {
     config.check(&home.join(config::FILE_NAME))?;
-    let mut trusted = config.trusted(engine, home);
-    trusted.extend([home, client].map(Path::to_path_buf));
-    trusted.extend([".castoff", "versions"].map(|name| client.join(name)));
-    ownership::check(&trusted)
+    ownership::check(&config.trusted(engine, home, client))
 }
 
 /// What runs connections, on this thread.
@@ -248,7 +245,7 @@ async fn talk(router: Router, connection: Connection) {
 async fn hurry(State(places): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
     let mut answer = next.run(request.map(in_time)).await;
     if places.available_permits() == 0 {
-        // Who asks again and again queues up again too.
+        // All but one are taken, which is for whoever comes next: who asks again and again queues up again too.
         let close = HeaderValue::from_static("close");
         answer.headers_mut().insert(header::CONNECTION, close);
     }

@@ -7,11 +7,14 @@ use std::path::Path;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
+use castoff::progress::Silent;
+use castoff::updater::Updater;
 use castoff::{Error, Result};
 
 use crate::board::View;
 use crate::config::{Config, Control};
-use crate::services::systemd;
+use crate::memory::Memory;
+use crate::services::{Service, systemd};
 use crate::work::{self, Agent, Mode, Refusal};
 use crate::{report, serve};
 
@@ -40,18 +43,16 @@ pub fn update(
     serve::check(&config, &engine, home, client)?;
     if config.services.control == Control::Systemd
         && let Some(own) = systemd::own_unit()
-        && let Some(unit) = config
-            .services
-            .units
-            .iter()
-            .find(|unit| systemd::unit_of(unit) == systemd::unit_of(&own))
     {
-        let problem = format!(
-            "{unit} is stopped for an update, and with it this, which runs in it: `systemd-run --pipe castoff \
-             update --dir {}` runs outside",
-            home.display()
-        );
-        return Err(Error::ServicesFailed { problem });
+        let updater = Updater::new(&engine, client, &Silent)?;
+        let brought = Memory::load(updater.folder())?.services;
+        if is_stopped(&own, &config.services.units, &brought) {
+            let problem = format!(
+                "this runs in {own}, which an update stops: `systemd-run --pipe castoff update --dir {}` runs outside",
+                home.display()
+            );
+            return Err(Error::ServicesFailed { problem });
+        }
     }
     let is_child = config.services.control == Control::Child;
     // A child of the resident updater is not this process's to end.
@@ -77,6 +78,13 @@ pub fn update(
     // Who is told of it may be slow.
     runtime.shutdown_background();
     end
+}
+
+/// Whether a unit is one of the services that are configured, or that packages have brought.
+fn is_stopped(own: &str, units: &[String], brought: &[Service]) -> bool {
+    let brought = brought.iter().map(|service| &service.name);
+    let mut all = units.iter().chain(brought);
+    all.any(|unit| systemd::unit_of(unit) == systemd::unit_of(own))
 }
 
 /// What was left first, then the upgrade.
@@ -144,5 +152,23 @@ impl<F: Future<Output = ()>> Course<'_, F> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_of_the_app_is_known_with_its_ending_and_without() {
+        let units = ["otrs".to_owned(), "worker.service".to_owned()];
+        let brought = [Service {
+            order: 0,
+            name: "device-api".to_owned(),
+        }];
+        for own in ["otrs.service", "worker.service", "device-api.service"] {
+            assert!(is_stopped(own, &units, &brought), "{own}");
+        }
+        assert!(!is_stopped("cron.service", &units, &brought));
     }
 }

@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use crate::board::{Progress, Stage};
 use crate::memory::Order;
 use crate::serve::blocking;
-use crate::work::{Agent, Refusal};
+use crate::work::{Agent, ELSEWHERE, Refusal};
 
 /// Its addresses.
 pub fn router() -> Router<Arc<Agent>> {
@@ -106,6 +106,12 @@ fn answer(result: Option<Result<(), Refusal>>, version: &str) -> Json<Value> {
             "msg": format!("Operation already in progress: {}", now.stage.as_str()),
             "stage": now.stage,
             "progress": now.progress,
+        }),
+        Err(Refusal::Elsewhere) => json!({
+            "code": 409,
+            "msg": format!("Operation already in progress: {ELSEWHERE}"),
+            "stage": Stage::Installing,
+            "progress": 0,
         }),
         Err(Refusal::NotFound) => {
             json!({"code": 404, "msg": format!("Package not found: {version}")})

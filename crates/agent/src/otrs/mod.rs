@@ -278,13 +278,11 @@ fn message(view: &View) -> String {
 fn not_now(refusal: &Refusal) -> Response {
     match refusal {
         Refusal::Busy(now) => {
-            // How far another process is, is not known here.
-            let what = if now.message == ELSEWHERE {
-                ELSEWHERE
-            } else {
-                now.stage.as_str()
-            };
-            let problem = format!("Operation already in progress: {what}");
+            let problem = format!("Operation already in progress: {}", now.stage.as_str());
+            refused(StatusCode::CONFLICT, &problem)
+        }
+        Refusal::Elsewhere => {
+            let problem = format!("Operation already in progress: {ELSEWHERE}");
             refused(StatusCode::CONFLICT, &problem)
         }
         Refusal::Disk(error) => broken(Some(error)),

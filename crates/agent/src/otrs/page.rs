@@ -194,9 +194,7 @@ async fn start(
 /// Why nothing was begun.
 fn not_now(refusal: &Refusal, reader: Reader) -> Response {
     let (status, text) = match refusal {
-        Refusal::Busy(now) if now.message == ELSEWHERE => {
-            (StatusCode::CONFLICT, said(ELSEWHERE, reader.lang))
-        }
+        Refusal::Elsewhere => (StatusCode::CONFLICT, said(ELSEWHERE, reader.lang)),
         // The page shows the one that is under way.
         Refusal::Busy(_) => return see_other(&format!("../upgrade{}", reader.query)),
         Refusal::Disk(error) => {

@@ -318,18 +318,18 @@ impl Services {
     /// brought to its end. Once for each problem, until all is well again.
     pub fn alarm(&self, problem: &str) {
         log::error!("a person is needed: {problem}");
-        let mut alarmed = self.alarmed.lock().unwrap_or_else(PoisonError::into_inner);
-        if alarmed.replace(problem.to_owned()).as_deref() == Some(problem) {
-            return;
-        }
-        drop(alarmed);
         let Some(line) = &self.config.alarm else {
             return;
         };
+        let mut alarmed = self.alarmed.lock().unwrap_or_else(PoisonError::into_inner);
+        if alarmed.as_deref() == Some(problem) {
+            return;
+        }
         let mut command = program::shell(line, &std::env::temp_dir());
         command.env("CASTOFF_REASON", problem);
-        if let Err(problem) = program::run(command, LOOK) {
-            log::error!("the alarm {line:?}: {problem}");
+        match program::run(command, LOOK) {
+            Ok(_) => *alarmed = Some(problem.to_owned()),
+            Err(problem) => log::error!("the alarm {line:?}: {problem}"),
         }
     }
 

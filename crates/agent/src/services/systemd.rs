@@ -110,12 +110,12 @@ pub(crate) fn own_unit() -> Option<String> {
 }
 
 fn unit_in(groups: &str) -> Option<String> {
-    let unit = groups.lines().find_map(|line| {
-        let last = line.rsplit('/').next()?;
-        last.ends_with(".service").then(|| last.to_owned())
-    })?;
+    // The innermost: a service may have groups of its own.
+    let unit = groups
+        .lines()
+        .find_map(|line| line.rsplit('/').find(|part| part.ends_with(".service")))?;
     // A session of a user manager is not ours.
-    (!unit.starts_with("user@")).then_some(unit)
+    (!unit.starts_with("user@")).then(|| unit.to_owned())
 }
 
 #[cfg(test)]
@@ -129,6 +129,8 @@ mod tests {
             unit("0::/system.slice/otrs.service\n").unwrap(),
             "otrs.service"
         );
+        let below = "0::/system.slice/otrs.service/worker\n";
+        assert_eq!(unit(below).unwrap(), "otrs.service");
         let of_many = "1:name=systemd:/system.slice/castoff-agent.service\n0::/\n";
         assert_eq!(unit(of_many).unwrap(), "castoff-agent.service");
         for none in [

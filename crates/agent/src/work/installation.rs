@@ -110,7 +110,7 @@ impl Agent {
         }
         // Nothing was switched: the package waits on.
         self.note(|memory| memory.installation = None);
-        self.clear_packages(installation.version.parse().ok().as_ref());
+        self.clear_packages(installation);
         failure
     }
 
@@ -162,6 +162,7 @@ impl Agent {
                 Level::Previous => Level::Factory,
                 Level::Factory => {
                     self.services.alarm(&first);
+                    self.clear_packages(&installation);
                     return Err(Failure::deployment(
                         format!("{first}; no version runs: {problem}"),
                         "Update failed, and no version runs",
@@ -173,9 +174,9 @@ impl Agent {
         }
         let version = updater.installed();
         let version = version.map_or_else(|| "none".to_owned(), |it| it.to_string());
+        self.clear_packages(&installation);
         match installation.why {
             None => {
-                self.clear_packages(None);
                 self.note(|memory| memory.know(&installation.wishes.services));
                 Ok(if installation.left.is_some() {
                     format!("Version {version} is restored")
@@ -184,7 +185,6 @@ impl Agent {
                 })
             }
             Some(why) => {
-                self.clear_packages(installation.version.parse().ok().as_ref());
                 let what = if installation.left.is_some() {
                     "Restoring"
                 } else {
@@ -278,9 +278,9 @@ impl Agent {
         if !ends && !is_known {
             self.tell_outcome(result.as_ref());
         }
+        let waits = self.waits();
         match result {
             Ok(message) => {
-                let waits = self.waits();
                 self.note(|memory| {
                     if waits {
                         // Something else that somebody has ordered.
@@ -296,8 +296,11 @@ impl Agent {
                 if failure.then != Then::GoOn && !ends {
                     self.note(|memory| {
                         memory.upgrade = false;
-                        // What was not installed can be, when the reason is gone.
-                        if memory.installation.is_some() {
+                        if waits {
+                            // Something else that somebody has ordered.
+                            memory.installation = None;
+                        } else if memory.installation.is_some() {
+                            // What was not installed can be, when the reason is gone.
                             memory.rest();
                         }
                     });

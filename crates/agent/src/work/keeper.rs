@@ -70,18 +70,20 @@ impl Steward for Keeper<'_> {
             tree: &self.agent.asking()?.folder().tree(),
             forbidden: &self.agent.files,
         };
-        let kept = release.package.clone();
+        let package = release.package.clone();
         let (archive, wishes) = package::arrange(archive, release, rules)?;
-        if let Err(error) = self.agent.keep_package(&release.version, &kept) {
+        let kept = self.agent.keep_package(&release.version, &package);
+        if let Err(error) = &kept {
             // It is there for people; the app can do without.
             log::error!("the package is not kept: {}", error.chain());
         }
-        let mut kept = self
+        let mut installation = self
             .installation
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        kept.wishes = wishes;
-        kept.version = release.version.to_string();
+        installation.wishes = wishes;
+        installation.version = release.version.to_string();
+        installation.kept = kept.unwrap_or(false);
         Ok(archive)
     }
 

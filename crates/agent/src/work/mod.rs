@@ -65,6 +65,8 @@ const PAUSES: [u64; 8] = [1, 2, 5, 10, 20, 40, 60, 60];
 pub enum Refusal {
     /// Another is under way.
     Busy(Progress),
+    /// Another process is at work, and how far that is, is not known.
+    Elsewhere,
     /// No such package lies here, verified.
     NotFound,
     /// It was verified too long ago.
@@ -229,7 +231,12 @@ impl Agent {
     fn go_on(&self) -> bool {
         let right = match self.take() {
             Ok(right) => right,
-            Err(Refusal::Busy(_)) => return true,
+            // That has the services, and this one's turn comes.
+            Err(Refusal::Elsewhere) => return true,
+            Err(Refusal::Busy(_)) => {
+                self.begun.store(true, Ordering::SeqCst);
+                return true;
+            }
             // The log of whoever asks next says why.
             Err(_) => return false,
         };
@@ -263,6 +270,10 @@ impl Agent {
                 (message, Job::Fetch { order, resumed })
             }
             (Some(order), Stage::ToInstall) if self.lies_here(&order) => {
+                if self.board.read().stage != Stage::Idle {
+                    // The last word on something else is not taken back.
+                    return false;
+                }
                 self.board
                     .write(Stage::ToInstall, 100, order::ready(&order.version));
                 return false;
@@ -352,9 +363,7 @@ impl Agent {
         let turn = self.board.take();
         let turn = turn.map_err(|Busy(now)| Refusal::Busy(now))?;
         let lock = lock(&self.client, "operation.lock").map_err(|error| match error {
-            Error::UpdateRunning { .. } => {
-                Refusal::Busy(Progress::at(Stage::Installing, 0, ELSEWHERE))
-            }
+            Error::UpdateRunning { .. } => Refusal::Elsewhere,
             error => Refusal::Disk(error),
         })?;
         let right = Right { lock, turn };

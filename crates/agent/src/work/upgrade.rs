@@ -153,13 +153,18 @@ impl Agent {
         }
     }
 
-    /// Keeps a package that is being installed where the configuration says.
-    pub(super) fn keep_package(&self, version: &Version, package: &Package) -> castoff::Result<()> {
+    /// Keeps a package that is being installed where the configuration says. Whether it was not there before.
+    pub(super) fn keep_package(
+        &self,
+        version: &Version,
+        package: &Package,
+    ) -> castoff::Result<bool> {
         let updater = self.updater(&Silent)?;
         let root = updater.folder().root();
         let Some((place, from)) = self.package_folder(version).zip(updater.package(package)) else {
-            return Ok(());
+            return Ok(false);
         };
+        let is_new = !root.join(&place).exists();
         // Step by step: whoever may change one of them may lead the next one astray.
         let mut folder = root.to_path_buf();
         for part in place.components() {
@@ -175,7 +180,8 @@ impl Agent {
         let to = folder.join(format!("{}-{}.{end}", self.engine.app, version.file_name()));
         disk::remove_file(&to)?;
         disk::link_or_copy(&from, &to)?;
-        disk::sync_folder(&folder)
+        disk::sync_folder(&folder)?;
+        Ok(is_new)
     }
 
     /// Where the package of a version is kept, in the app's folder.
@@ -184,10 +190,12 @@ impl Agent {
         Some(place.join(version.file_name()))
     }
 
-    /// Removes packages that are kept: that of a version which did not come to run, and of the others so many
-    /// that as many stay as versions do. They are there for people: the app can do without.
-    pub(super) fn clear_packages(&self, failed: Option<&Version>) {
-        if let Err(error) = self.try_clear_packages(failed) {
+    /// Removes packages that are kept: that of an installation which has failed, and of the others so many that
+    /// as many stay as versions do. They are there for people: the app can do without.
+    pub(super) fn clear_packages(&self, installation: &Installation) {
+        let version = || installation.version.parse().ok();
+        let failed = installation.kept.then(version).flatten();
+        if let Err(error) = self.try_clear_packages(failed.as_ref()) {
             log::error!("packages stay that are to go: {}", error.chain());
         }
     }

@@ -14,7 +14,7 @@ use crate::world::World;
 const HEAD: Duration = Duration::from_secs(10);
 
 /// How much longer something may take on a busy machine.
-const LITTLE: Duration = Duration::from_secs(8);
+const LITTLE: Duration = Duration::from_secs(20);
 
 /// More than there are places for.
 const CROWD: usize = 100;
@@ -100,7 +100,8 @@ fn while_others_wait_nobody_asks_twice_over_one_connection() {
     say(&world, &whole).read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     assert!(answer.contains("connection: close"), "{answer}");
-    assert!(begun.elapsed() < HEAD / 2);
+    // It was not kept.
+    assert!(begun.elapsed() < HEAD);
     drop(crowd);
 }
 
@@ -204,8 +205,12 @@ fn an_order_in_small_pieces_costs_no_more_than_a_whole_one() {
     );
     order.set_nodelay(true).unwrap();
     let before = resident(&world);
-    for _ in 1..length {
+    for sent in 1..length {
         order.write_all(b" ").unwrap();
+        if sent % 20 == 0 {
+            // They would come as one piece else.
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
     let after = resident(&world);
     assert!(after < before + 8 * 1024, "{before} KiB, then {after} KiB");

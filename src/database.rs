@@ -359,8 +359,11 @@ impl<'a> Databases<'a> {
             return Ok(());
         }
         let folder = |path: &Path| path.parent().unwrap_or(path).to_path_buf();
-        if real != named {
-            need_own(&folder(named))?;
+        if real != named && need_own(&folder(named)).is_err() {
+            return Err(Error::TargetUnsafe {
+                path: named.to_path_buf(),
+                problem: "it is a link in a folder that others than root may change, and root does not follow it",
+            });
         }
         need_own(&folder(&folder(real)))
     }

@@ -335,7 +335,10 @@ impl<'a> Databases<'a> {
 
     /// Where a configured database is. A link is followed: its place is the administrator's choice,
     /// and SQLite keeps `-wal` beside the file itself.
-    ///
+    #[cfg_attr(
+        not(feature = "sqlite"),
+        expect(clippy::unnecessary_wraps, reason = "it is refused with SQLite alone")
+    )]
     fn place(&self, name: &str) -> Result<PathBuf> {
         let named = self.folder.root().join(name);
         let real = if named.is_symlink() {

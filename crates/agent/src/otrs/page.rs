@@ -144,17 +144,10 @@ fn see_other(to: &str) -> Response {
 }
 
 /// A form that is not of this page, if it is none.
-fn foreign(headers: &HeaderMap, reader: Reader) -> Option<Response> {
+fn foreign(agent: &Agent, headers: &HeaderMap, reader: Reader) -> Option<Response> {
     let fetched = headers.get("sec-fetch-site");
     let own = headers.contains_key(ORIGIN) || fetched.is_some_and(|it| it == "same-origin");
-    (!own).then(|| {
-        problem(
-            StatusCode::FORBIDDEN,
-            reader,
-            reader.t.refused,
-            "../upgrade",
-        )
-    })
+    (!own).then(|| problem(agent, StatusCode::FORBIDDEN, reader, reader.t.refused))
 }
 
 /// `POST /upgrade/check`.
@@ -164,7 +157,7 @@ async fn check(
     headers: HeaderMap,
 ) -> Response {
     let reader = Reader::of(&asked, &headers);
-    if let Some(refusal) = foreign(&headers, reader) {
+    if let Some(refusal) = foreign(&agent, &headers, reader) {
         return refusal;
     }
     // What comes of it is on the page, which also says where that is still to come.
@@ -180,19 +173,19 @@ async fn start(
     headers: HeaderMap,
 ) -> Response {
     let reader = Reader::of(&asked, &headers);
-    if let Some(refusal) = foreign(&headers, reader) {
+    if let Some(refusal) = foreign(&agent, &headers, reader) {
         return refusal;
     }
     // Nobody waits here for the end.
     match blocking(&agent, |agent| agent.upgrade(true)).await {
         Some(Ok(_)) => see_other(&format!("../upgrade{}", reader.query)),
-        Some(Err(refusal)) => not_now(&refusal, reader),
+        Some(Err(refusal)) => not_now(&agent, &refusal, reader),
         None => broken(None),
     }
 }
 
 /// Why nothing was begun.
-fn not_now(refusal: &Refusal, reader: Reader) -> Response {
+fn not_now(agent: &Agent, refusal: &Refusal, reader: Reader) -> Response {
     let (status, text) = match refusal {
         Refusal::Elsewhere => (StatusCode::CONFLICT, said(ELSEWHERE, reader.lang)),
         // The page shows the one that is under way.
@@ -206,7 +199,7 @@ fn not_now(refusal: &Refusal, reader: Reader) -> Response {
         // Of packages that somebody has ordered, which a page does not.
         Refusal::NotFound | Refusal::Expired => return broken(None),
     };
-    problem(status, reader, &text, "../upgrade")
+    problem(agent, status, reader, &text)
 }
 
 /// The backup of a name that can be put back.
@@ -238,7 +231,7 @@ async fn ask_restore(
     let t = reader.t;
     let back = format!("../upgrade{}", reader.query);
     let Some(backup) = backup(&agent, &asked.name).await else {
-        return problem(StatusCode::NOT_FOUND, reader, t.nothing, "../upgrade");
+        return problem(&agent, StatusCode::NOT_FOUND, reader, t.nothing);
     };
     let version = backup.version.as_deref().unwrap_or(&backup.name);
     let title = fill(t.restore_title, "version", version);
@@ -257,7 +250,7 @@ async fn ask_restore(
     let frame = Frame {
         title: &title,
         below: "",
-        carried: &ask,
+        carried: Some(&ask),
         busy: false,
         asks: false,
     };
@@ -277,20 +270,15 @@ async fn restore(
     Form(wanted): Form<Wanted>,
 ) -> Response {
     let reader = Reader::of(&asked, &headers);
-    if let Some(refusal) = foreign(&headers, reader) {
+    if let Some(refusal) = foreign(&agent, &headers, reader) {
         return refusal;
     }
     let Some(backup) = backup(&agent, &wanted.name).await else {
-        return problem(
-            StatusCode::NOT_FOUND,
-            reader,
-            reader.t.nothing,
-            "../upgrade",
-        );
+        return problem(&agent, StatusCode::NOT_FOUND, reader, reader.t.nothing);
     };
     match blocking(&agent, move |agent| agent.restore(&backup.name)).await {
         Some(Ok(_)) => see_other(&format!("../upgrade{}", reader.query)),
-        Some(Err(refusal)) => not_now(&refusal, reader),
+        Some(Err(refusal)) => not_now(&agent, &refusal, reader),
         None => broken(None),
     }
 }
@@ -436,7 +424,7 @@ async fn show(
     let frame = Frame {
         title: t.title,
         below: "upgrade/",
-        carried: "",
+        carried: Some(""),
         busy: view.busy,
         asks: shown.asks,
     };
@@ -665,8 +653,8 @@ struct Frame<'a> {
     title: &'a str,
     /// What leads from the page to the addresses below `/upgrade/`.
     below: &'a str,
-    /// What the page was asked with, beside the language.
-    carried: &'a str,
+    /// What the page was asked with, beside the language; none where it cannot be asked for again.
+    carried: Option<&'a str>,
     /// Whether something is under way, so that the page is soon another.
     busy: bool,
     /// Whether the source is being asked: of that no script hears.
@@ -681,7 +669,7 @@ fn page(agent: &Agent, reader: Reader, frame: &Frame<'_>, body: &Markup) -> Mark
         .into_iter()
         .find(|name| !name.is_empty())
         .unwrap_or_default();
-    let mark = if frame.carried.is_empty() { "" } else { "&" };
+    let mark = |carried: &str| if carried.is_empty() { "" } else { "&" };
     html! {
         (DOCTYPE)
         html lang=(reader.lang.tag()) {
@@ -700,10 +688,12 @@ fn page(agent: &Agent, reader: Reader, frame: &Frame<'_>, body: &Markup) -> Mark
             body {
                 header {
                     span.brand { img src=(file("icon.svg")) alt="" width="28" height="28"; bdi { (name) } }
-                    nav.languages aria-label=(t.language) {
-                        @for (lang, name) in [(Lang::En, "English"), (Lang::ZhCn, "中文")] {
-                            @if lang == reader.lang { b lang=(lang.tag()) { (name) } }
-                            @else { a href={ (question(lang)) (mark) (frame.carried) } lang=(lang.tag()) hreflang=(lang.tag()) { (name) } }
+                    @if let Some(carried) = frame.carried {
+                        nav.languages aria-label=(t.language) {
+                            @for (lang, name) in [(Lang::En, "English"), (Lang::ZhCn, "中文")] {
+                                @if lang == reader.lang { b lang=(lang.tag()) { (name) } }
+                                @else { a href={ (question(lang)) (mark(carried)) (carried) } lang=(lang.tag()) hreflang=(lang.tag()) { (name) } }
+                            }
                         }
                     }
                 }
@@ -714,21 +704,22 @@ fn page(agent: &Agent, reader: Reader, frame: &Frame<'_>, body: &Markup) -> Mark
     }
 }
 
-/// A page that says what is wrong.
-fn problem(status: StatusCode, reader: Reader, text: &str, back: &str) -> Response {
-    let markup = html! {
-        (DOCTYPE)
-        html lang=(reader.lang.tag()) {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (text) }
-                link rel="stylesheet" href="files/style.css";
-            }
-            body { main { h1 { (text) } p { a href={ (back) (reader.query) } { (reader.t.back) } } } }
+/// A page that says why nothing was begun.
+fn problem(agent: &Agent, status: StatusCode, reader: Reader, text: &str) -> Response {
+    let body = html! {
+        div.sheet.narrow {
+            p { (reader.t.begun_nothing) }
+            div.buttons { a.button href={ "../upgrade" (reader.query) } { (reader.t.back) } }
         }
     };
-    markup.into_response_with(status)
+    let frame = Frame {
+        title: text,
+        below: "",
+        carried: None,
+        busy: false,
+        asks: false,
+    };
+    page(agent, reader, &frame, &body).into_response_with(status)
 }
 
 /// An answer with the headers of every page.

@@ -63,6 +63,7 @@ texts! {
     hours: "{n} h", "{n} 小时";
     kept: "Backups that stay", "保留的备份数";
     nothing: "There is no such backup", "没有这个备份";
+    begun_nothing: "Nothing was begun, and nothing has changed. Go back, and try again in a moment.", "没有开始任何操作，也没有任何改动。请返回，稍后再试。";
     refused: "This form came from another page", "此表单来自其他页面";
     back: "Back", "返回";
     foot: "Kept up to date by Castoff", "由 Castoff 负责更新";

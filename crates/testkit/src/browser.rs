@@ -18,6 +18,15 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// What chromedriver calls an element's id.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
+/// Whether an element was of a page that another has taken the place of since.
+fn is_of_a_page_that_went(said: &Value) -> bool {
+    let gone = ["stale element reference", "no such element"];
+    // In the very instant it goes, chromedriver knows no name for it.
+    let going = "does not belong to the document";
+    let has = |key: &str, words: &str| said[key].as_str().is_some_and(|it| it.contains(words));
+    gone.iter().any(|words| has("error", words)) || has("message", going)
+}
+
 /// A browser with one window. Dropped, it ends.
 pub struct Browser {
     driver: Child,
@@ -102,11 +111,17 @@ impl Browser {
     }
 
     #[track_caller]
-    fn value(mut answer: ureq::http::Response<ureq::Body>) -> Value {
+    fn value(answer: ureq::http::Response<ureq::Body>) -> Value {
+        let (done, value) = Self::answered(answer);
+        assert!(done, "{value}");
+        value
+    }
+
+    /// Whether a command was done, and what it has given; or what has come in the way.
+    fn answered(mut answer: ureq::http::Response<ureq::Body>) -> (bool, Value) {
         let body = answer.body_mut().with_config().limit(u64::MAX);
-        let answered: Value = serde_json::from_slice(&body.read_to_vec().unwrap()).unwrap();
-        assert!(answer.status().is_success(), "{answered}");
-        answered["value"].clone()
+        let mut answered: Value = serde_json::from_slice(&body.read_to_vec().unwrap()).unwrap();
+        (answer.status().is_success(), answered["value"].take())
     }
 
     /// Opens a page.
@@ -149,14 +164,14 @@ impl Browser {
         loop {
             let element = self.find(selector);
             let address = format!("{}/element/{element}/text", self.session);
-            let answer = self.agent.get(&address).call().unwrap();
-            let gone = answer.status() == 404;
-            let text = if gone {
-                "nothing any more".to_owned()
+            let (done, said) = Self::answered(self.agent.get(&address).call().unwrap());
+            let text = if done {
+                said.as_str().unwrap().to_owned()
             } else {
-                Self::value(answer).as_str().unwrap().to_owned()
+                assert!(is_of_a_page_that_went(&said), "{said}");
+                "nothing any more".to_owned()
             };
-            if !gone && wanted(&text) {
+            if done && wanted(&text) {
                 return text;
             }
             assert!(Instant::now() < deadline, "{selector} shows {text:?}");

@@ -441,7 +441,7 @@ fn a_server_that_is_busy_for_an_hour_is_left_alone() {
             .run(&[])
             .assert_app("1.0.0")
             .assert_told("HTTP_STATUS");
-        assert!(started.elapsed() < Duration::from_mins(1), "{status}");
+        assert!(started.elapsed() < Duration::from_secs(5), "{status}");
         assert_eq!(asked(&world).len(), 1, "{status}");
         world.assert_tidy();
     }

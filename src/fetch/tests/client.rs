@@ -331,14 +331,10 @@ fn through(proxy: &Server) -> Client {
 
 #[test]
 fn a_client_is_made_in_no_time() {
-    let ten = |_| {
-        let begun = Instant::now();
-        for _ in 0..10 {
-            plain();
-        }
-        begun.elapsed()
-    };
-    // The best of some: others are at work too. Ten times reading a system's certificates, unoptimised, would
-    // always take longer than this.
-    assert!((0..5).map(ten).min().unwrap() < SHORT);
+    let begun = Instant::now();
+    for _ in 0..10 {
+        plain();
+    }
+    // Ten times reading a system's certificates, unoptimised, would take longer than this.
+    assert!(begun.elapsed() < SHORT);
 }

@@ -12,7 +12,7 @@ pub mod sign;
 pub mod tar;
 
 /// Far more than anything takes that is waited for, also on a busy machine.
-const PATIENCE: Duration = Duration::from_mins(2);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Waits until something holds.
 ///

@@ -114,12 +114,7 @@ fn who_does_not_begin_tls_gives_way_too() {
     world.start();
     let begun = Instant::now();
     let crowd: Vec<_> = (0..CROWD).map(|_| say(&world, "\x16\x03\x01")).collect();
-    let url = format!("https://{}/api/v1.0/progress", world.address());
-    let asked = std::process::Command::new("curl")
-        .args(["-sS", "--noproxy", "*", "--cacert"])
-        .args([tls.ca_pem_path.as_os_str(), url.as_ref()])
-        .output()
-        .unwrap();
+    let asked = world.progress_by_tls(&tls);
     let answer = String::from_utf8_lossy(&asked.stdout);
     assert!(answer.contains("idle"), "{asked:?}");
     let waited = begun.elapsed();

@@ -421,12 +421,7 @@ fn calls_by_tls_are_answered_whoever_else_hesitates() {
     world.start();
     // One that never begins.
     let _idle = std::net::TcpStream::connect(world.address()).unwrap();
-    let url = format!("https://{}/api/v1.0/progress", world.address());
-    let asked = std::process::Command::new("curl")
-        .args(["-sS", "--noproxy", "*", "--cacert"])
-        .args([tls.ca_pem_path.as_os_str(), url.as_ref()])
-        .output()
-        .unwrap();
+    let asked = world.progress_by_tls(&tls);
     let answer: Value =
         serde_json::from_slice(&asked.stdout).unwrap_or_else(|_| panic!("{asked:?}"));
     assert_eq!(answer["data"]["stage"], "idle");

@@ -5,10 +5,10 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use castoff_testkit::http::{Reply, Server};
+use castoff_testkit::http::{Reply, Server, Tls};
 use castoff_testkit::package::RawEntry;
 use castoff_testkit::package::RawZip;
 use castoff_testkit::until;
@@ -305,6 +305,15 @@ impl World {
         let document = serde_json::from_str(&answer.body);
         let document = document.unwrap_or_else(|error| panic!("{error}: {answer:?}"));
         (answer.status, document)
+    }
+
+    /// What curl makes of the answer over TLS.
+    pub(crate) fn progress_by_tls(&self, tls: &Tls) -> Output {
+        let url = format!("https://{}/api/v1.0/progress", self.address());
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "--noproxy", "*", "--cacert"]);
+        curl.args([tls.ca_pem_path.as_os_str(), url.as_ref()]);
+        curl.output().unwrap()
     }
 
     pub(crate) fn progress(&self) -> Value {
